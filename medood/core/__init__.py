@@ -1,0 +1,1 @@
+"""The nouns of medood: geometry, volumes, detectors, recipes, runs. Imports nothing else of medood."""

@@ -1,0 +1,141 @@
+"""What a detector is: a network with named training phases and a score."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from medood.core.errors import MedoodError, NotFitted
+
+Update = Callable[[Tensor, str], None]
+"""`update(loss, name)` steps the optimizer called `name`: zero gradients, backward, clip, step. The trainer provides it."""
+
+
+@dataclass(frozen=True)
+class ImageSpec:
+    """What a pipeline promises about every image it delivers.
+
+    `low`..`high` is the value range; `background` is the exact value of pixels outside the body, or None when there are no such pixels.
+    """
+
+    channels: int
+    height: int
+    width: int
+    low: float = 0.0
+    high: float = 1.0
+    background: float | None = None
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.channels, self.height, self.width
+
+
+@dataclass
+class Batch:
+    """Images for one training step. Normal images only.
+
+    image    float32 (B, C, H, W) in the range of the spec
+    hidden   bool (B, 1, H, W), True where an `augment` step of the recipe hid the image from the network; None without such a step
+    """
+
+    image: Tensor
+    hidden: Tensor | None = None
+
+    def to(self, device: torch.device) -> Batch:
+        move = {"device": device, "non_blocking": True}
+        return Batch(self.image.to(**move), None if self.hidden is None else self.hidden.to(**move))
+
+
+@dataclass
+class Scores:
+    """Scores of B images; higher is more anomalous, each from its own image alone.
+
+    image    float32 (B,)
+    map      float32 (B, 1, H, W), or None if the method has no localisation
+    patches  float32 (B, 1, h, w) on a coarse grid, or None
+    parts    components by name, (B,) each, written beside the score; a part is an alternative score or a summand
+    """
+
+    image: Tensor
+    map: Tensor | None = None
+    patches: Tensor | None = None
+    parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Phase:
+    """One named pass over the training images towards one goal; subclass it inside the detector's file.
+
+    The trainer calls `begin`, then `step` for every batch of every epoch, then `finish`. A closed-form method is a phase of one epoch that
+    collects in `step` and solves in `finish`; it has no optimizers. `state` names tensors that must survive a restart between epochs
+    beyond weights and optimizers (a running radius, say).
+    """
+
+    name: str = "train"
+    epochs: int = 1
+    optimizers: Mapping[str, Optimizer] = {}
+
+    def begin(self) -> None:
+        """Freeze parts, compute what the phase needs from earlier phases."""
+
+    def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        """Learn from one batch; returns detached scalars by name for the history."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """Solve a closed form, freeze."""
+
+    def validate(self, batch: Batch) -> Tensor | None:
+        """(B,) losses on held-out normal images, lower is better; None when the phase has no such loss and its last epoch counts."""
+        return None
+
+
+class Detector(nn.Module):
+    """A method of anomaly detection.
+
+    Subclasses take `(spec, *, literal hyperparameters with defaults)`, raise MedoodError when they cannot take the spec's size, channels
+    or range, and keep learned-but-not-trained values in buffers whose names end in `_`.
+    """
+
+    fitted_: Tensor
+
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.register_buffer("fitted_", torch.zeros((), dtype=torch.bool))
+
+    def phases(self) -> Sequence[Phase]:
+        """Training phases in order, with fresh optimizers."""
+        raise NotImplementedError
+
+    def score(self, image: Tensor) -> Scores:
+        """Score (B, C, H, W) images in the range of the spec: in eval mode, without gradients, each image by itself.
+
+        Raises NotFitted before training, MedoodError when the shape is not the spec's. Leaves the detector as it was.
+        """
+        if not bool(self.fitted_):
+            raise NotFitted(f"{type(self).__name__} has not been trained yet: train it, or load it from a run folder.")
+        if tuple(image.shape[1:]) != self.spec.shape:
+            raise MedoodError(
+                f"{type(self).__name__} was built for images of (channels, height, width) {self.spec.shape}, found {tuple(image.shape[1:])}."
+            )
+        training = self.training
+        self.eval()
+        try:
+            with torch.no_grad():
+                return self._score(image)
+        finally:
+            self.train(training)
+
+    def _score(self, image: Tensor) -> Scores:
+        """The method's own score; called in eval mode without gradients (enable them locally where the score needs them)."""
+        raise NotImplementedError
+
+    def foreground(self, image: Tensor) -> Tensor:
+        """(B, 1, H, W) bool: True inside the body, from the spec's background value; all True when there is none."""
+        if self.spec.background is None:
+            return torch.ones_like(image[:, :1], dtype=torch.bool)
+        return (image != self.spec.background).any(1, keepdim=True)

@@ -1,0 +1,44 @@
+"""What medood raises. Every message says what is wrong, what was expected, where, and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class MedoodError(Exception):
+    """Something the user can mend; the command line prints the message without a traceback."""
+
+
+class InputError(MedoodError):
+    """A file or folder that cannot be used as it is.
+
+    `code` is a short stable word (interop issue codes such as `no_image`), fit for a CSV column.
+    """
+
+    def __init__(self, message: str, code: str = "unreadable") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class RecipeError(MedoodError):
+    """All the mistakes of a recipe or transforms file at once, one sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class RunError(MedoodError):
+    """A run folder that is incomplete or was altered."""
+
+
+class NotFitted(MedoodError):
+    """A detector was asked for scores before it was trained."""
+
+
+class CalibrationError(MedoodError):
+    """Too few held-out normal images for the false-alarm rate asked for."""
+
+
+class TrainingError(MedoodError):
+    """Training cannot go on: the loss is not a number, or there is nothing to train on."""

@@ -1,0 +1,1 @@
+"""Detectors that train a reconstruction or a density against a discriminator."""

@@ -1,0 +1,1 @@
+"""Detectors that estimate how likely an image is."""

@@ -1,0 +1,1 @@
+"""Detectors that draw a boundary around the normal images."""

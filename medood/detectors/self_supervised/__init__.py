@@ -1,0 +1,1 @@
+"""Detectors that learn a task that needs no labels."""

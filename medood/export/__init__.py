@@ -1,0 +1,1 @@
+"""Score maps as NRRD, NIfTI and PNG, and scenes for 3D Slicer."""

@@ -1,0 +1,1 @@
+"""Ranking, pixel, calibration and interval metrics: arrays in, floats out."""

@@ -1,0 +1,1 @@
+"""One task a command: the only place where the parts meet."""
