@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,20 @@ class Detector(nn.Module):
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
         self.spec = spec
+        self._sized_by_fitting: tuple[str, ...] = ()
         self.register_buffer("fitted_", torch.zeros((), dtype=torch.bool))
+
+    def fitted_later(self, *names: str) -> None:
+        """Add float32 buffers whose sizes only fitting knows: empty until then, and as large as what is loaded into them."""
+        for name in names:
+            self.register_buffer(name, torch.empty(0))
+        self._sized_by_fitting += names
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
+        for name in self._sized_by_fitting:
+            if prefix + name in state_dict:
+                setattr(self, name, getattr(self, name).new_empty(state_dict[prefix + name].shape))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def phases(self) -> Sequence[Phase]:
         """Training phases in order, with fresh optimizers."""
@@ -119,9 +133,8 @@ class Detector(nn.Module):
         if not bool(self.fitted_):
             raise NotFitted(f"{type(self).__name__} has not been trained yet: train it, or load it from a run folder.")
         if tuple(image.shape[1:]) != self.spec.shape:
-            raise MedoodError(
-                f"{type(self).__name__} was built for images of (channels, height, width) {self.spec.shape}, found {tuple(image.shape[1:])}."
-            )
+            found, wanted = tuple(image.shape[1:]), self.spec.shape
+            raise MedoodError(f"{type(self).__name__} takes images of (channels, height, width) {wanted}, found {found}.")
         training = self.training
         self.eval()
         try:

@@ -26,8 +26,8 @@ def atomic_file(path: Path) -> Iterator[Path]:
         part = Path(name)
         try:
             yield part
-            os.chmod(part, 0o644)
-            os.replace(part, path)
+            part.chmod(0o644)
+            part.replace(path)
         finally:
             part.unlink(missing_ok=True)
 
@@ -40,10 +40,10 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
         try:
             yield part
-            os.chmod(part, 0o755)
+            part.chmod(0o755)
             if path.exists():
                 shutil.rmtree(path)
-            os.replace(part, path)
+            part.replace(path)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 

@@ -90,7 +90,10 @@ class Orientation:
 
 
 def orientation_towards(geometry: Geometry, plane: str) -> Orientation:
-    """The turn that makes slices of `plane` ("axial", "coronal", "sagittal", or "native": keep the slices) lie as on a radiological display."""
+    """The turn that makes slices of `plane` lie as on a radiological display.
+
+    `plane` is "axial", "coronal", "sagittal", or "native": keep the slices as they are and turn only rows and columns.
+    """
     if not geometry.in_patient:
         return Orientation()
     signed = {int(axis): (2 - i, int(sign)) for i, (axis, sign) in enumerate(io_orientation(geometry.affine))}

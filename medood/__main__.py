@@ -1,0 +1,5 @@
+"""`python -m medood` is `medood`."""
+
+from medood.cli import main
+
+main()

@@ -1,0 +1,242 @@
+"""The command line. A command's body imports its task, calls it and prints; nothing heavy is imported before that."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from medood import __version__
+from medood.core.errors import MedoodError
+
+SOME_FAILED = 3
+"""Exit status of a scoring that finished, but met files that could not be scored."""
+
+Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with medood.", show_default=False)]
+Run = Annotated[Path, typer.Argument(help="Run folder that `medood train` made.", show_default=False)]
+Folder = Annotated[Path, typer.Argument(help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders.", show_default=False)]
+Scores = Annotated[Path, typer.Argument(help="The scores.csv that `medood score` wrote.", show_default=False)]
+Labels = Annotated[Path, typer.Option(help="CSV of id, slice, label (0 normal, 1 anomalous, empty: leave out), mask.", show_default=False)]
+Source = Annotated[str, typer.Option(help="How to read the folder: `folder` looks into each file; or the name of a cohort.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted command stopped.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value: --set training.epochs=5.")]
+Cache = Annotated[Path | None, typer.Option(help="Folder for prepared images.", show_default="MEDOOD_CACHE or the user's cache")]
+Plane = Annotated[
+    str | None, typer.Option(help="Cut volumes in this plane: axial, coronal or sagittal.", show_default="as the recipe says")
+]
+Identifiers = Annotated[
+    Path | None, typer.Option(help="Also write a CSV of patient names, ids, birth dates and accession numbers by series.")
+]
+
+
+class _Commands(TyperGroup):
+    """Turns what the user can mend into one sentence, and Ctrl-C into a quiet end."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MedoodError as error:
+            typer.secho(f"Error: {error}", fg="red", err=True)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            typer.secho("Stopped. What was finished is on disk; the same command with --resume goes on from there.", fg="yellow", err=True)
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Find what is abnormal in medical images with detectors that have seen normal images only.",
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+recipes = typer.Typer(help="Look at recipes and check them.", no_args_is_help=True)
+app.add_typer(recipes, name="recipe")
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    if version:
+        typer.echo(f"medood {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def train(
+    recipe: Recipe,
+    data: Annotated[Path | None, typer.Option(help="Folder of the images; replaces `source.root` of the recipe.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make.  [default: runs/NAME OF THE RECIPE]", show_default=False)] = None,
+    device: Device = "auto",
+    changes: Changes = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    cache: Cache = None,
+) -> None:
+    """Train a detector on normal images and calibrate it on held-out normal images."""
+    from medood.core.recipe import load_recipe
+
+    resolved = load_recipe(recipe, changes or ())
+    from medood.tasks.train import train_recipe
+
+    folder = out or Path("runs") / Path(recipe).stem
+    train_recipe(resolved, folder, data=data, device=device, resume=resume, overwrite=overwrite, cache=cache)
+    typer.echo(folder)
+
+
+@app.command()
+def score(
+    run: Run,
+    folder: Folder,
+    out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("scores.csv"),
+    maps: Annotated[Path | None, typer.Option(help="Folder for the maps, one per series or image.")] = None,
+    source: Source = "folder",
+    plane: Plane = None,
+    device: Device = "auto",
+    identifiers: Identifiers = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+) -> None:
+    """Score every image below a folder: a calibrated score, p-value and decision per slice, image and series.
+
+    Exit status 3 says that some files could not be scored; scores.csv has a row with the reason for each.
+    """
+    from medood.tasks.score import score_folder
+
+    outcome = score_folder(run, folder, out, source=source, maps=maps, device=device, plane=plane, resume=resume, overwrite=overwrite)
+    if identifiers:
+        from medood.tasks.identifiers import write_identifiers
+
+        write_identifiers(folder, identifiers)
+    times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in outcome.seconds.items())
+    typer.echo(f"{out}: {outcome.rows} rows ({times})", err=True)
+    if outcome.failed:
+        typer.secho(f"{outcome.failed} files or series could not be scored; {out} says why.", fg="yellow", err=True)
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def overlay(
+    maps: Annotated[Path, typer.Argument(help="Folder that `medood score --maps` filled.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the scenes and pictures.")] = Path("overlay"),
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, if it moved since they were scored.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only these ids of scores.csv; may be repeated.")] = None,
+) -> None:
+    """Make one 3D Slicer scene per series: a double click shows the map over the volume."""
+    from medood.tasks.overlay import overlay as make
+
+    for path in make(maps, out, images=images, only=only or ()):
+        typer.echo(path)
+
+
+@app.command()
+def evaluate(
+    scores: Annotated[Path, typer.Argument(help="scores.csv that `medood score` wrote.", show_default=False)],
+    labels: Annotated[
+        Path, typer.Option(help="CSV of id, slice, label (0 normal, 1 anomalous, empty: leave out), mask.", show_default=False)
+    ],
+    maps: Annotated[Path | None, typer.Option(help="Folder of the maps, to measure localisation where labels name masks.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for evaluation.json and the figures.")] = Path("evaluation"),
+    bootstraps: Annotated[int, typer.Option(min=1, help="Resamples of patients for the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Compare scores with labels: AUROC, average precision, error rates and localisation, with intervals by patient."""
+    from rich.console import Console
+
+    from medood.tasks.evaluate import evaluate as measure
+
+    report = measure(scores, labels, maps=maps, out=out, seed=seed, bootstraps=bootstraps)
+    Console().print(report)
+
+
+@app.command()
+def inspect(
+    folder: Annotated[Path, typer.Argument(help="Folder to look into.", show_default=False)],
+    source: Source = "folder",
+    json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Show what is in a folder, how it will be grouped into series and patients, and what cannot be used and why."""
+    from medood.tasks.inspect import inspect_folder
+
+    inspect_folder(folder, source, json)
+
+
+@app.command()
+def labels(
+    source: Annotated[str, typer.Argument(help="Cohort: brats, isic, or folder with a table.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of the cohort.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("labels.csv"),
+    table: Annotated[str | None, typer.Option(help="CSV of the images below the folder, for the source `folder`.")] = None,
+) -> None:
+    """Write a cohort's own labels as the CSV that `medood evaluate` reads."""
+    from medood.tasks.data import open_source
+    from medood.tasks.labels import write_labels
+
+    parameters = {"csv": table} if table else {}
+    write_labels(open_source(source, folder, **parameters), out)
+    typer.echo(out)
+
+
+@app.command()
+def phantoms(
+    out: Annotated[Path, typer.Argument(help="Folder to make.", show_default=False)],
+    subjects: Annotated[int, typer.Option(min=1, help="How many subjects.")] = 24,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make brain-like FLAIR volumes with and without lesions, as NIfTI and as a DICOM series, to try medood on."""
+    from medood.tasks.phantom import write_phantoms
+
+    write_phantoms(out, subjects=subjects, seed=seed)
+    typer.echo(out)
+
+
+@app.command()
+def doctor() -> None:
+    """List the devices and, for every DICOM transfer syntax, the decoders that are installed."""
+    from medood.tasks.doctor import print_report
+
+    print_report()
+
+
+@app.command()
+def detectors(name: Annotated[str | None, typer.Argument(help="One detector, with its parameters.", show_default=False)] = None) -> None:
+    """List the detectors, or explain one."""
+    from medood.tasks.listing import print_cards
+
+    print_cards("detectors", name)
+
+
+@recipes.command("check")
+def check_recipe(recipe: Recipe, changes: Changes = None) -> None:
+    """Report every mistake of a recipe or transforms file at once."""
+    from medood.core.recipe import check_file
+
+    typer.echo(f"{check_file(recipe, changes or ())}: no mistakes found")
+
+
+@recipes.command("list")
+def list_recipes() -> None:
+    """List the recipes that come with medood."""
+    from medood.tasks.listing import print_recipes
+
+    print_recipes()
+
+
+@recipes.command("show")
+def show_recipe(recipe: Recipe, changes: Changes = None) -> None:
+    """Print a recipe with every default filled in."""
+    from medood.core.recipe import load_recipe
+    from medood.tasks.listing import print_resolved
+
+    print_resolved(load_recipe(recipe, changes or ()))
+
+
+def main() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # a Windows console may not know every character of a path
+            stream.reconfigure(errors="replace")
+    app()

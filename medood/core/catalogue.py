@@ -1,0 +1,106 @@
+"""What there is to name in a recipe: detectors, sources and transform steps, read from the text of their files.
+
+Nothing is imported to list or check them, so `medood --help` and `medood recipe check` need neither torch nor MONAI.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, create_model
+
+from medood.core import types
+
+_PACKAGE = Path(__file__).parent.parent
+_TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "None": None} | {
+    name: value for name, value in vars(types).items() if name[0].isupper() and name not in ("Annotated", "Field")
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One thing that a recipe can name.
+
+    kind is "detector", "source" or "step"; summary is the first line of its docstring; parameters are the keyword-only arguments of its
+    constructor as a pydantic model that refuses anything else.
+    """
+
+    name: str
+    kind: str
+    module: str
+    class_name: str
+    summary: str
+    description: str
+    parameters: type[BaseModel]
+
+    def load(self) -> type:
+        """Import the class itself; slow where it needs torch or MONAI."""
+        return getattr(importlib.import_module(self.module), self.class_name)
+
+
+@cache
+def detectors() -> dict[str, Card]:
+    return _cards("detector", sorted((_PACKAGE / "detectors").glob("*/*.py")))
+
+
+@cache
+def sources() -> dict[str, Card]:
+    return _cards("source", sorted((_PACKAGE / "sources").glob("*.py")))
+
+
+@cache
+def steps() -> dict[str, Card]:
+    return _cards("step", sorted((_PACKAGE / "transforms").glob("*.py")))
+
+
+def _cards(kind: str, files: list[Path]) -> dict[str, Card]:
+    """A card for each file that holds a class of the file's name (`patch_gan.py`: `PatchGAN`); other files are parts of them."""
+    found = {}
+    for path in files:
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem.replace("_", ""):
+                found[path.stem] = _card(kind, path, node)
+    return found
+
+
+def _card(kind: str, path: Path, node: ast.ClassDef) -> Card:
+    description = ast.get_docstring(node) or ""
+    module = ".".join(("medood", *path.relative_to(_PACKAGE).with_suffix("").parts))
+    summary = description.partition("\n")[0]
+    return Card(path.stem, kind, module, node.name, summary, description, _parameters(path, node))
+
+
+def _parameters(path: Path, node: ast.ClassDef) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for item in node.body:
+        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
+            for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True):
+                if argument.annotation is None:
+                    raise TypeError(f"{path}: parameter {argument.arg} has no annotation")
+                value = ... if default is None else ast.literal_eval(default)
+                fields[argument.arg] = (_type(argument.annotation, path), value)
+    return create_model(node.name, __config__=ConfigDict(extra="forbid", strict=False), **fields)
+
+
+def _type(node: ast.expr, path: Path) -> Any:
+    """The type that an annotation names, from a closed list: annotations are never evaluated."""
+    if isinstance(node, ast.Constant) and node.value is None:
+        return None
+    if isinstance(node, ast.Name) and node.id in _TYPES:
+        return _TYPES[node.id]
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _type(node.left, path) | _type(node.right, path)
+    if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Name):
+        if node.value.id == "Literal":
+            return Literal[ast.literal_eval(node.slice)]
+        if node.value.id == "tuple" and isinstance(node.slice, ast.Tuple):
+            parts = [... if isinstance(e, ast.Constant) and e.value is ... else _type(e, path) for e in node.slice.elts]
+            return tuple[tuple(parts)]
+        if node.value.id == "list":
+            return list[_type(node.slice, path)]
+    raise TypeError(f"{path}:{node.lineno}: the annotation {ast.unparse(node)} is not one that recipes can check")

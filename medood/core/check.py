@@ -1,0 +1,131 @@
+"""Pydantic's findings as sentences: file, line, key, what was found, what is allowed, the nearest known name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from medood.core.literals import Lines
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def check(
+    model: type[Model],
+    values: Mapping[str, Any],
+    lines: Lines,
+    where: str,
+    problems: list[str],
+    *,
+    prefix: str = "",
+    skip: str | None = None,
+) -> Model | None:
+    """`values` as a `model`, or None with every mistake appended to `problems`. Mistakes below the key `skip` were reported elsewhere.
+
+    Values are taken as JSON and strictly: text is no number, `true` is no number, a list may be a tuple.
+    """
+    plain = {key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for key, value in values.items()}
+    try:
+        return model.model_validate_json(json.dumps(plain), strict=True)
+    except TypeError as error:
+        problems.append(f"{where}: holds a value that is not a plain number, text, list or mapping ({error}).")
+        return None
+    except ValidationError as error:
+        found: dict[str, list[str]] = {}
+        for item in error.errors():
+            loc = tuple(item["loc"])
+            if skip is None or loc[:1] != (skip,):
+                key = ".".join(str(part) for part in ((prefix,) if prefix else ()) + _keys(loc, plain))
+                found.setdefault(f"{where}:{_line(lines, loc)}: {key}: ", []).append(_sentence(item, model))
+        problems.extend(place + _alternatives(sentences) for place, sentences in found.items())
+        return None
+
+
+def _alternatives(sentences: list[str]) -> str:
+    """One sentence for a value that fits none of several allowed kinds: `found 1.5, expected a whole number or a mapping.`"""
+    if len(sentences) == 1:
+        return sentences[0]
+    head, expected, first = sentences[0].partition(", expected ")
+    others = [s.partition(", expected ")[2].rstrip(".") for s in sentences[1:]]
+    return head + expected + " or ".join([first.rstrip("."), *(o for o in others if o)]) + "."
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?` without the question mark's sentence end, or nothing."""
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {close[0]!r}?" if close else ""
+
+
+def _line(lines: Lines, loc: tuple[Any, ...]) -> int:
+    """The line of the deepest key on the way that the file has."""
+    for end in range(len(loc), -1, -1):
+        if loc[:end] in lines:
+            return lines[loc[:end]]
+    return 1
+
+
+def _keys(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
+    """The part of a location that are keys of the file; pydantic adds the names of union members."""
+    keys = []
+    for part in loc:
+        if (isinstance(values, Mapping) and part in values) or (isinstance(values, list) and isinstance(part, int) and part < len(values)):
+            values = values[part]
+        elif keys and not isinstance(values, Mapping):
+            break
+        keys.append(part)
+    return tuple(keys)
+
+
+def _sentence(item: Any, model: type[BaseModel]) -> str:
+    """What was found and what is allowed."""
+    kind, context, found = item["type"], item.get("ctx", {}), item["input"]
+    if kind == "extra_forbidden":
+        allowed = _fields_at(model, tuple(item["loc"])[:-1])
+        return f"unknown key{nearest(str(item['loc'][-1]), allowed) or '.'} Allowed: {', '.join(allowed)}."
+    if kind == "missing":
+        return "this key is missing."
+    if kind == "literal_error":
+        near = _near_literal(found, context["expected"])
+        return f"found {found!r}, expected {context['expected']}{near or '.'}"
+    return f"found {found!r}, expected {_wanted(kind, context, item['msg'])}."
+
+
+def _near_literal(found: Any, expected: str) -> str:
+    return nearest(str(found), [word.strip(" '") for word in expected.replace(" or ", ", ").split(",")])
+
+
+def _wanted(kind: str, context: Mapping[str, Any], message: str) -> str:
+    plain = {
+        "int_type": "a whole number",
+        "int_from_float": "a whole number",
+        "float_type": "a number",
+        "bool_type": "true or false",
+        "string_type": "text",
+        "list_type": "a list",
+        "tuple_type": "a list",
+        "dict_type": "a mapping",
+        "none_required": "nothing",
+        "finite_number": "a finite number",
+        "model_type": "a mapping",
+        "model_attributes_type": "a mapping",
+    }
+    compare = {"greater_than": ("gt", "more than"), "greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
+    if kind in compare:
+        key, words = compare[kind]
+        return f"a number of {words} {context[key]}"
+    if kind in ("too_long", "too_short"):
+        return f"{context.get('max_length', context.get('min_length'))} values, not {context['actual_length']}"
+    return plain.get(kind, message.removeprefix("Input should be ").lower())
+
+
+def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """Names allowed in the section at `path`."""
+    here: Any = model
+    for part in path:
+        field = here.model_fields.get(part) if isinstance(here, type) and issubclass(here, BaseModel) else None
+        here = field.annotation if field else None
+    return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []

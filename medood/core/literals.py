@@ -1,0 +1,89 @@
+"""YAML files of literals: YAML 1.2 numbers and words, duplicate keys refused, the line of every key remembered."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medood.core.errors import RecipeError
+
+Lines = dict[tuple[Hashable, ...], int]
+"""Line number, from 1, of every key path such as ("detector", "width") or ("steps", 0)."""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the words and numbers of YAML 1.2: `1e-3` is a float, `no` is text, `012` is twelve."""
+
+
+_Loader.yaml_implicit_resolvers = {}
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", r"[-+]?[0-9]+", list("-+0123456789")),
+    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+0123456789.")),
+    ("merge", r"<<", ["<"]),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
+_Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node), 10))
+_Loader.add_constructor("tag:yaml.org,2002:float", lambda loader, node: _real(loader.construct_scalar(node)))
+
+
+def _real(text: str) -> float:
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan") if text.lower().lstrip("+-") in (".inf", ".nan") else text)
+
+
+def read_literals(path: Path) -> tuple[dict[str, Any], Lines]:
+    """The mapping in a YAML file and the line of every key. Raises RecipeError with file and line."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError([f"{path}: cannot be read as text ({type(error).__name__})."]) from error
+    try:
+        return parse_literals(text, str(path))
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}:{mark.line + 1}" if mark else str(path)
+        raise RecipeError([f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}."]) from error
+
+
+def parse_literals(text: str, name: str) -> tuple[dict[str, Any], Lines]:
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if not isinstance(node, yaml.MappingNode):
+            raise RecipeError([f"{name}: expected a mapping of keys to values, found {'nothing' if node is None else node.id}."])
+        lines: Lines = {}
+        problems: list[str] = []
+        _walk(node, (), lines, problems, name)
+        if problems:
+            raise RecipeError(problems)
+        return loader.construct_document(node), lines
+    finally:
+        loader.dispose()
+
+
+def parse_value(text: str) -> Any:
+    """One value as YAML would read it, for `--set key=value`."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader: literals only
+    except yaml.YAMLError as error:
+        raise RecipeError([f"--set: {text!r} is not a valid value."]) from error
+
+
+def _walk(node: yaml.Node, path: tuple[Hashable, ...], lines: Lines, problems: list[str], name: str) -> None:
+    lines[path] = node.start_mark.line + 1
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, key.value)
+            if here in lines:
+                problems.append(f"{name}:{key.start_mark.line + 1}: {key.value}: this key is given twice; keep one.")
+                continue
+            _walk(value, here, lines, problems, name)
+            lines[here] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for i, value in enumerate(node.value):
+            _walk(value, (*path, i), lines, problems, name)

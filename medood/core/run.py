@@ -1,0 +1,153 @@
+"""The folder that training leaves: complete by itself, without pickle, and checked before it is used."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+import sys
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from medood import __version__
+from medood.core import catalogue
+from medood.core.detector import Detector, ImageSpec
+from medood.core.errors import RunError
+from medood.core.files import sha256, write_json
+from medood.core.recipe import Recipe
+
+_FILES = ("run.json", "weights.safetensors", "calibration.json", "index.json")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained and calibrated detector.
+
+    recipe       resolved: every default and the content of its transforms file
+    detector     loaded, on the CPU, in eval mode
+    calibration  what tasks wrote there: conformal scores, thresholds, the map's colour scale, the input gate
+    provenance   versions, seed, time, fingerprint of the training images
+    """
+
+    folder: Path
+    recipe: Recipe
+    detector: Detector
+    calibration: dict[str, Any]
+    provenance: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+
+def build_detector(recipe: Recipe) -> Detector:
+    """A fresh detector as the recipe describes it. Raises MedoodError if it cannot take the size or range of the transforms."""
+    name, parameters = recipe.choice("detector")
+    return catalogue.detectors()[name].load()(image_spec(recipe), **_tuples(parameters))
+
+
+def image_spec(recipe: Recipe) -> ImageSpec:
+    plan = recipe.transforms
+    return ImageSpec(plan.channels, *plan.size, *plan.range, plan.background)
+
+
+def save_run(
+    folder: Path, recipe: Recipe, detector: Detector, calibration: dict[str, Any], index: list[dict[str, Any]], training: dict[str, Any]
+) -> None:
+    """Write the files of a run and, last of all, the manifest that makes it complete.
+
+    `index` has one object per training or held-out entry: id, group, part, images. `training` is added to the provenance.
+    """
+    from safetensors.torch import save_file
+
+    from medood.core.files import atomic_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()}
+    with atomic_file(folder / "weights.safetensors") as part:
+        save_file(state, part)
+    write_json(folder / "calibration.json", calibration)
+    write_json(folder / "index.json", index)
+    content = {"recipe": recipe.model_dump(mode="json"), "spec": asdict(image_spec(recipe)), "provenance": provenance(recipe) | training}
+    write_json(folder / "run.json", content)
+    write_json(folder / "manifest.json", {name: sha256(folder / name) for name in _FILES})
+
+
+def load_run(folder: Path) -> Run:
+    """Raises RunError naming the file that is missing or was altered and what to do."""
+    from safetensors.torch import load_file
+
+    _verify(folder)
+    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    recipe = Recipe.model_validate_json(json.dumps(content["recipe"]))
+    detector = build_detector(recipe)
+    try:
+        detector.load_state_dict(load_file(folder / "weights.safetensors"))
+    except (RuntimeError, KeyError) as error:
+        written = content["provenance"]["medood"]
+        raise RunError(
+            f"{folder}: the weights do not fit the detector {recipe.detector['name']!r} of medood {__version__}; "
+            f"the run was made by medood {written}. Train it again, or install that version."
+        ) from error
+    calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
+    return Run(folder, recipe, detector.eval(), calibration, content["provenance"])
+
+
+def is_run(folder: Path) -> bool:
+    return (folder / "manifest.json").is_file()
+
+
+def _verify(folder: Path) -> None:
+    if not folder.is_dir():
+        raise RunError(f"There is no run folder {folder}. `medood train RECIPE --out {folder}` makes one.")
+    if not is_run(folder):
+        hint = (
+            "its training did not finish: continue it with `medood train ... --resume`" if (folder / "checkpoint").is_dir() else "not a run"
+        )
+        raise RunError(f"{folder} has no manifest.json: {hint}.")
+    try:
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        wanted = {name: manifest[name] for name in _FILES}
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise RunError(f"{folder / 'manifest.json'} is damaged. Restore the folder from a copy or train again.") from error
+    for name, digest in wanted.items():
+        if not (folder / name).is_file():
+            raise RunError(f"{folder / name} is missing. Restore the folder from a copy or train again.")
+        if sha256(folder / name) != digest:
+            raise RunError(f"{folder / name} was altered after training (its checksum differs). Restore it from a copy or train again.")
+
+
+def provenance(recipe: Recipe) -> dict[str, Any]:
+    """Versions, seed, machine and time of this moment."""
+    import monai
+    import torch
+
+    return {
+        "medood": __version__,
+        "commit": _commit(),
+        "python": sys.version.split()[0],
+        "torch": torch.__version__,
+        "monai": monai.__version__,
+        "platform": platform.platform(),
+        "seed": recipe.seed,
+        "time": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    }
+
+
+def _commit() -> str | None:
+    """The commit of the checkout that medood runs from, if it is one."""
+    here = Path(__file__).parents[2]
+    if not (here / ".git").exists():
+        return None
+    try:
+        return subprocess.run(
+            ["git", "-C", str(here), "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5, check=True
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def _tuples(parameters: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}

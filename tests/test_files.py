@@ -1,0 +1,47 @@
+"""Files are whole or not there."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from medood.core.errors import MedoodError
+from medood.core.files import atomic_file, atomic_folder, sha256, write_json
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "a.nii.gz"
+    path.write_text("before")
+    with pytest.raises(ZeroDivisionError), atomic_file(path) as part:
+        assert part.name.endswith(".nii.gz")
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert path.read_text() == "before"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_folder_appears_with_everything_in_it(tmp_path: Path) -> None:
+    place = tmp_path / "new" / "folder"
+    with atomic_folder(place) as part:
+        (part / "x").write_text("1")
+        assert not place.exists()
+    assert [p.name for p in place.iterdir()] == ["x"]
+    assert [p.name for p in place.parent.iterdir()] == ["folder"]
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MedoodError, match="Free some space"), atomic_file(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_json_refuses_what_json_cannot_say(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        write_json(tmp_path / "x.json", {"a": float("nan")})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_checksum_is_sha256(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(b"abc")
+    assert sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"

@@ -1,0 +1,161 @@
+"""Recipes: literals only, every mistake at once, defaults filled in."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from medood.core import catalogue
+from medood.core.errors import RecipeError
+from medood.core.literals import parse_literals
+from medood.core.recipe import Recipe, check_file, load_preparation, load_recipe, shipped
+
+GOOD = """
+summary: a test
+source: {name: phantom, root: data}
+transforms: brats_flair
+augment:
+  - mask_boxes
+detector: {name: patch_gan}
+training: {epochs: 2}
+"""
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "recipe.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def problems_of(path: Path, changes: tuple[str, ...] = ()) -> list[str]:
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, changes)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("1e-3", 1e-3),
+        ("1.5E+2", 150.0),
+        ("012", 12),
+        ("no", "no"),
+        ("yes", "yes"),
+        ("true", True),
+        ("~", None),
+        (".5", 0.5),
+        ("-.inf", float("-inf")),
+    ]
+    + [("0x1F", "0x1F"), ("1_000", "1_000"), ("2026-11-22", "2026-11-22"), ("1:30", "1:30"), ("'1'", "1"), ("1.", 1.0), ("+7", 7)],
+)
+def test_numbers_and_words_are_those_of_yaml_1_2(text: str, value: object) -> None:
+    found = parse_literals(f"key: {text}", "test")[0]["key"]
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_every_mistake_is_reported_with_its_line_and_the_nearest_name(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        "summary: x\n"
+        "source: {name: phantm}\n"
+        "transforms: brats_flairr\n"
+        "detector: {name: patch_gan, loss_regon: image}\n"
+        "training:\n"
+        "  batch_sise: 4\n"
+        "  patience: 0\n"
+        "  precision: bf16\n"
+        "  clip_norm: high\n"
+        "seeed: 1\n",
+    )
+    found = "\n".join(problems_of(path))
+    for line, words in {
+        2: ("source.name", "'phantm'", "did you mean 'phantom'?"),
+        3: ("transforms", "brats_flairr"),
+        4: ("detector.loss_regon", "unknown key", "did you mean 'loss_region'?"),
+        6: ("training.batch_sise", "did you mean 'batch_size'?"),
+        7: ("training.patience", "found 0", "more than 0"),
+        8: ("training.precision", "'bf16'", "'bfloat16'"),
+        9: ("training.clip_norm", "'high'", "a number"),
+        10: ("seeed", "did you mean 'seed'?"),
+    }.items():
+        sentence = next((text for text in found.splitlines() if text.startswith(f"{path}:{line}: ")), "")
+        assert all(word in sentence for word in words), (line, found)
+
+
+def test_mistakes_in_a_transforms_file_name_that_file(tmp_path: Path) -> None:
+    transforms = tmp_path / "mine.yaml"
+    transforms.write_text("summary: x\nsize: [64]\nsteps:\n  - scale_range: {low: 0.0}\n  - robst_scale\n", encoding="utf-8")
+    found = problems_of(write(tmp_path, GOOD.replace("transforms: brats_flair", f"transforms: {transforms.as_posix()}")))
+    assert any(f"{transforms.as_posix()}:2: size" in text for text in found)
+    assert any(f"{transforms.as_posix()}:4: steps.0.high: this key is missing" in text for text in found)
+    assert any("steps.1.name: found 'robst_scale'" in text and "robust_scale" in text for text in found)
+
+
+def test_a_key_given_twice_is_a_mistake(tmp_path: Path) -> None:
+    found = problems_of(write(tmp_path, GOOD + "training: {epochs: 3}\n"))
+    assert len(found) == 1
+    assert "training: this key is given twice" in found[0]
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "", "just words", "a: [1, 2\n", "a: !!python/object/apply:os.system ['true']\n"])
+def test_what_is_no_mapping_of_literals_is_refused(tmp_path: Path, text: str) -> None:
+    assert str(tmp_path) in problems_of(write(tmp_path, text))[0]
+
+
+def test_a_recipe_never_runs_code(tmp_path: Path) -> None:
+    marker = tmp_path / "ran"
+    expression = f"$__import__('pathlib').Path({str(marker)!r}).touch()"
+    write(tmp_path, GOOD.replace("a test", json.dumps(expression)))
+    assert load_recipe(tmp_path / "recipe.yaml").summary == expression
+    assert not marker.exists()
+
+
+def test_changes_replace_single_values_and_are_checked_too(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD)
+    recipe = load_recipe(path, ("training.epochs=7", "transforms.size=[64, 96]", "detector.learning_rate=1e-3"))
+    assert recipe.training.epochs == 7
+    assert recipe.transforms.size == (64, 96)
+    assert recipe.detector["learning_rate"] == 1e-3
+    assert "training.epochs" in problems_of(path, ("training.epochs=many",))[0]
+    assert "key=value" in problems_of(path, ("training.epochs",))[0]
+
+
+def test_a_resolved_recipe_has_every_default_and_reads_back_the_same(tmp_path: Path) -> None:
+    recipe = load_recipe(write(tmp_path, GOOD))
+    assert recipe.training.batch_size == 16
+    assert recipe.calibration.false_alarm_rate == 0.05
+    assert set(catalogue.detectors()["patch_gan"].parameters.model_fields) < set(recipe.detector)
+    assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
+    resolved = tmp_path / "resolved.yaml"
+    resolved.write_text(recipe.model_dump_json(), encoding="utf-8")  # JSON is YAML
+    assert load_recipe(resolved) == recipe
+
+
+@pytest.mark.parametrize("path", shipped("recipes"), ids=lambda path: path.stem)
+def test_every_recipe_that_ships_is_right_and_says_what_to_expect(path: Path) -> None:
+    assert check_file(path) == path
+    comment = path.read_text(encoding="utf-8").partition("summary:")[0]
+    assert f"medood train {path.stem}" in comment or f"medood train recipes/{path.name}" in comment
+
+
+@pytest.mark.parametrize("path", shipped("transforms"), ids=lambda path: path.stem)
+def test_every_transforms_file_that_ships_is_right(path: Path) -> None:
+    assert load_preparation(path.stem) == load_preparation(path)
+
+
+@pytest.mark.parametrize("cards", [catalogue.detectors, catalogue.sources, catalogue.steps])
+def test_cards_are_complete(cards) -> None:
+    assert cards()
+    for name, card in cards().items():
+        assert card.summary, f"{name} has no docstring"
+        assert card.load().__name__ == card.class_name
+        for key, field in card.parameters.model_fields.items():
+            if not field.is_required():
+                card.parameters.model_validate_json(json.dumps({key: field.default} | _required(card)), strict=True)
+
+
+def _required(card: catalogue.Card) -> dict[str, object]:
+    return {key: 1 for key, field in card.parameters.model_fields.items() if field.is_required()}
