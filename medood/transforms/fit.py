@@ -1,0 +1,71 @@
+"""One size for every image, and the way back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch.nn.functional import interpolate
+
+from medood.core.geometry import Geometry
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How images of `native` (rows, columns) became images of `size`: cut or padded around the centre to `region`, then resized."""
+
+    native: tuple[int, int]
+    region: tuple[int, int]
+    size: tuple[int, int]
+
+    def apply(self, stack: np.ndarray, fill: float) -> np.ndarray:
+        """(..., rows, columns) to (..., *size): averaging when it shrinks, linear when it grows, untouched when it does neither."""
+        return _resize(_place(stack, self.region, fill), self.size)
+
+    def undo(self, stack: np.ndarray, fill: float = 0.0) -> np.ndarray:
+        """(..., *size) back to (..., *native), pixel centres where they were; what was cut away is `fill`."""
+        return _place(_resize(stack, self.region), self.native, fill)
+
+
+def placement(
+    geometry: Geometry, size: tuple[int, int], fit: Literal["pad", "stretch", "crop"], field_of_view: tuple[float, float] | None
+) -> Placement:
+    """The placement for images of a volume; the rows and columns of `geometry` are those of the turned volume."""
+    rows, columns = geometry.shape[1:]
+    if field_of_view is not None and geometry.spacing_known:
+        dx, dy, _ = geometry.spacing
+        region = (max(1, round(field_of_view[0] / dy)), max(1, round(field_of_view[1] / dx)))
+    elif fit == "stretch":
+        region = (rows, columns)
+    else:
+        choose = max if fit == "pad" else min
+        scale = choose(rows / size[0], columns / size[1])
+        region = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    return Placement((rows, columns), region, size)
+
+
+def _place(stack: np.ndarray, shape: tuple[int, int], fill: float) -> np.ndarray:
+    """Centre (..., rows, columns) in a frame of `shape`; the smaller starts at half the difference, rounded down, both ways."""
+    if stack.shape[-2:] == shape:
+        return stack
+    out = np.full((*stack.shape[:-2], *shape), fill, stack.dtype)
+    there, here = [], []
+    for target, found in zip(shape, stack.shape[-2:], strict=True):
+        length = min(target, found)
+        there.append(slice((target - length) // 2, (target - length) // 2 + length))
+        here.append(slice((found - length) // 2, (found - length) // 2 + length))
+    out[(..., *there)] = stack[(..., *here)]
+    return out
+
+
+def _resize(stack: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    if stack.shape[-2:] == size:
+        return stack
+    flat = torch.from_numpy(np.ascontiguousarray(stack, np.float32).reshape(-1, 1, *stack.shape[-2:]))
+    shrinks = size[0] <= stack.shape[-2] and size[1] <= stack.shape[-1]
+    resized = (
+        interpolate(flat, size, mode="area") if shrinks else interpolate(flat, size, mode="bilinear", align_corners=False, antialias=True)
+    )
+    return resized.numpy().reshape(*stack.shape[:-2], *size)

@@ -1,0 +1,28 @@
+"""The volume's own range of values to 0..1."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from monai.transforms import MapTransform
+
+
+class PercentileScale(MapTransform):
+    """Maps the `lower`..`upper` percentile of the volume (inside the body when `foreground` is known) to 0..1 and cuts what lies outside.
+
+    Beware: it also stretches a lesion that is brighter than everything else into the range. For lesions that show by brightness use
+    `robust_scale` and `scale_range`.
+    """
+
+    def __init__(self, *, lower: float = 0.5, upper: float = 99.5) -> None:
+        super().__init__("image")
+        self.lower, self.upper = lower, upper
+
+    def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
+        image = np.asarray(data["image"])
+        inside = image[:, np.asarray(data["foreground"])[0]] if "foreground" in data else image
+        low, high = np.percentile(inside, (self.lower, self.upper)) if inside.size else (0.0, 1.0)
+        scaled = (image - low) / max(high - low, np.finfo(np.float32).eps)
+        return {**data, "image": np.clip(scaled, 0.0, 1.0).astype(np.float32)}

@@ -1,0 +1,164 @@
+"""A transforms file at work: volumes to images of one size and range, and maps back to the native grid."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from monai.transforms import Compose
+
+from medood.core import catalogue
+from medood.core.detector import ImageSpec
+from medood.core.errors import InputError
+from medood.core.geometry import Geometry, Orientation, orientation_towards
+from medood.core.recipe import Preparation
+from medood.core.volume import Volume
+from medood.transforms.fit import Placement, placement
+
+
+@dataclass(eq=False)
+class Prepared:
+    """A volume as images.
+
+    images      float32 (n, channels, height, width) of the slices that are to be scored
+    slices      (n,) their native slice indices
+    labels      int8 (n,) 0, 1 or -1
+    skipped     native slice index -> why it is not to be scored
+    way         the turn and the placement that `restore` undoes
+    """
+
+    images: np.ndarray
+    slices: np.ndarray
+    labels: np.ndarray
+    skipped: Mapping[int, str]
+    way: Way
+
+
+@dataclass(frozen=True)
+class Way:
+    """The spatial steps between a native grid of shape (slices, rows, columns) and the images."""
+
+    native: tuple[int, int, int]
+    orientation: Orientation
+    placement: Placement
+
+    def restore(self, maps: np.ndarray, slices: np.ndarray) -> np.ndarray:
+        """(n, height, width) maps of the native slices `slices` -> float32 (slices, rows, columns) on the native grid, 0 elsewhere."""
+        count = self.native[self.orientation.axes[0]]
+        turned = np.zeros((count, *self.placement.native), np.float32)
+        numbers = count - 1 - slices if self.orientation.flips[0] else slices
+        turned[numbers] = self.placement.undo(maps)
+        return np.ascontiguousarray(self.orientation.undo(turned))
+
+
+class Pipeline:
+    """Applies a transforms file. Every image it returns has the size and lies in the range that `spec` promises."""
+
+    def __init__(self, preparation: Preparation) -> None:
+        self.preparation = preparation
+        self.spec = ImageSpec(preparation.channels, *preparation.size, *preparation.range, preparation.background)
+        self._steps = compose(preparation.steps)
+
+    def prepare(self, volume: Volume) -> Prepared:
+        """Raises InputError if the volume has other channels than the transforms take, or a value that is not finite."""
+        plan = self.preparation
+        orientation = orientation_towards(volume.geometry, plan.plane)
+        geometry = orientation.turn(volume.geometry)
+        data = self._steps(_turned(volume, orientation))
+        stack = np.asarray(data["image"], np.float32)
+        self._check_channels(stack, volume)
+        way = Way(volume.geometry.shape, orientation, placement(geometry, plan.size, plan.fit, plan.field_of_view))
+        fill = plan.range[0] if plan.background is None else plan.background
+        stack = way.placement.apply(stack, fill)
+        foreground = data.get("foreground")
+        body = None if foreground is None else way.placement.apply(np.asarray(foreground, np.float32), 0.0)[0] >= 0.5
+        if body is not None and plan.background is not None:
+            stack = np.where(body, stack, np.float32(plan.background))
+        self._check_range(stack)
+        return self._select(stack, body, volume, way)
+
+    def _select(self, stack: np.ndarray, body: np.ndarray | None, volume: Volume, way: Way) -> Prepared:
+        """The slices with enough of the body in them, in native order."""
+        plan, count = self.preparation, stack.shape[1]
+        share = np.ones(count) if body is None else body.mean((1, 2)) / max(body.mean((1, 2)).max(), 1e-9)
+        native = np.array([way.orientation.native_slice(k, way.native) for k in range(count)])
+        keep = share >= plan.min_foreground
+        why = f"the body fills less than {plan.min_foreground:.0%} of what it fills in the fullest slice"
+        order = np.argsort(native[keep])
+        labels = _slice_labels(volume, way)
+        return Prepared(
+            images=np.ascontiguousarray(stack.transpose(1, 0, 2, 3)[keep][order]),
+            slices=native[keep][order],
+            labels=labels[keep][order],
+            skipped={int(k): why for k in sorted(native[~keep])},
+            way=way,
+        )
+
+    def _check_channels(self, stack: np.ndarray, volume: Volume) -> None:
+        if len(stack) == self.spec.channels:
+            return
+        kind = {1: "grey", 3: "RGB colour"}
+        found, wanted = kind.get(len(stack), f"{len(stack)}-channel"), kind[self.spec.channels]
+        raise InputError(
+            f"{volume.entry.id}: a {found} image where these transforms expect {wanted} images. "
+            "Use a run that was trained on such images, or a transforms file with a `to_grey` or `to_rgb` step.",
+            code="channels",
+        )
+
+    def _check_range(self, stack: np.ndarray) -> None:
+        low, high = self.spec.low, self.spec.high
+        found = float(stack.min()), float(stack.max())
+        if not (found[0] >= low - 1e-5 and found[1] <= high + 1e-5):
+            raise InputError(
+                f"The transforms promise values from {low:g} to {high:g} but made {found[0]:g} to {found[1]:g}: "
+                "add a `scale_range` step with `clip: true`, or widen `range`.",
+                code="range",
+            )
+        np.clip(stack, low, high, out=stack)
+
+
+def compose(steps: Sequence[Any]) -> Compose:
+    """The MONAI dictionary transforms that a list of `{name: {parameters}}` names."""
+    cards = catalogue.steps()
+    return Compose([cards[name].load()(**parameters) for step in steps for name, parameters in step.items()])
+
+
+def augmentation(steps: Sequence[Any]) -> Callable[[dict[str, torch.Tensor], int], dict[str, torch.Tensor]] | None:
+    """The random steps of a recipe's `augment`: a sample and a seed go in, the changed sample comes out, the same for the same seed."""
+    if not steps:
+        return None
+    transform = compose(steps)
+
+    def augment(sample: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+        transform.set_random_state(seed=seed)
+        return transform(sample)
+
+    return augment
+
+
+def _turned(volume: Volume, orientation: Orientation) -> dict[str, Any]:
+    data: dict[str, Any] = {"image": np.ascontiguousarray(orientation.apply(volume.image))}
+    if volume.padding is not None:
+        data["padding"] = np.ascontiguousarray(orientation.apply(volume.padding)[None])
+    if volume.voi is not None and orientation.axes[0] == 0:  # a window belongs to a slice as it was acquired
+        data["voi"] = list(volume.voi)[:: -1 if orientation.flips[0] else 1]
+    return data
+
+
+def _slice_labels(volume: Volume, way: Way) -> np.ndarray:
+    """Labels of the turned slices. Cut another way than acquired, a slice is anomalous if its mask is, else unknown."""
+    count = way.native[way.orientation.axes[0]]
+    if way.orientation.axes[0] == 0:
+        return volume.labels[::-1] if way.orientation.flips[0] else volume.labels
+    if volume.mask is None:
+        return np.full(count, -1, np.int8)
+    return way.orientation.apply(volume.mask).any((1, 2)).astype(np.int8)
+
+
+def spacing_of_images(geometry: Geometry, way: Way) -> tuple[float, float]:
+    """(height, width) of one pixel of the images in mm."""
+    dx, dy, _ = way.orientation.turn(geometry).spacing
+    return dy * way.placement.region[0] / way.placement.size[0], dx * way.placement.region[1] / way.placement.size[1]
