@@ -1,0 +1,18 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+import torch
+
+from medood.core.errors import MedoodError
+
+
+def pick_device(name: str) -> torch.device:
+    """ "auto" takes a CUDA GPU, then Apple's, then the CPU. Raises MedoodError if the device asked for is not there."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise MedoodError(f"The device {name!r} cannot be used on this machine; `medood doctor` lists those that can.") from error
+    return torch.device(name)

@@ -1,0 +1,58 @@
+"""Images through a trained detector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medood.core.detector import Detector
+from medood.core.errors import MedoodError
+
+
+@dataclass(eq=False)
+class Scored:
+    """Scores of n images as arrays: image (n,), map (n, height, width) or None, patches (n, h, w) or None, parts by name (n,)."""
+
+    image: np.ndarray
+    map: np.ndarray | None
+    patches: np.ndarray | None
+    parts: dict[str, np.ndarray]
+
+    def __getitem__(self, rows: slice) -> Scored:
+        return Scored(
+            self.image[rows],
+            None if self.map is None else self.map[rows],
+            None if self.patches is None else self.patches[rows],
+            {name: values[rows] for name, values in self.parts.items()},
+        )
+
+
+def score_images(detector: Detector, images: Tensor, batch_size: int, device: torch.device) -> Scored:
+    """Score (n, C, H, W) images in batches. Raises MedoodError when a score is not a finite number."""
+    pieces = [_score(detector, images[start : start + batch_size], device) for start in range(0, len(images), batch_size)]
+    scored = Scored(
+        np.concatenate([piece.image for piece in pieces]),
+        _joined([piece.map for piece in pieces]),
+        _joined([piece.patches for piece in pieces]),
+        {name: np.concatenate([piece.parts[name] for piece in pieces]) for name in pieces[0].parts},
+    )
+    if not np.isfinite(scored.image).all():
+        raise MedoodError(f"{type(detector).__name__} gave a score that is not a finite number: its training diverged; train it again.")
+    return scored
+
+
+def _score(detector: Detector, images: Tensor, device: torch.device) -> Scored:
+    scores = detector.score(images.to(device))
+    parts = {name: value.double().cpu().numpy() for name, value in scores.parts.items()}
+    return Scored(scores.image.double().cpu().numpy(), _grid(scores.map), _grid(scores.patches), parts)
+
+
+def _grid(value: Tensor | None) -> np.ndarray | None:
+    return None if value is None else value[:, 0].float().cpu().numpy()
+
+
+def _joined(pieces: list[np.ndarray | None]) -> np.ndarray | None:
+    return None if any(piece is None for piece in pieces) else np.concatenate([piece for piece in pieces if piece is not None])

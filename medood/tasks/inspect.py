@@ -1,0 +1,73 @@
+"""What is in a folder, how it will be grouped, and what cannot be used and why."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from medood.core.errors import MedoodError
+from medood.core.volume import Index
+from medood.tasks.data import open_source
+
+
+def inspect_folder(folder: Path, source: str, as_json: bool) -> None:
+    if not folder.is_dir():
+        raise MedoodError(f"There is no folder {folder}.")
+    index = open_source(source, folder).index()
+    if as_json:
+        print(json.dumps(summary(index), indent=1))
+    else:
+        _print(index)
+
+
+def summary(index: Index) -> dict[str, Any]:
+    """Plain values for JSON; no pixels were read and no identifier of a person is in it."""
+    return {
+        "entries": [
+            {
+                "id": e.id,
+                "group": e.group,
+                "slices": e.slices,
+                "files": len(e.files),
+                "modality": e.origin.modality,
+                "series_uid": e.origin.series_uid,
+                "label": e.label,
+                "part": e.part,
+                "issues": list(e.issues),
+            }
+            for e in index.entries
+        ],
+        "problems": [{"path": p.path, "code": p.code, "message": p.message} for p in index.problems],
+        "patients": len({e.group for e in index.entries}),
+        "images": sum(e.slices for e in index.entries),
+    }
+
+
+def _print(index: Index, most: int = 200) -> None:
+    console = Console(highlight=False)
+    entries = Table("id", "patient", "images", "modality", "what to know", box=None)
+    for e in index.entries[:most]:
+        entries.add_row(e.id, e.group, str(e.slices), e.origin.modality, ", ".join(e.issues))
+    if index.entries:
+        console.print(entries)
+    if len(index.entries) > most:
+        console.print(f"... and {len(index.entries) - most} more; --json lists all.")
+    patients = len({e.group for e in index.entries})
+    count = sum(e.slices for e in index.entries)
+    console.print(f"\n{len(index.entries)} series or single images with {count} images of {patients} patients.")
+    if not index.problems:
+        return
+    console.print(f"\n{len(index.problems)} cannot be used:")
+    counts = Counter(p.code.partition(":")[0] for p in index.problems)
+    for code, number in counts.most_common():
+        shown = [p for p in index.problems if p.code.partition(":")[0] == code][:5]
+        console.print(f"  {code} ({number})")
+        for p in shown:
+            console.print(f"    {p.path}: {p.message}", markup=False, soft_wrap=True)
+        if number > len(shown):
+            console.print(f"    ... and {number - len(shown)} more; --json lists all.")

@@ -1,0 +1,280 @@
+"""A folder of images to scores.csv and maps, in constant memory, whatever the folder's size."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from medood.core.errors import InputError, MedoodError
+from medood.core.files import sha256, write_json
+from medood.core.run import Run, load_run
+from medood.core.volume import Entry, Index, Problem, Source, Volume
+from medood.metrics.calibration import Calibration
+from medood.metrics.trivial import trivial_features
+from medood.tasks.calibrate import series_score
+from medood.tasks.console import Console
+from medood.tasks.data import open_source, side_by_side
+from medood.tasks.device import pick_device
+from medood.tasks.gate import input_facts, unlike_training
+from medood.tasks.inference import Scored, score_images
+from medood.tasks.map_folder import MapFolder
+from medood.tasks.score_table import ScoreTable
+from medood.transforms.pipeline import Pipeline, Prepared
+
+HARMLESS = ("mask_file", "not_an_image", "dicomdir", "localizer_excluded")
+"""Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
+
+
+@dataclass
+class Outcome:
+    """What a scoring did: entries scored, entries and files that could not be, and seconds by stage."""
+
+    scored: int = 0
+    failed: int = 0
+    rows: int = 0
+    seconds: dict[str, float] = field(default_factory=lambda: {"index": 0.0, "decode": 0.0, "score": 0.0, "write": 0.0})
+
+
+@dataclass(eq=False)
+class _Work:
+    """One entry on its way: decoded and prepared, or the reason why not."""
+
+    entry: Entry
+    seconds: float
+    volume: Volume | None = None
+    prepared: Prepared | None = None
+    error: str = ""
+
+
+def score_folder(
+    run_folder: Path,
+    root: Path,
+    out: Path,
+    *,
+    source: str = "folder",
+    maps: Path | None = None,
+    device: str = "auto",
+    plane: str | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Outcome:
+    """Score everything below `root` with a run.
+
+    Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry. `plane` cuts volumes another way than the run's
+    transforms do. A file that cannot be scored gets a row with its reason; the others go on.
+    """
+    console, outcome = Console(), Outcome()
+    run = load_run(run_folder)
+    target = pick_device(device)
+    run.detector.to(target)
+    header = _header(run, root, source, plane)
+    _guard(out, header, resume, overwrite)
+    reader = open_source(source, root)
+    started = time.perf_counter()
+    index = reader.index()
+    outcome.seconds["index"] = time.perf_counter() - started
+    count = sum(e.slices for e in index.entries)
+    console.say(f"Found {len(index.entries)} entries with {count} images, and {len(index.problems)} files that cannot be used.")
+    if not index.entries and not index.problems:
+        raise MedoodError(f"{root}: found no file at all. Expected DICOM, NIfTI, PNG, JPEG or TIFF images.")
+    write_json(out.with_suffix(".json"), header)
+    table = ScoreTable(out, run.calibration["parts"], resume=resume)
+    folder = MapFolder(maps, run, source, root, resume) if maps else None
+    try:
+        _score_all(_Scorer(run, target, plane), reader, index, table, folder, outcome, console)
+    finally:
+        table.close()
+    outcome.failed = table.failed
+    write_json(out.with_suffix(".json"), header | {"complete": True, "seconds": {k: round(v, 2) for k, v in outcome.seconds.items()}})
+    return outcome
+
+
+class _Scorer:
+    """A run at work on prepared volumes."""
+
+    def __init__(self, run: Run, device: torch.device, plane: str | None) -> None:
+        recipe = run.recipe
+        preparation = recipe.transforms.model_copy(update={"plane": plane}) if plane else recipe.transforms
+        self.pipeline = Pipeline(preparation)
+        self.run, self.device = run, device
+        self.image = Calibration.from_dict(run.calibration["image"])
+        series = run.calibration["series"]
+        self.series = Calibration.from_dict(series) if series else None
+
+    def score(self, images: np.ndarray) -> Scored:
+        return score_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
+
+
+def _score_all(
+    scorer: _Scorer, source: Source, index: Index, table: ScoreTable, maps: MapFolder | None, outcome: Outcome, console: Console
+) -> None:
+    for problem in index.problems:
+        if problem.path not in table.done:
+            table.add([_problem_row(problem)])
+    waiting = [entry for entry in index.entries if entry.id not in table.done]
+
+    def work(entry: Entry) -> _Work:
+        return _read(source, scorer.pipeline, entry)
+
+    stream = side_by_side(work, waiting, workers=2, ahead=4)
+    size = scorer.run.recipe.scoring.batch_size
+    for group in _grouped(console.track(stream, "Scoring", len(waiting)), size):
+        outcome.seconds["decode"] += sum(item.seconds for item in group)
+        good = [item for item in group if item.prepared is not None and len(item.prepared.images)]
+        started = time.perf_counter()
+        scored = scorer.score(np.concatenate([item.prepared.images for item in good])) if good else None  # type: ignore[union-attr]
+        outcome.seconds["score"] += time.perf_counter() - started
+        started = time.perf_counter()
+        begin = 0
+        for item in group:
+            piece = None
+            if item in good and scored is not None:
+                end = begin + len(item.prepared.images)  # type: ignore[union-attr]
+                piece, begin = scored[begin:end], end
+            _write(item, piece, scorer, table, maps, outcome)
+        outcome.seconds["write"] += time.perf_counter() - started
+
+
+def _read(source: Source, pipeline: Pipeline, entry: Entry) -> _Work:
+    started = time.perf_counter()
+    try:
+        volume = source.read(entry)
+        prepared = pipeline.prepare(volume)
+    except InputError as error:
+        return _Work(entry, time.perf_counter() - started, error=f"{error.code}: {error}")
+    except MemoryError:
+        return _Work(entry, time.perf_counter() - started, error="memory: the volume is too large for the memory of this machine.")
+    return _Work(entry, time.perf_counter() - started, volume, prepared)
+
+
+def _grouped(stream: Iterator[_Work], size: int) -> Iterator[list[_Work]]:
+    """Entries together until their images fill a batch, so that single images are scored in batches too."""
+    group: list[_Work] = []
+    images = 0
+    for item in stream:
+        group.append(item)
+        images += 0 if item.prepared is None else len(item.prepared.images)
+        if images >= size:
+            yield group
+            group, images = [], 0
+    if group:
+        yield group
+
+
+def _write(item: _Work, scored: Scored | None, scorer: _Scorer, table: ScoreTable, maps: MapFolder | None, outcome: Outcome) -> None:
+    """The map first, then the rows: an entry with rows is complete."""
+    if item.prepared is None or item.volume is None:
+        rows = [_entry_row(item.entry) | {"level": "file", "status": "error", "reason": item.error}]
+    else:
+        if maps is not None and scored is not None:
+            maps.add(item.volume, item.prepared, scored)
+        rows = _rows(item.entry, item.volume, item.prepared, scored, scorer)
+        outcome.scored += 1
+    table.add(rows)
+    outcome.rows += len(rows)
+
+
+def _rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored | None, scorer: _Scorer) -> list[dict[str, Any]]:
+    """A row per slice and one for the series, or the one row of a single image."""
+    single = entry.slices == 1
+    unlike = unlike_training(
+        scorer.run.calibration["gate"],
+        input_facts(volume, prepared, scorer.pipeline.spec.background),
+        scorer.pipeline.preparation.plane != "native",
+    )
+    base = _entry_row(entry) | {"unlike_training": "; ".join(unlike)}
+    acquired = prepared.way.orientation.axes[0] == 0
+    rows = {}
+    for position, number in enumerate(prepared.slices.tolist()):
+        rows[number] = base | _slice_place(entry, number, acquired) | _numbers(scored, position, prepared, entry, scorer)
+    for number, reason in prepared.skipped.items():
+        rows[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
+    slices = [rows[number] | {"level": "image" if single else "slice"} for number in sorted(rows)]
+    return slices if single else [*slices, base | _series_numbers(scored, scorer)]
+
+
+def _numbers(scored: Scored | None, position: int, prepared: Prepared, entry: Entry, scorer: _Scorer) -> dict[str, Any]:
+    assert scored is not None
+    image = prepared.images[position]
+    background = scorer.pipeline.spec.background
+    body = None if background is None else (image != background).any(0)
+    number = int(prepared.slices[position])
+    files = entry.files
+    size = files[number].stat().st_size if len(files) == entry.slices > 1 else sum(f.stat().st_size for f in files) / entry.slices
+    score = float(scored.image[position])
+    parts = {f"part_{name}": float(values[position]) for name, values in scored.parts.items()}
+    return {"score": score, **_judged(score, scorer.image), "status": "ok", **parts, **trivial_features(image, body, size)}
+
+
+def _series_numbers(scored: Scored | None, scorer: _Scorer) -> dict[str, Any]:
+    if scored is None:
+        return {"level": "series", "status": "skipped", "reason": "no slice could be scored"}
+    score = series_score(scored.image, scorer.run.recipe.scoring.top_slices)
+    if scorer.series is None:
+        why = f"no p-value for series: {scorer.run.calibration['series_reason']}"
+        return {"level": "series", "score": score, "status": "ok", "reason": why}
+    return {"level": "series", "score": score, **_judged(score, scorer.series), "status": "ok"}
+
+
+def _judged(score: float, calibration: Calibration) -> dict[str, Any]:
+    values = np.array([score])
+    decision = "anomalous" if bool(calibration.anomalous(values)[0]) else "normal"
+    return {"p_value": float(calibration.p_value(values)[0]), "decision": decision}
+
+
+def _entry_row(entry: Entry) -> dict[str, Any]:
+    origin = entry.origin
+    return {"id": entry.id, "group": entry.group, "study_uid": origin.study_uid, "series_uid": origin.series_uid}
+
+
+def _slice_place(entry: Entry, number: int, acquired: bool) -> dict[str, Any]:
+    """Which slice, and its SOP instance when slices are cut as they were acquired."""
+    uids = entry.origin.sop_uids
+    uid = uids[number] if acquired and number < len(uids) else ""
+    return {"slice": "" if entry.slices == 1 else number, "sop_uid": uid}
+
+
+def _problem_row(problem: Problem) -> dict[str, Any]:
+    status = "skipped" if problem.code.partition(":")[0] in HARMLESS else "error"
+    return {"level": "file", "id": problem.path, "status": status, "reason": f"{problem.code}: {problem.message}"}
+
+
+def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, Any]:
+    """scores.json: which run made the scores, of which folder, and how decisions are made."""
+    image = run.calibration["image"]
+    return {
+        "run": run.name,
+        "run_checksum": sha256(run.folder / "manifest.json"),
+        "detector": run.recipe.detector["name"],
+        "folder": str(root.resolve()),
+        "source": source,
+        "plane": plane or run.recipe.transforms.plane,
+        "threshold": image["threshold"],
+        "false_alarm_rate": image["false_alarm_rate"],
+        "false_alarm_interval": image["interval"],
+        "held_out_images": len(image["scores"]),
+        "held_out_patients": image["patients"],
+        "complete": False,
+    }
+
+
+def _guard(out: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> None:
+    if not out.exists() or overwrite:
+        return
+    if not resume:
+        raise MedoodError(f"{out} is already there. Go on with --resume, replace it with --overwrite, or choose another --out.")
+    beside = out.with_suffix(".json")
+    try:
+        before = json.loads(beside.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise MedoodError(f"{beside} is missing or damaged, so {out} cannot be continued: replace it with --overwrite.") from error
+    changed = [key for key in ("run_checksum", "folder", "source", "plane") if before.get(key) != header[key]]
+    if changed:
+        raise MedoodError(f"{out} was made with another {', '.join(changed)}: choose another --out, or replace it with --overwrite.")

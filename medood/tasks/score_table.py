@@ -1,0 +1,106 @@
+"""scores.csv: appended entry by entry, valid after a crash, continued by --resume."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medood.core.errors import MedoodError
+from medood.metrics.trivial import PLAIN_FEATURES
+
+_COLUMNS = (
+    "level",
+    "id",
+    "slice",
+    "group",
+    "study_uid",
+    "series_uid",
+    "sop_uid",
+    "score",
+    "p_value",
+    "decision",
+    "status",
+    "reason",
+    "unlike_training",
+)
+_LAST_LEVELS = ("image", "series", "file")
+
+
+class ScoreTable:
+    """Rows of a scores.csv. All rows of an entry are written at once; the last of them has the level image, series or file."""
+
+    def __init__(self, path: Path, parts: Sequence[str], *, resume: bool) -> None:
+        self.columns = [*_COLUMNS, *(f"part_{name}" for name in parts), *PLAIN_FEATURES]
+        self.path = path
+        self.done: set[str] = set()
+        self.failed = 0
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if resume and path.is_file():
+                self._keep_whole_entries()
+            else:
+                path.write_bytes(self._bytes([dict(zip(self.columns, self.columns, strict=True))]))
+            self._file = path.open("ab", buffering=0)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+
+    def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append the rows of one entry and hand them to the disk."""
+        try:
+            self._file.write(self._bytes(rows))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
+        self.failed += any(row["status"] == "error" for row in rows)
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _bytes(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
+        for row in rows:
+            writer.writerow({key: _cell(row.get(key, "")) for key in self.columns})
+        return text.getvalue().encode("utf-8")
+
+    def _keep_whole_entries(self) -> None:
+        """Forget what a crash left of a last entry, and remember the entries that are complete."""
+        content = self.path.read_bytes()
+        content = content[: content.rfind(b"\n") + 1]
+        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+        if rows and list(rows[0]) != self.columns:
+            raise MedoodError(f"{self.path} has other columns than this run writes: choose another --out, or replace it with --overwrite.")
+        while rows and rows[-1]["level"] not in _LAST_LEVELS:
+            rows.pop()
+        self.done = {row["id"] for row in rows if row["level"] in _LAST_LEVELS}
+        self.failed = sum(row["status"] == "error" for row in rows)
+        header = dict(zip(self.columns, self.columns, strict=True))
+        self.path.write_bytes(self._bytes([header, *rows]))
+
+
+def _cell(value: Any) -> Any:
+    """Floats so that they read back to the same bits. Text that a spreadsheet would run as a formula gets a leading apostrophe."""
+    if isinstance(value, float):
+        return repr(value)
+    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") and not _is_number(value):
+        return "'" + value
+    return value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _unwritable(path: Path, error: OSError) -> MedoodError:
+    return MedoodError(
+        f"Cannot write {path}: {error.strerror or type(error).__name__}. What was scored so far is kept; "
+        "free some space or choose another --out, then go on with --resume."
+    )

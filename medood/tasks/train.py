@@ -1,0 +1,162 @@
+"""A recipe to a run: index, split by patient, prepare, train, calibrate, save."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medood.core.errors import InputError, MedoodError, TrainingError
+from medood.core.recipe import Recipe
+from medood.core.run import build_detector, is_run, save_run
+from medood.core.volume import Entry, Index
+from medood.tasks.cache import Cache, CachedEntry, CachedImages
+from medood.tasks.calibrate import calibrate, check_enough
+from medood.tasks.console import Console
+from medood.tasks.data import open_source, side_by_side
+from medood.tasks.device import pick_device
+from medood.training.checkpoint import discard_checkpoint
+from medood.training.trainer import train
+from medood.transforms.pipeline import Pipeline, augmentation
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Entries of normal images, no patient in two parts."""
+
+    train: list[Entry]
+    held_out: list[Entry]
+
+
+def train_recipe(
+    recipe: Recipe,
+    out: Path,
+    *,
+    data: Path | None,
+    device: str = "auto",
+    resume: bool = False,
+    overwrite: bool = False,
+    cache: Path | None = None,
+) -> Path:
+    """Train the recipe's detector into the run folder `out` and return it.
+
+    Nothing about anomalies reaches training: entries and slices with a label other than normal are left out before the split.
+    """
+    console = Console()
+    _guard(out, resume, overwrite)
+    target = pick_device(device)
+    detector = build_detector(recipe)  # before any file is read: a size that the detector refuses is known at once
+    name, parameters = recipe.choice("source")
+    root = data or parameters.pop("root", None)
+    parameters.pop("root", None)
+    source = open_source(name, root, **parameters)
+    with console.step("Indexing"):
+        index = source.index()
+    parts = split(index, recipe)
+    store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
+    prepared = {part: _prepare(store, source, entries, part, console) for part, entries in vars(parts).items()}
+    images, held_out = (CachedImages(prepared[part]) for part in ("train", "held_out"))
+    _enough(images, held_out)
+    check_enough(held_out, recipe)
+    groups = len(set(images.groups)), len(set(held_out.groups))
+    console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
+    started = time.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    train(
+        detector,
+        images,
+        held_out,
+        recipe.training,
+        out,
+        seed=recipe.seed,
+        device=target,
+        augment=augmentation(recipe.augment),
+        resume=resume,
+        progress=True,
+    )
+    seconds = time.perf_counter() - started
+    with console.step("Calibrating on the held-out normal images"):
+        calibration = calibrate(detector, held_out, prepared["train"], recipe, target)
+    facts = {"training_seconds": round(seconds, 1), "device": str(target), "train_images": len(images), "index": _fingerprint(prepared)}
+    save_run(out, recipe, detector, calibration, _index_rows(prepared), facts)
+    discard_checkpoint(out)
+    console.say(f"Run saved in {out}")
+    return out
+
+
+def split(index: Index, recipe: Recipe) -> Parts:
+    """Normal entries into train and held-out, by patient. A table's own `part` column is followed; "test" is never used."""
+    usable = [e for e in index.entries if e.label in (0, None) and e.part != "test"]
+    if not usable:
+        raise TrainingError(f"{index.root}: found no normal images to train on ({_reasons(index)}). `medood inspect` tells more.")
+    if any(e.part == "val" for e in usable):
+        return Parts([e for e in usable if e.part != "val"], [e for e in usable if e.part == "val"])
+    groups = sorted({e.group for e in usable})
+    order = np.random.default_rng(recipe.split.seed).permutation(len(groups))
+    count = max(1, round(recipe.split.held_out * len(groups)))
+    if count >= len(groups):
+        raise TrainingError(
+            f"{index.root}: {len(groups)} patient(s) cannot be split into training and held-out normals; at least 2 are needed. "
+            "If the patients were not recognised, name them in a table with a `group` column."
+        )
+    held = {groups[i] for i in order[:count]}
+    return Parts([e for e in usable if e.group not in held], [e for e in usable if e.group in held])
+
+
+def _prepare(store: Cache, source: Any, entries: Sequence[Entry], part: str, console: Console) -> list[CachedEntry]:
+    """All entries of a part in the cache; those that cannot be used are named and left out."""
+
+    def one(entry: Entry) -> CachedEntry | str:
+        try:
+            return store.prepared(source, entry)
+        except InputError as error:
+            return f"{entry.id}: {error}"
+
+    results = []
+    for result in console.track(side_by_side(one, entries, workers=4, ahead=8), f"Preparing {part.replace('_', '-')} images", len(entries)):
+        if isinstance(result, str):
+            console.warn(f"Left out: {result}")
+        else:
+            results.append(result)
+    return results
+
+
+def _enough(images: CachedImages, held_out: CachedImages) -> None:
+    if len(images) < 2:
+        raise TrainingError(
+            f"Found {len(images)} normal training image(s), at least 2 are needed. `medood inspect` shows what is in the folder."
+        )
+    if len(held_out) == 0:
+        raise TrainingError("No normal image is left to hold out; raise `split.held_out` or add patients.")
+
+
+def _guard(out: Path, resume: bool, overwrite: bool) -> None:
+    if is_run(out) and not overwrite:
+        raise MedoodError(f"{out} already holds a finished run. Choose another folder with --out, or replace it with --overwrite.")
+    if (out / "checkpoint").is_dir() and not (resume or overwrite):
+        raise MedoodError(f"{out} holds an interrupted training. Continue it with --resume, or start anew with --overwrite.")
+
+
+def _reasons(index: Index) -> str:
+    labelled = sum(e.label == 1 for e in index.entries)
+    test = sum(e.part == "test" for e in index.entries)
+    return f"{len(index.entries)} entries, {labelled} of them labelled anomalous, {test} in the test part, {len(index.problems)} unusable"
+
+
+def _index_rows(prepared: dict[str, list[CachedEntry]]) -> list[dict[str, Any]]:
+    return [
+        {"id": e.entry.id, "group": e.entry.group, "part": part, "images": int((e.labels == 0).sum())}
+        for part, entries in prepared.items()
+        for e in entries
+    ]
+
+
+def _fingerprint(prepared: dict[str, list[CachedEntry]]) -> str:
+    """Changes when any training or held-out image changes."""
+    keys = sorted(f"{part} {e.folder.name}" for part, entries in prepared.items() for e in entries)
+    return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]
