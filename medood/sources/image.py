@@ -1,0 +1,145 @@
+"""Pictures: PNG, JPEG, TIFF, BMP."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from PIL import Image as Picture
+from PIL import ImageOps
+
+from medood.core.errors import InputError
+from medood.core.geometry import photograph_geometry
+from medood.core.volume import Entry, Index, Volume
+from medood.sources.annotation import slice_labels
+from medood.sources.content import kind_of_name
+from medood.sources.indexing import files_below, group_of, index_files, name_of
+
+_FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
+_GREY = ("L", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
+_TO_GREY = ("1", "LA", "La")
+_TO_COLOUR = ("RGB", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
+_BROKEN = (OSError, EOFError, SyntaxError, ValueError, KeyError, TypeError, struct.error, zlib.error)
+_MOST_PIXELS = 1 << 30
+_PHOTOMETRIC, _BITS, _WHITE_IS_ZERO = 262, 258, 0
+
+
+class Image:
+    """Pictures (PNG, JPEG, TIFF, BMP) in a folder and its subfolders.
+
+    ```
+    root/normal/0001.png
+    root/normal/0002.jpg
+    root/stack.tif             pages of one size are slices
+    ```
+    Grey pictures keep their stored values (8 or 16 bit, or floating point) in one channel, colour ones have three channels of 0..255.
+    The orientation that a camera notes in EXIF is applied.
+
+    group  what keeps pictures of one patient together: each "file", "folder" the folder that holds the file, or "subject" the BIDS label
+           `sub-...` or else the first folder
+    """
+
+    def __init__(self, root: Path, *, group: Literal["file", "folder", "subject"] = "file") -> None:
+        self.root = Path(root)
+        self.group = group
+
+    def index(self) -> Index:
+        return index_files(self.root, files_below(self.root), self.entry)
+
+    def entry(self, path: Path) -> Entry:
+        """The entry of one file below the root, from its header. Raises InputError."""
+        name = name_of(path, self.root)
+        with _opened(path, name) as picture:
+            return Entry(name, (path,), group_of(name, self.group), slices=_pages(picture))
+
+    def read(self, entry: Entry) -> Volume:
+        image, issues = read_pages(entry.files[0], entry.id)
+        labels = slice_labels(image.shape[1], entry.label)
+        return Volume(entry, image, photograph_geometry(image.shape[1:]), labels, issues=issues)
+
+
+def read_pages(path: Path, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
+    """All pages as float32 (channels, pages, rows, columns), and issue codes. Raises InputError naming `name`."""
+    pages, issues = [], []
+    with _opened(path, name) as picture:
+        for number in range(_pages(picture)):
+            if number:
+                picture.seek(number)
+            pages.append(_page(picture, name, issues))
+    if len({page.shape for page in pages}) > 1:
+        raise InputError(f"{name}: the pages differ in size or colour; save each page as a file.", "pages_differ")
+    image = np.stack(pages, axis=1)
+    if not np.isfinite(image).all():
+        raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(image))} pixels are not finite numbers; mend the file.", "not_finite")
+    return image, tuple(dict.fromkeys(issues))
+
+
+@contextmanager
+def _opened(path: Path, name: str) -> Iterator[Picture.Image]:
+    """The picture with its header read; whatever goes wrong while it is open becomes an InputError."""
+    try:
+        # A file object, not a name: Pillow 13 maps named files into memory and then garbles turned grey TIFFs.
+        with path.open("rb") as file, Picture.open(file, formats=_FORMATS) as picture:
+            area = picture.width * picture.height
+            if area > (Picture.MAX_IMAGE_PIXELS or area) or area * _pages(picture) > _MOST_PIXELS:
+                raise Picture.DecompressionBombError
+            yield picture
+    except Picture.UnidentifiedImageError as error:
+        raise _no_picture(path, name) from error
+    except Picture.DecompressionBombError as error:
+        raise InputError(f"{name}: more pixels than a medical image has; cut or shrink it first.", "too_large") from error
+    except _BROKEN as error:
+        raise InputError(f"{name}: the file is damaged, cut off or not readable ({type(error).__name__}).", "unreadable") from error
+
+
+def _no_picture(path: Path, name: str) -> InputError:
+    """A picture by its name is broken; anything else is merely something else."""
+    if kind_of_name(path.name) != "image":
+        return InputError(f"{name}: not a PNG, JPEG, TIFF or BMP.", "not_an_image")
+    if path.stat().st_size == 0:
+        return InputError(f"{name}: the file is empty (0 bytes); copy it again.", "empty")
+    return InputError(f"{name}: called a picture, but its content is no PNG, JPEG, TIFF or BMP; copy it again.", "unreadable")
+
+
+def _pages(picture: Picture.Image) -> int:
+    """Only TIFF pages are slices: a JPEG's or PNG's further frames are previews and animations."""
+    return getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+
+
+def _page(picture: Picture.Image, name: str, issues: list[str]) -> np.ndarray:
+    """The current page as float32 (channels, rows, columns)."""
+    stored = " ".join(str(tile[3]) for tile in picture.tile)
+    if ";16" in stored and picture.mode not in _GREY:
+        issues.append("reduced_to_8_bit")  # Pillow has no 16-bit colour
+    white = _white_of_inverted(picture)
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode not in _GREY + _TO_GREY + _TO_COLOUR:
+        raise InputError(f"{name}: pictures of mode {upright.mode} are not supported; save it as grey or RGB.", "unsupported_mode")
+    array = np.asarray(_plain(upright, issues), dtype=np.float32)
+    array = array if white is None else white - array
+    return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+
+
+def _white_of_inverted(picture: Picture.Image) -> float | None:
+    """The highest value of a 16-bit TIFF whose 0 is white; Pillow inverts such files of 8 bits itself, but not these."""
+    if picture.format != "TIFF" or not picture.mode.startswith("I;16") or picture.tag_v2.get(_PHOTOMETRIC) != _WHITE_IS_ZERO:
+        return None
+    return float(2 ** picture.tag_v2[_BITS][0] - 1)
+
+
+def _plain(picture: Picture.Image, issues: list[str]) -> Picture.Image:
+    """Grey or RGB without palette and transparency."""
+    if picture.mode in _GREY and picture.mode != "L":
+        return picture
+    grey = picture.mode in (*_GREY, *_TO_GREY)
+    picture = picture.convert("L") if picture.mode == "1" else picture
+    if picture.has_transparency_data:
+        picture = picture.convert("LA" if grey else "RGBA")
+        if picture.getchannel("A").getextrema()[0] < 255:
+            issues.append("alpha_dropped")
+    return picture.convert("L" if grey else "RGB")
