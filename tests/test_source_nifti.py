@@ -27,7 +27,7 @@ def _only_problem(root: Path) -> tuple[str, str]:
     index = Nifti(root).index()
     assert not index.entries
     (problem,) = index.problems
-    assert problem.path in problem.message
+    assert problem.path not in problem.message
     return problem.code, problem.message
 
 

@@ -70,9 +70,12 @@ class Scores:
 class Phase:
     """One named pass over the training images towards one goal; subclass it inside the detector's file.
 
-    The trainer calls `begin`, then `step` for every batch of every epoch, then `finish`. A closed-form method is a phase of one epoch that
-    collects in `step` and solves in `finish`; it has no optimizers. `state` names tensors that must survive a restart between epochs
-    beyond weights and optimizers (a running radius, say).
+    The trainer calls `begin`, then `step` for every batch of every epoch, then `finish`. A phase with optimizers learns: in train mode, on
+    augmented images, ending with the weights of its best epoch. A closed-form method is a phase of one epoch without optimizers that
+    collects in `step` and solves in `finish`: in eval mode, without gradients, in float32, on images as scoring sees them. `begin` and
+    `finish` of every phase run without gradients.
+
+    Only parameters, buffers and the state of optimizers survive a restart between epochs: keep what must last in a buffer.
     """
 
     name: str = "train"
@@ -80,7 +83,11 @@ class Phase:
     optimizers: Mapping[str, Optimizer] = {}
 
     def begin(self) -> None:
-        """Freeze parts, compute what the phase needs from earlier phases."""
+        """Freeze parts, compute what the phase needs from earlier phases, forget what an interrupted pass collected.
+
+        Called again when training resumes inside the phase, with the weights of its last whole epoch; whatever this call puts into
+        parameters and buffers is then replaced by what they held.
+        """
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """Learn from one batch; returns detached scalars by name for the history."""

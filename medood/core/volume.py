@@ -51,7 +51,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the folder that cannot be used: relative path, code, and a sentence with no identifier of a person."""
+    """Something in the folder that cannot be used: relative path, code, and a sentence that neither repeats the path nor names a person."""
 
     path: str
     code: str

@@ -93,7 +93,7 @@ class Folder:
         if series or "dicom" in kinds.values():
             index = self._reader("dicom").index()
             entries += index.entries
-            problems += [p for p in index.problems if p.code != "not_dicom" or kinds.get(self.root / p.path) == "dicom"]
+            problems += [p for p in index.problems if kinds.get(self.root / p.path, "none" if p.code == "not_dicom" else "dicom") == "dicom"]
         return entries, problems
 
     def _check_present(self, missing: list[Row], column: str) -> None:
@@ -115,12 +115,12 @@ def _kinds(files: Iterable[Path], root: Path) -> tuple[dict[Path, Kind], list[Pr
         try:
             kind = kind_of(path)
         except OSError as error:
-            problems.append(Problem(name, "unreadable", f"{name}: cannot be opened ({type(error).__name__}); check its permissions."))
+            problems.append(Problem(name, "unreadable", f"It cannot be opened ({type(error).__name__}); check its permissions."))
             continue
         if kind:
             kinds[path] = kind
         else:
-            problems.append(Problem(name, "not_an_image", f"{name}: not DICOM, NIfTI, PNG, JPEG, TIFF or BMP."))
+            problems.append(Problem(name, "not_an_image", "This is not DICOM, NIfTI, PNG, JPEG, TIFF or BMP; it is left out."))
     return kinds, problems
 
 

@@ -43,7 +43,8 @@ def index_files(root: Path, files: Iterable[Path], entry: Callable[[Path], Entry
         try:
             entries.append(entry(path))
         except InputError as error:
-            problems.append(Problem(name_of(path, root), error.code, str(error)))
+            name = name_of(path, root)
+            problems.append(Problem(name, error.code, str(error).removeprefix(f"{name}: ")))
     return Index(root, tuple(sorted(entries, key=lambda e: e.id)), tuple(problems))
 
 

@@ -66,13 +66,13 @@ class Cache:
 
 
 class CachedImages:
-    """Images of many cached entries by number, in the order of the entries and their slices; float32 (B, C, H, W) tensors.
+    """The normal images of many cached entries by number, in the order of the entries and their slices; float32 (B, C, H, W) tensors.
 
     Memory-mapped: only what is asked for is read, and the operating system keeps what is asked for often.
     """
 
-    def __init__(self, entries: Sequence[CachedEntry], label: int | None = 0) -> None:
-        chosen = [np.flatnonzero(e.labels == label) if label is not None else np.arange(len(e.labels)) for e in entries]
+    def __init__(self, entries: Sequence[CachedEntry]) -> None:
+        chosen = [np.flatnonzero(_normal(e.labels)) for e in entries]
         self.entries = entries
         self.owner = np.repeat(np.arange(len(entries)), [len(rows) for rows in chosen])
         self.row = np.concatenate([*chosen, np.zeros(0, int)]).astype(int)
@@ -96,6 +96,11 @@ class CachedImages:
             if len(self._open) > 128:  # every open map holds a file handle
                 self._open.popitem(last=False)
         return array
+
+
+def _normal(labels: np.ndarray) -> np.ndarray:
+    """Which slices may be trained on: those labelled normal; all of a volume that nobody labelled, because the user says it is normal."""
+    return (labels == 0) | (labels == -1).all()
 
 
 def default_cache() -> Path:

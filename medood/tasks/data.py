@@ -26,8 +26,8 @@ def open_source(name: str, root: str | Path | None, **parameters: Any) -> Source
     model = check(cards[name].parameters, parameters, {}, f"source {name}", problems)
     if model is None:
         raise RecipeError(problems)
-    if name != "phantom" and (root is None or not Path(root).is_dir()):
-        what = "no folder was given" if root is None else f"there is no folder {root}"
+    if name != "phantom" and (root is None or not Path(root).exists()):
+        what = "no folder was given" if root is None else f"there is no {root}"
         raise MedoodError(f"The source {name!r} needs the folder of its images, but {what}. Name it with --data FOLDER.")
     return cards[name].load()(Path(root) if root is not None else Path(), **model.model_dump())
 

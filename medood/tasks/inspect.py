@@ -16,7 +16,7 @@ from medood.tasks.data import open_source
 
 
 def inspect_folder(folder: Path, source: str, as_json: bool) -> None:
-    if not folder.is_dir():
+    if not folder.exists():
         raise MedoodError(f"There is no folder {folder}.")
     index = open_source(source, folder).index()
     if as_json:

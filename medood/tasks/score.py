@@ -148,7 +148,7 @@ def _read(source: Source, pipeline: Pipeline, entry: Entry) -> _Work:
         volume = source.read(entry)
         prepared = pipeline.prepare(volume)
     except InputError as error:
-        return _Work(entry, time.perf_counter() - started, error=f"{error.code}: {error}")
+        return _Work(entry, time.perf_counter() - started, error=f"{error.code}: {str(error).removeprefix(entry.id + ': ')}")
     except MemoryError:
         return _Work(entry, time.perf_counter() - started, error="memory: the volume is too large for the memory of this machine.")
     return _Work(entry, time.perf_counter() - started, volume, prepared)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from medood.core.errors import InputError, MedoodError, TrainingError
 from medood.core.recipe import Recipe
@@ -50,6 +51,7 @@ def train_recipe(
     console = Console()
     _guard(out, resume, overwrite)
     target = pick_device(device)
+    torch.manual_seed(recipe.seed)
     detector = build_detector(recipe)  # before any file is read: a size that the detector refuses is known at once
     name, parameters = recipe.choice("source")
     root = data or parameters.pop("root", None)
@@ -91,7 +93,13 @@ def train_recipe(
 
 def split(index: Index, recipe: Recipe) -> Parts:
     """Normal entries into train and held-out, by patient. A table's own `part` column is followed; "test" is never used."""
-    usable = [e for e in index.entries if e.label in (0, None) and e.part != "test"]
+    wrong = [e for e in index.entries if e.label == 1 and e.part in ("train", "val")]
+    if wrong:
+        raise TrainingError(
+            f"{index.root}: {len(wrong)} entries of the parts train and val are labelled anomalous, the first is {wrong[0].id}. "
+            "Training sees normal images only: move them to the part test."
+        )
+    usable = [e for e in index.entries if e.label in (0, None) and e.part != "test" and "no_labels" not in e.issues]
     if not usable:
         raise TrainingError(f"{index.root}: found no normal images to train on ({_reasons(index)}). `medood inspect` tells more.")
     if any(e.part == "val" for e in usable):

@@ -1,0 +1,155 @@
+"""Scores and labels to numbers with intervals, tables and figures. Labels of anomalies enter here and nowhere else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from medood.core.errors import InputError
+from medood.core.files import write_json
+from medood.metrics.intervals import Estimate
+from medood.metrics.pixel import Localisation
+from medood.tasks.labelled_scores import join, read_labels, read_scores
+from medood.tasks.level_report import LevelReport, judge_level
+from medood.tasks.localisation import judge_maps
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from medood.export.figures import RocPanel
+
+CONVENTIONS = {
+    "positive": "anomalous (label 1); a higher score is more anomalous",
+    "decision": "anomalous when score > threshold",
+    "fpr_at_95_tpr": "smallest share of normal rows called anomalous by a threshold that finds at least 95 % of the anomalous rows",
+    "oracle": "threshold chosen on these very labels; optimistic, for comparison with publications only",
+    "intervals": "95 %; patients resampled with replacement, for rates at the run's threshold Korn-Graubard by patient",
+    "aupro": "mean overlap with each lesion (3-D for volumes) up to a false-positive rate of 0.3, divided by 0.3",
+}
+_RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_interval")
+_NOT_WRITTEN = ("warnings", "rows", "points")  # of a level: warnings stand together, arrays are in scores.csv
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What an evaluation found; print it with rich (`rich.print(report)`), or take the numbers from `to_dict`.
+
+    run      what scores.json says of the run, its threshold and false-alarm rate
+    maps     pixel numbers of the "map" and of the "plain" intensity taken as a map; empty without maps
+    notes    what was left out and why;  warnings  what throws doubt on the scores
+    """
+
+    run: Mapping[str, Any]
+    levels: Sequence[LevelReport]
+    maps: Mapping[str, Localisation]
+    notes: Sequence[str]
+    warnings: Sequence[str]
+    seed: int
+    bootstraps: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of evaluation.json; numbers that do not exist are null."""
+        whole = {"conventions": CONVENTIONS, **{field.name: getattr(self, field.name) for field in fields(self)}}
+        return _plain({**whole, "levels": {level.level: level for level in self.levels}})
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        from medood.tasks.evaluation_tables import tables
+
+        yield from tables(self)
+
+
+def evaluate(
+    scores_csv: Path, labels_csv: Path | None, *, maps: Path | None = None, out: Path, seed: int = 0, bootstraps: int = 1000
+) -> Report:
+    """Judge the scores of `medood score` by labels, and its maps by masks when `maps` is their folder.
+
+    Without `labels_csv` the labels are those of a column `label` in the scores. Writes evaluation.json, roc.png, roc.svg, scores.png and
+    scores.svg into `out`. Raises InputError for a file that cannot be understood, MedoodError when no label belongs to a score.
+    """
+    scored, labels = read_scores(scores_csv), read_labels(labels_csv or scores_csv)
+    run = _run_facts(scores_csv.with_suffix(".json"))
+    joined, notes = join(scored, labels)
+    levels = [judge_level(rows, run.get("threshold"), resamples=bootstraps, seed=seed) for rows in joined]
+    localised, map_notes = judge_maps(maps, labels, scored, resamples=bootstraps, seed=seed) if maps else ({}, [])
+    notes += [f"{level.level}: {level.reason}." for level in levels if level.reason]
+    warnings = [text for level in levels for text in level.warnings] + _map_warnings(localised)
+    report = Report(run, levels, localised, notes + map_notes, warnings, seed, bootstraps)
+    write_json(out / "evaluation.json", report.to_dict())
+    _write_figures(levels, out)
+    return report
+
+
+def _run_facts(path: Path) -> dict[str, Any]:
+    """What the file beside the scores says of the run; nothing when there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+        return {name: facts[name] for name in _RUN_FACTS if name in facts}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as JSON: score again, or take the file away to evaluate without a threshold.") from error
+
+
+def _map_warnings(maps: Mapping[str, Localisation]) -> list[str]:
+    if {"map", "plain"} - set(maps):
+        return []
+    ours, plain = (maps[kind].average_precision.value for kind in ("map", "plain"))
+    if plain < ours:
+        return []
+    return [f"maps: the intensity itself reaches a pixel average precision of {plain:.3f} and is not beaten by the map ({ours:.3f})."]
+
+
+def _write_figures(levels: Sequence[LevelReport], out: Path) -> None:
+    from medood.export.figures import ScorePanel, roc_figure, save_figure, score_figure
+
+    panels = []
+    for level in levels:
+        threshold = level.run.threshold if level.run else None
+        panels.append(ScorePanel(f"{level.level.capitalize()} scores", level.rows.scores, level.rows.labels, threshold))
+    save_figure(score_figure(panels), out, "scores")
+    rocs = [_roc_panel(level) for level in levels if level.score]
+    if rocs:
+        save_figure(roc_figure(rocs), out, "roc")
+
+
+def _roc_panel(level: LevelReport) -> RocPanel:
+    """The score, the best trivial feature, and the two operating points."""
+    from medood.export.figures import RocPanel
+
+    assert level.score is not None
+    assert level.oracle is not None
+    auroc = level.score.auroc
+    interval = "" if auroc.low is None else f" [{auroc.low:.3f}, {auroc.high:.3f}]"
+    curves = {f"score, AUROC {auroc.value:.3f}{interval}": level.points["score"]}
+    trivial = {name: ranking.better_auroc.value for name, ranking in level.columns.items() if ranking.better_auroc}
+    if trivial:
+        best = max(trivial, key=lambda name: trivial[name])
+        curves[f"{best} ({level.columns[best].better_direction}), AUROC {trivial[best]:.3f}"] = level.points[best]
+    points = {}
+    if level.run and level.run.tpr and level.run.fpr:
+        points["threshold of the run"] = (level.run.fpr.value, level.run.tpr.value)
+    if level.oracle.tpr and level.oracle.fpr:
+        points["oracle G-mean threshold"] = (level.oracle.fpr.value, level.oracle.tpr.value)
+    return RocPanel(
+        f"{level.level.capitalize()} scores, {level.patients} patients", {text: (c.fpr, c.tpr) for text, c in curves.items()}, points
+    )
+
+
+def _plain(value: Any) -> Any:
+    """Dataclasses, mappings and numbers as JSON has them; NaN and infinity become null."""
+    if isinstance(value, Estimate):
+        return _plain(value.to_dict())
+    if is_dataclass(value):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.name not in _NOT_WRITTEN}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, (float, np.floating)):
+        return float(value) if np.isfinite(value) else None
+    return value
