@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from export_phantoms import GEOMETRIES, LESION, PICTURE, PICTURE_LESION, SCALE, SHAPE, blob, colour, grey
+from PIL import Image
+
+from medood.core.errors import InputError, MedoodError
+from medood.core.geometry import Geometry, Orientation, orientation_towards
+from medood.export.colours import OPACITY, MapScale, blend, colour_table, displayed, grey_window, heat, is_colour
+from medood.export.pictures import hottest_slices, read_png16, side_letters, write_montage_png, write_overlay_png, write_png16
+
+EMPTY = np.zeros(SHAPE, np.float32)
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as picture:
+        return np.asarray(picture)[..., :3].astype(int)
+
+
+@pytest.mark.parametrize("numbers", [(1, 1, 1), (2, 1, 1), (0, float("nan"), 0), (0, 1, float("inf"))])
+def test_a_scale_must_rise(numbers: tuple[float, float, float]) -> None:
+    with pytest.raises(MedoodError, match="low < high"):
+        MapScale(*numbers)
+
+
+def test_the_palette_is_fixed() -> None:
+    table = colour_table()
+    assert table.shape == (256, 4)
+    assert table[[0, 16, 31, 32, 128, 255]].tolist() == [
+        [87, 16, 110, 0],
+        [105, 22, 110, 127],
+        [120, 28, 109, 247],
+        [122, 29, 109, 255],
+        [221, 81, 58, 255],
+        [241, 239, 117, 255],
+    ]
+    assert not table.flags.writeable
+    luminance = table[:, :3] @ (0.2126, 0.7152, 0.0722)
+    assert (np.diff(luminance) > -1).all()
+    assert luminance[255] - luminance[0] > 150
+
+
+def test_heat_follows_the_scale_and_nothing_else() -> None:
+    scale = MapScale(2.0, 6.0, 3.0)
+    colours = heat(np.array([-9.0, 2.0, 2.99, 3.0, 4.0, 6.0, 99.0], np.float32), scale)
+    assert colours[:, 3].tolist() == [0, 0, 0, 255, 255, 255, 255]
+    assert colours[3].tolist() == colour_table()[64].tolist()
+    assert colours[4].tolist() == colour_table()[128].tolist()
+    assert colours[5].tolist() == colours[6].tolist() == colour_table()[255].tolist()
+
+
+def test_blend_is_a_weighted_mean() -> None:
+    picture, colours = np.array([[100, 0, 200]], np.uint8), np.array([[200, 100, 0, 255]], np.uint8)
+    assert blend(picture, colours).tolist() == [[160, 60, 80]]  # at an opacity of 0.6
+    colours[0, 3] = 0
+    assert blend(picture, colours).tolist() == [[100, 0, 200]]
+    assert OPACITY == 0.6
+
+
+def test_window_sees_the_body_and_not_what_is_around_it() -> None:
+    body = np.random.default_rng(0).uniform(100, 200, 50_000)
+    low, high = grey_window(np.concatenate([np.zeros(950_000), body, [1e6] * 100]))
+    assert low == 0
+    assert 199 < high < 201
+    assert grey_window(np.full((3, 3), 7.0)) == (6.5, 7.5)
+
+
+def test_grey_is_linear_in_its_window() -> None:
+    image = np.array([[[-5.0, 0, 50, 100, 300]]])
+    assert displayed(image, (0, 100))[0, :, 1].tolist() == [0, 0, 128, 255, 255]
+
+
+def test_three_mr_contrasts_are_not_rgb() -> None:
+    assert is_colour(colour(PICTURE))
+    for values in (colour(PICTURE) + 0.5, colour(PICTURE) - 1, colour(PICTURE)[:2], colour(PICTURE) * 2):
+        assert not is_colour(values)
+    np.testing.assert_array_equal(displayed(colour(PICTURE))[0, 4, 9], colour(PICTURE)[:, 0, 4, 9])
+
+
+def test_16_bit_maps_come_back_to_half_a_step(tmp_path: Path) -> None:
+    scale = MapScale(-1.0, 3.0, 0.0)
+    array = np.linspace(-1, 3, 2400, dtype=np.float32).reshape(PICTURE.shape)
+    write_png16(tmp_path / "map.png", array, scale)
+    with Image.open(tmp_path / "map.png") as picture:
+        assert picture.size == (60, 40)
+        assert [picture.getpixel((0, 0)), picture.getpixel((59, 39))] == [0, 65535]
+        assert picture.getpixel((0, 20)) == round(65535 * 1200 / 2399)
+    assert np.abs(read_png16(tmp_path / "map.png", scale) - array).max() <= 4 / 131070 + 1e-6
+    write_png16(tmp_path / "map.png", array * 10, scale)
+    back = read_png16(tmp_path / "map.png", scale)
+    assert (back.min(), back.max()) == (-1, 3)  # clipped, not wrapped
+
+
+def test_only_16_bit_pictures_are_raw_maps(tmp_path: Path) -> None:
+    write_overlay_png(tmp_path / "overlay.png", grey(PICTURE), blob(PICTURE, PICTURE_LESION), SCALE)
+    with pytest.raises(InputError, match="16 bit"):
+        read_png16(tmp_path / "overlay.png", SCALE)
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(InputError, match=r"text\.png"):
+        read_png16(tmp_path / "text.png", SCALE)
+
+
+@pytest.mark.parametrize("image", [grey(PICTURE), colour(PICTURE)], ids=["grey", "rgb"])
+def test_overlay_changes_the_lesion_and_nothing_else(image: np.ndarray, tmp_path: Path) -> None:
+    array = blob(PICTURE, PICTURE_LESION)
+    write_overlay_png(tmp_path / "overlay.png", image, array, SCALE)
+    shown, plain = pixels(tmp_path / "overlay.png"), displayed(image)[0].astype(int)
+    assert shown.shape == (40, 60, 3)
+    changed = np.abs(shown - plain).max(axis=2) > 0
+    np.testing.assert_array_equal(changed, array[0] >= SCALE.threshold)
+    expected = 0.6 * colour_table()[255, :3] + 0.4 * plain[PICTURE_LESION[1:]]
+    np.testing.assert_allclose(shown[PICTURE_LESION[1:]], expected, atol=0.51)
+    with Image.open(tmp_path / "overlay.png") as picture:
+        assert picture.info == {}
+
+
+def test_a_picture_holds_one_slice(tmp_path: Path) -> None:
+    with pytest.raises(MedoodError, match="one slice, found 12"):
+        write_overlay_png(tmp_path / "overlay.png", grey(GEOMETRIES["axial"]), EMPTY, SCALE)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_hottest_slices_are_in_order_and_apart() -> None:
+    array = np.zeros((100, 2, 2), np.float32)
+    array[:, 1, 1] = -0.01
+    for number, value in {40: 9, 41: 8, 42: 7, 90: 3, 10: 2}.items():
+        array[number, 0, 1] = value
+    assert hottest_slices(array, 3) == [10, 40, 90]  # at least 100 / 12 apart
+    assert hottest_slices(array[40:44], 9) == [0, 1, 2, 3]
+    assert hottest_slices(array[40:41], 9) == [0]
+    sparse = np.zeros((9, 2, 2), np.float32)
+    assert hottest_slices(sparse, 3) == [4]
+    sparse[[2, 7], 0, 0] = 1
+    assert hottest_slices(sparse, 3) == [2, 7]
+
+
+def difference(tmp_path: Path, geometry: Geometry, image: np.ndarray, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The montage of one slice, and where on it the map shows."""
+    write_montage_png(tmp_path / "with.png", image, array, geometry, SCALE, (0, 255))
+    write_montage_png(tmp_path / "without.png", image, np.zeros_like(array), geometry, SCALE, (0, 255))
+    shown = pixels(tmp_path / "with.png")
+    return shown, np.abs(shown - pixels(tmp_path / "without.png")).max(axis=2) > 20
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_montage_lies_as_on_a_radiological_display(turned: bool, tmp_path: Path) -> None:
+    """A bright mark at the patient's left front, a lesion at the right back: on the screen they are upper right and lower left."""
+    sign = -1.0 if turned else 1.0
+    affine = np.diag([-sign, -sign, 1.0, 1.0])
+    affine[:2, 3] = 20 * sign, 20 * sign
+    geometry = Geometry(affine, (1, 41, 41))
+    image, array = np.full((1, 1, 41, 41), 90, np.float32), np.zeros((1, 41, 41), np.float32)
+    column, row = (round(i) for i in (np.linalg.inv(affine) @ (-14, 14, 0, 1))[:2])
+    image[0, 0, row - 2 : row + 3, column - 2 : column + 3] = 201
+    column, row = (round(i) for i in (np.linalg.inv(affine) @ (14, -5, 0, 1))[:2])
+    array[0, row - 2 : row + 3, column - 2 : column + 3] = 1
+    shown, lesion = difference(tmp_path, geometry, image, array)
+    bright = (shown == 201).all(axis=2)
+    assert bright.sum() > 300
+    mark, spot = (np.median(np.argwhere(where), axis=0) for where in (bright, lesion))
+    assert mark[0] < spot[0] - 50
+    assert mark[1] > spot[1] + 50
+
+
+def test_sides_are_those_of_the_patient() -> None:
+    expected = {"axial": ("R", "A"), "feet_first": ("R", "A"), "sagittal": ("A", "S"), "coronal": ("R", "S")}
+    for name, letters in expected.items():
+        for geometry in (GEOMETRIES[name], Orientation(flips=(True, False, True)).turn(GEOMETRIES[name])):
+            assert side_letters(orientation_towards(geometry, "native").turn(geometry)) == letters
+
+
+def test_montage_keeps_the_shape_of_pixels_twice_as_high(tmp_path: Path) -> None:
+    geometry = Geometry(np.diag([-1.0, -2.0, 1.0, 1.0]), (1, 20, 40))
+    array = np.zeros((1, 20, 40), np.float32)
+    array[0, 5:15, 10:30] = 1  # 20 mm x 20 mm
+    _, lesion = difference(tmp_path, geometry, np.zeros((1, 1, 20, 40), np.float32), array)
+    height, width = np.ptp(np.argwhere(lesion), axis=0)
+    assert abs(height / width - 1) < 0.05
+
+
+def test_montage_has_no_text_and_does_not_change(tmp_path: Path) -> None:
+    geometry = GEOMETRIES["sheared"]
+    for name in ("one.png", "two.png"):
+        write_montage_png(tmp_path / name, grey(geometry), blob(geometry, LESION), geometry, SCALE, count=4)
+    assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
+    with Image.open(tmp_path / "one.png") as picture:
+        assert set(picture.info) <= {"dpi"}
+
+
+def test_montage_of_colour_volumes_keeps_the_colours(tmp_path: Path) -> None:
+    geometry = GEOMETRIES["axial"]
+    image = np.zeros((3, *SHAPE), np.float32)
+    image[1] = 200
+    write_montage_png(tmp_path / "green.png", image, EMPTY, geometry, SCALE)
+    green = (pixels(tmp_path / "green.png") == (0, 200, 0)).all(axis=2)
+    assert green.mean() > 0.2
