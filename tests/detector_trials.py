@@ -1,0 +1,112 @@
+"""Phantoms with and without planted lesions, and a bare training loop, for the tests of detectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from medood.core.detector import Batch, Detector, ImageSpec, Phase
+from medood.transforms.hidden_parts import HidesParts
+
+Lesion = Literal["bright", "dark", "texture"]
+LESIONS: tuple[Lesion, ...] = ("bright", "dark", "texture")
+
+
+def phantoms(spec: ImageSpec, count: int, seed: int) -> Tensor:
+    """Discs of 0.3 to 0.7 of the range, a few pixels off the centre, with the same anatomy and some smooth texture of their own; exactly
+    `spec.low` outside."""
+    random = torch.Generator().manual_seed(seed)
+    anatomy = torch.rand((1, spec.channels, 6, 6), generator=torch.Generator().manual_seed(0)) - 0.5
+    texture = torch.rand((count, spec.channels, 6, 6), generator=random) - 0.5
+    texture = 0.5 + interpolate(0.25 * anatomy + 0.1 * texture, (spec.height, spec.width), mode="bicubic")
+    image = texture + 0.01 * torch.randn(texture.shape, generator=random)
+    side = min(spec.height, spec.width)
+    centre = (torch.rand((2, count, 1, 1), generator=random) - 0.5) * 0.03 * side
+    radius = side * (0.4 + 0.015 * torch.rand((count, 1, 1), generator=random))
+    inside = _distance(spec, centre) < radius
+    image = torch.where(inside[:, None], image.clamp(0.3, 0.7), 0.0)
+    return spec.low + (spec.high - spec.low) * image
+
+
+def plant(spec: ImageSpec, images: Tensor, kind: Lesion, seed: int) -> tuple[Tensor, Tensor]:
+    """The images with one lesion each, a disc with a radius of a tenth of the side, and bool (B, 1, H, W) where it is."""
+    random = torch.Generator().manual_seed(seed)
+    side = min(spec.height, spec.width)
+    centre = (torch.rand((2, len(images), 1, 1), generator=random) - 0.5) * 0.4 * side
+    inside = (_distance(spec, centre) < 0.1 * side)[:, None]
+    rows, columns = torch.arange(spec.height)[:, None], torch.arange(spec.width)
+    checks = ((rows // 2 + columns // 2) % 2).float() - 0.5
+    change = {"bright": torch.tensor(0.4), "dark": torch.tensor(-0.3), "texture": 0.6 * checks}[kind]
+    changed = images + (spec.high - spec.low) * change
+    lowest = spec.low + 0.02 * (spec.high - spec.low)  # still not background
+    return torch.where(inside, changed.clamp(lowest, spec.high), images), inside
+
+
+def _distance(spec: ImageSpec, centre: Tensor) -> Tensor:
+    """(B, H, W) pixels from the middle of the image plus `centre` (2, B, 1, 1)."""
+    y = torch.arange(spec.height)[:, None] - (spec.height - 1) / 2 - centre[0]
+    x = torch.arange(spec.width) - (spec.width - 1) / 2 - centre[1]
+    return (x.square() + y.square()).sqrt()
+
+
+@dataclass
+class Training:
+    """Trains a detector's phases on images as the trainer does, in memory; the same seed gives the same weights.
+
+    epochs  at most so many of a learning phase
+    hide    draws what is hidden, afresh for every image of every batch
+    steps   called after backward and before the optimizer's step, with phase and optimizer name
+    """
+
+    epochs: int
+    hide: HidesParts | None = None
+    batch_size: int = 16
+    seed: int = 0
+    after_backward: Callable[[Phase, str], None] = lambda phase, name: None
+    losses: list[dict[str, Tensor]] = field(default_factory=list)
+
+    def fit(self, detector: Detector, images: Tensor) -> Detector:
+        random = torch.Generator().manual_seed(self.seed)
+        torch.manual_seed(self.seed)
+        if self.hide is not None:
+            self.hide.set_random_state(seed=self.seed)
+        for phase in detector.phases():
+            learns = bool(phase.optimizers)
+            detector.train(learns)
+            with torch.no_grad():
+                phase.begin()
+            for _ in range(min(phase.epochs, self.epochs) if learns else phase.epochs):
+                for numbers in torch.randperm(len(images), generator=random).split(self.batch_size):
+                    with torch.set_grad_enabled(learns):
+                        self.losses.append(phase.step(self.batch(images[numbers]), self._update(phase)))
+            with torch.no_grad():
+                phase.finish()
+        detector.eval()
+        detector.fitted_.fill_(True)
+        return detector
+
+    def batch(self, images: Tensor) -> Batch:
+        if self.hide is None:
+            return Batch(images)
+        return Batch(images, torch.stack([self.hide({"image": image})["hidden"] for image in images]))
+
+    def _update(self, phase: Phase) -> Callable[[Tensor, str], None]:
+        def update(loss: Tensor, name: str) -> None:
+            optimizer = phase.optimizers[name]
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward(inputs=[p for group in optimizer.param_groups for p in group["params"] if p.requires_grad])
+            self.after_backward(phase, name)
+            optimizer.step()
+
+        return update
+
+
+def build(make: Callable[[], Detector], seed: int = 0) -> Detector:
+    """A new detector whose first weights follow from the seed."""
+    torch.manual_seed(seed)
+    return make()

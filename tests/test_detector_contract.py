@@ -1,0 +1,287 @@
+"""What every detector of the catalogue must do. A new detector is tested as it is by default; an entry in CASES makes it quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from detector_trials import LESIONS, Training, build, phantoms, plant
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
+from torch import Tensor
+
+from medood.core.catalogue import detectors
+from medood.core.detector import Detector, ImageSpec, Scores
+from medood.core.errors import MedoodError, NotFitted
+from medood.transforms.mask_boxes import MaskBoxes
+
+
+@dataclass(frozen=True)
+class Case:
+    """A detector with hyperparameters that make it small, and how it is trained on 64 x 64 phantoms.
+
+    tile       hide boxes in each tile of this side
+    spec       None: values 0..1 with background 0, or -1..1 with background -1 if the detector wants those
+    auroc      least AUROC of the image score over phantoms with and without planted lesions, after this training
+    hot        least AUROC of the map's pixels inside the body, lesion against the rest
+    rounding   share of the largest value by which scores of the same image in different batches may differ
+    """
+
+    name: str
+    parameters: dict[str, Any] = field(default_factory=dict)
+    epochs: int = 4
+    images: int = 96
+    tile: int | None = None
+    spec: ImageSpec | None = None
+    auroc: float = 0.8
+    hot: float = 0.7
+    rounding: float = 1e-5
+
+    def __str__(self) -> str:
+        return "-".join([self.name, *(str(value) for value in self.parameters.values() if isinstance(value, str))])
+
+
+SMALL_GAN = {"width": 8, "discriminator_width": 8, "learning_rate": 2e-3, "reconstruction_weight": 2.0}
+CASES = (
+    Case("autoencoder", {"width": 8, "learning_rate": 5e-3}, epochs=10),
+    Case("autoencoder", {"architecture": "medianomaly", "error": "ssim", "width": 4, "learning_rate": 5e-3}, epochs=10, rounding=2e-4),
+    Case("one_class_svm", {"input": "image"}, images=300),
+    Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
+    Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10),
+    Case("patch_gan", SMALL_GAN | {"reading": "crop32"}, epochs=10, tile=32),
+)
+ALL_CASES = (*CASES, *(Case(name) for name in detectors() if name not in {case.name for case in CASES}))
+
+
+@dataclass(frozen=True)
+class Trained:
+    detector: Detector
+    spec: ImageSpec
+    reached: dict[str, set[str]]
+
+
+def make(case: Case, spec: ImageSpec) -> Detector:
+    return build(partial(detectors()[case.name].load(), spec, **case.parameters))
+
+
+def spec_of(case: Case, channels: int = 1, height: int = 64, width: int = 64) -> ImageSpec:
+    """The first spec that the detector takes; raises the MedoodError of the last if it takes none."""
+    if case.spec is not None:
+        return replace(case.spec, channels=channels, height=height, width=width)
+    spec = ImageSpec(channels, height, width, 0.0, 1.0, background=0.0)
+    try:
+        make(case, spec)
+    except MedoodError:
+        spec = replace(spec, low=-1.0, background=-1.0)
+        make(case, spec)
+    return spec
+
+
+def trained(case: Case, spec: ImageSpec, epochs: int | None = None, images: int | None = None) -> Trained:
+    """A detector trained on phantoms, with the names of the parameters that gradients other than 0 reached, by phase."""
+    detector = make(case, spec)
+    reached: dict[str, set[str]] = {}
+
+    def note(phase: Any, name: str) -> None:
+        owned = {id(p) for group in phase.optimizers[name].param_groups for p in group["params"]}
+        found = {n for n, p in detector.named_parameters() if id(p) in owned and p.grad is not None and bool((p.grad != 0).any())}
+        reached.setdefault(phase.name, set()).update(found)
+
+    training = Training(epochs or case.epochs, MaskBoxes(tile=case.tile), after_backward=note)
+    training.fit(detector, phantoms(spec, images or case.images, seed=1))
+    return Trained(detector, spec, reached)
+
+
+@cache
+def shared(case_number: int) -> Trained:
+    """Trained once for all tests that only score."""
+    case = ALL_CASES[case_number]
+    return trained(case, spec_of(case))
+
+
+@pytest.fixture(params=range(len(ALL_CASES)), ids=[str(case) for case in ALL_CASES], scope="module")
+def number(request: pytest.FixtureRequest) -> int:
+    return request.param
+
+
+@pytest.fixture
+def case(number: int) -> Case:
+    return ALL_CASES[number]
+
+
+@pytest.fixture
+def fitted(number: int) -> Trained:
+    return shared(number)
+
+
+def fields(scores: Scores) -> dict[str, Tensor]:
+    """Everything in the scores by name."""
+    whole = {"image": scores.image, "map": scores.map, "patches": scores.patches, **scores.parts}
+    return {name: value for name, value in whole.items() if value is not None}
+
+
+def assert_same(one: Scores, other: Scores, rows: Tensor | slice = slice(None), rounding: float = 0.0) -> None:
+    """Equal up to `rounding` of the largest value; `other` may hold only some rows of `one`."""
+    first, second = fields(one), fields(other)
+    assert first.keys() == second.keys()
+    for name in first:
+        expected = first[name][rows]
+        assert (second[name] - expected).abs().max() <= rounding * expected.abs().max(), name
+
+
+def test_scores_have_the_promised_shapes(fitted: Trained) -> None:
+    spec = fitted.spec
+    scores = fitted.detector.score(phantoms(spec, 3, seed=2))
+    assert scores.image.shape == (3,)
+    assert scores.map is None or scores.map.shape == (3, 1, spec.height, spec.width)
+    assert scores.patches is None or (scores.patches.ndim, *scores.patches.shape[:2]) == (4, 3, 1)
+    assert all(part.shape == (3,) for part in scores.parts.values())
+    for name, value in fields(scores).items():
+        assert value.dtype == torch.float32, name
+        assert torch.isfinite(value).all(), name
+        assert not value.requires_grad, name
+
+
+def test_images_of_nothing_but_background_have_finite_scores(fitted: Trained) -> None:
+    nothing = torch.full((2, *fitted.spec.shape), fitted.spec.low)
+    assert all(torch.isfinite(value).all() for value in fields(fitted.detector.score(nothing)).values())
+
+
+def test_each_image_is_scored_by_itself(case: Case, fitted: Trained) -> None:
+    images = mixed(fitted.spec, 6)[0]
+    together = fitted.detector.score(images)
+    for i in range(len(images)):
+        assert_same(together, fitted.detector.score(images[i : i + 1]), slice(i, i + 1), case.rounding)
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(0))
+    assert_same(together, fitted.detector.score(images[order]), order, case.rounding)
+    more = torch.cat([images, torch.full_like(images[:5], fitted.spec.high)])
+    assert_same(fitted.detector.score(more), together, slice(0, len(images)), case.rounding)
+
+
+def test_scoring_changes_nothing(fitted: Trained) -> None:
+    detector, images = fitted.detector, phantoms(fitted.spec, 4, seed=3)
+    before = {name: value.clone() for name, value in detector.state_dict().items()}
+    given = images.clone()
+    first, second = detector.score(images), detector.score(images)
+    assert torch.equal(images, given)
+    assert_same(first, second)
+    after = detector.state_dict()
+    assert after.keys() == before.keys()
+    assert all(torch.equal(after[name], before[name]) for name in before)
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_the_mode_of_every_module_is_restored(fitted: Trained, mode: bool) -> None:
+    fitted.detector.train(mode)
+    try:
+        fitted.detector.score(phantoms(fitted.spec, 2, seed=3))
+        assert all(module.training == mode for module in fitted.detector.modules())
+        in_mode = fitted.detector.score(phantoms(fitted.spec, 2, seed=3))
+    finally:
+        fitted.detector.eval()
+    assert_same(fitted.detector.score(phantoms(fitted.spec, 2, seed=3)), in_mode)
+
+
+def test_the_same_seed_gives_the_same_detector(case: Case, fitted: Trained) -> None:
+    one, other = (trained(case, fitted.spec, epochs=2, images=32).detector for _ in range(2))
+    first, second = one.state_dict(), other.state_dict()
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    images = phantoms(fitted.spec, 4, seed=4)
+    assert_same(one.score(images), other.score(images))
+
+
+def test_saved_and_loaded_it_scores_the_same_bits(case: Case, fitted: Trained, tmp_path: Path) -> None:
+    state = {name: value.contiguous() for name, value in fitted.detector.state_dict().items()}
+    save_file(state, tmp_path / "weights.safetensors")
+    torch.manual_seed(99)
+    fresh = detectors()[case.name].load()(fitted.spec, **case.parameters)
+    fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    images = mixed(fitted.spec, 6)[0]
+    assert_same(fitted.detector.score(images), fresh.score(images))
+
+
+def test_planted_lesions_score_higher(case: Case, fitted: Trained) -> None:
+    images, labels, _ = mixed(fitted.spec, 60)
+    auroc = roc_auc_score(labels, fitted.detector.score(images).image)
+    assert auroc >= case.auroc, auroc
+
+
+def test_the_map_is_hot_where_the_lesion_was_planted(case: Case, fitted: Trained) -> None:
+    images, labels, lesions = mixed(fitted.spec, 60)
+    heat = fitted.detector.score(images).map
+    if heat is None:
+        pytest.skip("this method has no localisation")
+    body = (images != fitted.spec.low).any(1, keepdim=True)
+    ill = labels.bool()
+    inside = (heat * lesions)[ill].sum() / lesions[ill].sum()
+    outside = (heat * (body & ~lesions))[ill].sum() / (body & ~lesions)[ill].sum()
+    assert roc_auc_score(lesions[ill][body[ill]], heat[ill][body[ill]]) > case.hot
+    assert inside > outside
+
+
+def test_gradients_reach_every_trainable_parameter(fitted: Trained) -> None:
+    trainable = {name for name, parameter in fitted.detector.named_parameters() if parameter.requires_grad}
+    assert trainable <= set().union(*fitted.reached.values())
+    for phase in fitted.detector.phases():
+        held = {id(p) for optimizer in phase.optimizers.values() for group in optimizer.param_groups for p in group["params"]}
+        names = {name for name, parameter in fitted.detector.named_parameters() if id(parameter) in held and parameter.requires_grad}
+        assert names <= fitted.reached.get(phase.name, set()), phase.name
+
+
+def test_validation_is_a_loss_per_image_that_repeats(fitted: Trained) -> None:
+    training = Training(1, MaskBoxes())
+    images = phantoms(fitted.spec, 4, seed=5)
+    for phase in fitted.detector.phases():
+        with torch.no_grad():
+            once = phase.validate(training.batch(images))
+            again = phase.validate(Training(1).batch(images))
+        assert bool(phase.optimizers) or once is None
+        if once is not None:
+            assert once.shape == (4,)
+            assert torch.isfinite(once).all()
+            assert torch.equal(once, again)
+
+
+def test_an_untrained_detector_says_so(case: Case) -> None:
+    spec = spec_of(case)
+    with pytest.raises(NotFitted):
+        make(case, spec).score(phantoms(spec, 1, seed=6))
+
+
+def test_images_of_other_shapes_are_refused(fitted: Trained) -> None:
+    channels, height, width = fitted.spec.shape
+    for shape in ((channels + 1, height, width), (channels, height + 32, width), (channels, height, width - 1)):
+        with pytest.raises(MedoodError):
+            fitted.detector.score(torch.zeros((2, *shape)))
+
+
+@pytest.mark.parametrize(("channels", "height", "width"), [(3, 64, 64), (1, 64, 96), (1, 48, 64), (1, 50, 50), (1, 61, 37)])
+def test_other_specs_work_or_are_refused_in_a_sentence(case: Case, channels: int, height: int, width: int) -> None:
+    try:
+        spec = spec_of(case, channels, height, width)
+    except MedoodError:
+        with pytest.raises(MedoodError, match=r"\.$"):
+            spec_of(case, channels, height, width)
+        return
+    scores = trained(case, spec, epochs=1, images=16).detector.score(phantoms(spec, 2, seed=7))
+    assert scores.image.shape == (2,)
+    assert torch.isfinite(scores.image).all()
+    assert scores.map is None or scores.map.shape == (2, 1, height, width)
+
+
+@cache
+def mixed(spec: ImageSpec, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Phantoms, the last half of them with lesions of all kinds by turns; labels (count,); lesions (count, 1, H, W)."""
+    normal = phantoms(spec, count, seed=8)
+    images, labels = normal.clone(), torch.zeros(count)
+    lesions = torch.zeros((count, 1, spec.height, spec.width), dtype=torch.bool)
+    for number in range(count // 2, count):
+        kind = LESIONS[number % len(LESIONS)]
+        images[number : number + 1], lesions[number : number + 1] = plant(spec, normal[number : number + 1], kind, seed=number)
+        labels[number] = 1
+    return images, labels, lesions
