@@ -1,0 +1,110 @@
+"""Training images as batches: their order, their augmentation, and reading ahead while the network computes."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medood.core.detector import Batch
+from medood.training.randomness import derived_seed
+
+Augment = Callable[[dict[str, Tensor], int], dict[str, Tensor]]
+"""`augment(sample, seed)`: one sample {"image": (C, H, W)} to the sample with a changed image and perhaps "hidden" (1, H, W) bool.
+
+It runs in a background thread: all that is random in it must come from `seed`, never from torch's global generator.
+"""
+
+Item = TypeVar("Item")
+Made = TypeVar("Made")
+
+
+class Images(Protocol):
+    """Normal images that can be read in any order, as often as wanted and from any thread."""
+
+    def __len__(self) -> int: ...
+
+    def gather(self, numbers: np.ndarray) -> Tensor:
+        """Images number `numbers` (int, (B,)) as float32 (B, C, H, W)."""
+        ...
+
+
+def batch_numbers(order: np.ndarray, size: int) -> list[np.ndarray]:
+    """Cut into batches of `size`, the last one partial; a single image left over joins the batch before, as batch norm needs two."""
+    edges = list(range(size, len(order), size))
+    if edges and size > 1 and len(order) - edges[-1] == 1:
+        edges.pop()
+    return np.split(order, edges)
+
+
+@dataclass
+class Batches:
+    """Batches of one phase. What a batch holds follows from (seed, phase, epoch) alone, so a resumed run sees the same."""
+
+    images: Images
+    size: int
+    seed: int
+    phase: str
+    augment: Augment | None = None
+    channels_last: bool = False
+    pin: bool = False
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(batch_numbers(np.arange(len(self.images)), self.size))
+
+    def stream(self, first: int, last: int) -> Generator[Batch, None, None]:
+        """All batches of the epochs first..last (counted from 1), one epoch after the other, read ahead across their borders."""
+        plan = ((epoch, numbers) for epoch in range(first, last + 1) for numbers in batch_numbers(self.order(epoch), self.size))
+        return read_ahead(lambda item: self._batch(*item), plan)
+
+    def order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng(derived_seed(self.seed, self.phase, epoch)).permutation(len(self.images))
+
+    def _batch(self, epoch: int, numbers: np.ndarray) -> Batch:
+        image, hidden = self.images.gather(numbers), None
+        if self.augment is not None:
+            seeds = (derived_seed(self.seed, self.phase, epoch, int(number)) for number in numbers)
+            samples = [self.augment({"image": one}, seed) for one, seed in zip(image, seeds, strict=True)]
+            image = torch.stack([sample["image"] for sample in samples])
+            hidden = torch.stack([sample["hidden"] for sample in samples]) if "hidden" in samples[0] else None
+        return _placed(Batch(image, hidden), self.channels_last, self.pin)
+
+
+def in_order(images: Images, size: int, *, channels_last: bool = False, pin: bool = False) -> Generator[Batch, None, None]:
+    """Every image once, as it is, in order."""
+    plan = (np.arange(start, min(start + size, len(images))) for start in range(0, len(images), size))
+    return read_ahead(lambda numbers: _placed(Batch(images.gather(numbers)), channels_last, pin), plan)
+
+
+def _placed(batch: Batch, channels_last: bool, pin: bool) -> Batch:
+    """The memory layout of the network, and memory from which a GPU copies while it computes."""
+    if channels_last:
+        batch.image = batch.image.contiguous(memory_format=torch.channels_last)
+    if pin:
+        batch = Batch(batch.image.pin_memory(), None if batch.hidden is None else batch.hidden.pin_memory())
+    return batch
+
+
+def read_ahead(make: Callable[[Item], Made], items: Iterable[Item], ahead: int = 2) -> Generator[Made, None, None]:
+    """`make(item)` for every item in order, made by one background thread up to `ahead` items early. Close it to end the thread.
+
+    A thread and not worker processes: those would import everything again, and reading and copying release the interpreter's lock.
+    """
+    pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="medood-read")
+    waiting: deque[Future[Made]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(make, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

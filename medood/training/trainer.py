@@ -1,0 +1,247 @@
+"""Trains a detector: its phases in order, each run by an Ignite engine, resumable after any epoch."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import torch
+from ignite.engine import Engine, Events
+from rich.progress import Progress
+
+from medood.core.detector import Detector, Phase
+from medood.core.errors import TrainingError
+from medood.core.recipe import Training
+from medood.training.best_epoch import BestEpoch
+from medood.training.checkpoint import Checkpoint, CheckpointFile, discard_checkpoint, take_checkpoint
+from medood.training.data import Augment, Batches, Images
+from medood.training.history import History
+from medood.training.identity import identity
+from medood.training.losses import Losses, LossEvents, diverged
+from medood.training.progress import reporting
+from medood.training.schedule import Schedule
+from medood.training.tensorboard import curves
+from medood.training.update import step_function
+from medood.training.validation import validation_loss
+from medood.training.weights import finite, restore
+
+_silent = logging.getLogger("medood.training.engine")
+_silent.disabled = True  # Ignite reports every exception that passes through it, Ctrl-C among them, as an error of its own
+
+
+def train(
+    detector: Detector,
+    images: Images,
+    held_out: Images,
+    plan: Training,
+    folder: Path,
+    *,
+    seed: int,
+    device: torch.device,
+    augment: Augment | None = None,
+    resume: bool = False,
+    progress: Progress | bool = True,
+) -> None:
+    """Train on normal images; afterwards the detector is on `device`, in eval mode and fitted.
+
+    A phase with optimizers runs in train mode on augmented images and ends with the weights of the epoch that was best on `held_out`. A
+    phase without them (a closed form) sees the images as scoring does: in eval mode, without gradients, in float32, not augmented.
+    `folder` receives `history.jsonl`, `tensorboard/` and `checkpoint/`. With `resume` a training that was killed goes on after its last
+    whole epoch and, on the same CPU, ends with the same bits; call it with a new detector, built as the first one was. Remove the
+    checkpoint with `discard_checkpoint` once the detector is saved.
+
+    Raises TrainingError when there are no images, the plan does not fit the phases, the checkpoint is of another training, or a loss or a
+    weight is no longer finite; the detector then holds the weights of the last good epoch.
+    """
+    if len(images) == 0:
+        raise TrainingError("There are no normal images to train on: check the source's folder, the split and the transforms.")
+    torch.manual_seed(seed)
+    detector.to(device)
+    if plan.channels_last:
+        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
+    _Trainer(detector, images, held_out, plan, folder, seed, device, augment).run(resume, progress)
+
+
+def planned_epochs(phases: Sequence[Phase], epochs: int | Mapping[str, int] | None) -> list[int]:
+    """Epochs of every phase under `training.epochs`. A phase without optimizers keeps its own number."""
+    named = epochs if isinstance(epochs, Mapping) else {}
+    learning = [phase.name for phase in phases if phase.optimizers]
+    unknown = [name for name in named if name not in learning]
+    if unknown:
+        raise TrainingError(
+            f"training.epochs names {', '.join(map(repr, unknown))}; "
+            f"the phases whose epochs can be set are: {', '.join(learning) or 'none'}."
+        )
+    every = epochs if isinstance(epochs, int) else None
+    return [(every or named.get(phase.name, phase.epochs)) if phase.optimizers else phase.epochs for phase in phases]
+
+
+class _Trainer:
+    """What stays the same over the phases of one training."""
+
+    def __init__(
+        self,
+        detector: Detector,
+        images: Images,
+        held_out: Images,
+        plan: Training,
+        folder: Path,
+        seed: int,
+        device: torch.device,
+        augment: Augment | None,
+    ) -> None:
+        self.detector, self.held_out, self.plan, self.seed, self.device = detector, held_out, plan, seed, device
+        self.folder = folder
+        self.phases = list(detector.phases())
+        self.epochs = planned_epochs(self.phases, plan.epochs)
+        known = identity(detector, self.phases, plan, seed=seed, images=len(images), held_out=len(held_out))
+        self.file = CheckpointFile(folder, known)
+        self.batches = [
+            Batches(
+                images,
+                plan.batch_size,
+                seed,
+                phase.name,
+                augment if phase.optimizers else None,
+                channels_last=plan.channels_last,
+                pin=device.type == "cuda",
+            )
+            for phase in self.phases
+        ]
+        self.schedules = [
+            Schedule(plan, phase.name, phase.optimizers, epochs, len(batches))
+            for phase, epochs, batches in zip(self.phases, self.epochs, self.batches, strict=True)
+        ]
+
+    def run(self, resume: bool, progress: Progress | bool) -> None:
+        start = self.file.read() if resume else None
+        if start is None:
+            discard_checkpoint(self.folder)
+            self.detector.fitted_.fill_(False)
+        else:
+            start.apply(self.detector, self.device)
+        with ExitStack() as stack:
+            self.history = stack.enter_context(History(self.folder, keep=start.history_lines if start else 0))
+            self.curves = stack.enter_context(curves(self.folder, self.plan.tensorboard, self._iterations_done(start)))
+            self.report = stack.enter_context(reporting(progress))
+            if start is None:
+                self.file.write(self._checkpoint(0, 0, BestEpoch()))
+            for number in range(start.phase if start else 0, len(self.phases)):
+                self._run_phase(number, start if start and start.phase == number else None)
+        self.detector.eval()
+        self.detector.fitted_.fill_(True)
+
+    def _run_phase(self, number: int, start: Checkpoint | None) -> None:
+        """One phase from its beginning, or from where `start` left it."""
+        phase, epochs, best, done = self.phases[number], self.epochs[number], BestEpoch(), 0
+        self.detector.train(bool(phase.optimizers))
+        with torch.no_grad():
+            phase.begin()
+        if start is not None and start.epoch > 0:  # what `begin` computed from weights of another time is replaced
+            start.apply(self.detector, self.device)
+            start.apply_to_optimizers(phase.optimizers)
+            best, done = start.best, start.epoch
+        if done < epochs and not best.exhausted(self.plan.patience):  # Ignite would begin a finished run anew
+            self._fit(number, best, done)
+        restore(self.detector, best.weights)
+        with torch.no_grad():
+            phase.finish()
+        self.file.write(self._checkpoint(number + 1, 0, BestEpoch()))
+
+    def _fit(self, number: int, best: BestEpoch, done: int) -> None:
+        """The epochs after `done`. A loss or weight that is no number brings the last good epoch back, then raises TrainingError."""
+        phase, epochs, batches = self.phases[number], self.epochs[number], self.batches[number]
+        engine = self._engine(number, best)
+        engine.load_state_dict({"epoch": done, "max_epochs": epochs, "epoch_length": len(batches)})
+        self.report.begin(phase.name, epochs, len(batches.images), done)
+        try:
+            with closing(batches.stream(done + 1, epochs)) as stream:
+                engine.run(stream)
+        except TrainingError:
+            last = self.file.read()
+            if last is not None:
+                restore(self.detector, last.weights)
+            raise
+        finally:
+            self.report.end()
+
+    def _engine(self, number: int, best: BestEpoch) -> Engine:
+        """An engine with everything attached that happens in a phase, in the order in which it happens."""
+        losses = Losses(self.phases[number].name)
+        engine = Engine(step_function(self.phases[number], self.plan, self.device, losses))
+        engine.logger = _silent
+        engine.register_events(*LossEvents)
+        for event, handler in (
+            (Events.EPOCH_STARTED, losses.start),
+            (Events.ITERATION_STARTED, self.schedules[number]),
+            (Events.ITERATION_COMPLETED, losses.collect),
+            (Events.ITERATION_COMPLETED, lambda engine: self.report.advance(len(engine.state.batch.image))),
+            (LossEvents.LOSSES_READ, lambda engine: self._show(engine, number)),
+            (Events.EPOCH_COMPLETED, losses.read),
+            (Events.EPOCH_COMPLETED, lambda engine: self._end_epoch(engine, number, best)),
+        ):
+            engine.add_event_handler(event, handler)
+        return engine
+
+    def _show(self, engine: Engine, number: int) -> None:
+        self.report.show(engine.state.epoch, engine.state.metrics)
+        self.curves.add(self.phases[number].name, engine.state.metrics, self._iterations_before(number) + engine.state.iteration)
+
+    def _end_epoch(self, engine: Engine, number: int, best: BestEpoch) -> None:
+        phase, state = self.phases[number], engine.state
+        if not finite(self.detector):
+            raise diverged("a weight is not finite", phase.name, state.epoch, state.iteration)
+        validation = self._validation(number, state.epoch)
+        if validation is not None and not math.isfinite(validation):
+            raise diverged(f"the validation loss became {validation}", phase.name, state.epoch, state.iteration)
+        if validation is not None:
+            best.consider(state.epoch, validation, self.detector)
+        self._record(engine, number, validation)
+        if phase.optimizers:
+            self.file.write(self._checkpoint(number, state.epoch, best))
+        self.report.end_epoch(state.epoch, state.metrics, validation)
+        if best.exhausted(self.plan.patience):
+            engine.terminate()
+
+    def _validation(self, number: int, epoch: int) -> float | None:
+        phase = self.phases[number]
+        if not phase.optimizers or (epoch % self.plan.validate_every and epoch < self.epochs[number]):
+            return None
+        return validation_loss(self.detector, phase, self.held_out, self.plan, seed=self.seed, device=self.device)
+
+    def _record(self, engine: Engine, number: int, validation: float | None) -> None:
+        phase, state = self.phases[number], engine.state
+        rates = {name: optimizer.param_groups[0]["lr"] for name, optimizer in phase.optimizers.items()}
+        self.history.append(
+            {
+                "phase": phase.name,
+                "epoch": state.epoch,
+                "iteration": state.iteration,
+                "seconds": round(state.times[Events.EPOCH_COMPLETED.name] or 0.0, 3),
+                "learning_rate": rates,
+                "losses": state.metrics,
+                "validation": validation,
+            }
+        )
+        step = self._iterations_before(number) + state.iteration
+        self.curves.add(f"{phase.name}/learning_rate", rates, step)
+        self.curves.add(phase.name, {} if validation is None else {"validation": validation}, step)
+
+    def _checkpoint(self, number: int, epoch: int, best: BestEpoch) -> Checkpoint:
+        """The state after `epoch` epochs of phase `number`; one past the last phase when training is complete."""
+        optimizers = self.phases[number].optimizers if number < len(self.phases) else {}
+        return take_checkpoint(
+            self.detector, self.device, optimizers, phase=number, epoch=epoch, best=best, history_lines=self.history.lines
+        )
+
+    def _iterations_before(self, number: int) -> int:
+        """Iterations of all phases before this one, had none been stopped early."""
+        return sum(epochs * len(batches) for epochs, batches in zip(self.epochs[:number], self.batches[:number], strict=True))
+
+    def _iterations_done(self, start: Checkpoint | None) -> int:
+        if start is None:
+            return 0
+        return self._iterations_before(start.phase) + (start.epoch * len(self.batches[start.phase]) if start.epoch else 0)

@@ -1,0 +1,51 @@
+"""One iteration: the phase's own step, and the optimizer steps that it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from ignite.engine import Engine
+from torch import Tensor
+
+from medood.core.detector import Batch, Phase, Update
+from medood.core.errors import TrainingError
+from medood.core.recipe import Training
+from medood.training.losses import Losses
+
+
+def step_function(phase: Phase, plan: Training, device: torch.device, losses: Losses) -> Callable[[Engine, Batch], dict[str, Tensor]]:
+    """What an Ignite engine calls for every batch.
+
+    A phase without optimizers collects what scoring will compare with, so it runs in float32 and without gradients, as scoring does.
+    """
+    learns = bool(phase.optimizers)
+    mixed = learns and plan.precision == "bfloat16"
+    update = optimizer_update(phase, plan, device, losses)
+
+    def step(engine: Engine, batch: Batch) -> dict[str, Tensor]:
+        # Autocast's cache of weights in bfloat16 outlives an optimizer step: a second loss in the same iteration would see the old weights.
+        with torch.set_grad_enabled(learns), torch.autocast(device.type, torch.bfloat16, enabled=mixed, cache_enabled=False):
+            return phase.step(batch.to(device), update)
+
+    return step
+
+
+def optimizer_update(phase: Phase, plan: Training, device: torch.device, losses: Losses) -> Update:
+    """Zero gradients, backward, clip, step. Gradients reach the named optimizer's own parameters only: none are computed for others."""
+
+    def update(loss: Tensor, name: str) -> None:
+        optimizer = phase.optimizers.get(name)
+        if optimizer is None:
+            known = ", ".join(map(repr, phase.optimizers)) or "none"
+            raise TrainingError(f"Phase {phase.name!r} asked to step the optimizer {name!r}; its optimizers are: {known}.")
+        losses.watch(name, loss)
+        parameters = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+        with torch.autocast(device.type, enabled=False):
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward(inputs=parameters)
+            if plan.clip_norm is not None:
+                torch.nn.utils.clip_grad_norm_(parameters, plan.clip_norm)
+            optimizer.step()
+
+    return update

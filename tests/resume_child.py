@@ -1,0 +1,53 @@
+"""Trains a toy again and again, each time killed at another moment: python resume_child.py FOLDER 'step sphere' 7 FOLDER 'begin bank' 1 ...
+
+One process imports and then forks for every training, because importing takes longer than training.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from training_toys import train_watched
+
+from medood.training import checkpoint
+
+
+def train_until(folder: str, call: str, number: int) -> None:
+    """SIGKILL when the phases of the toy are called `call` for the `number`th time; "write checkpoint" is half way through a file."""
+    left = number
+    save = checkpoint.save_file
+
+    def count(name: str) -> None:
+        nonlocal left
+        left -= name == call
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def save_in_halves(tensors: Any, path: Path, metadata: Any) -> None:
+        save(tensors, path, metadata)
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2])
+        count("write checkpoint")
+        path.write_bytes(content)
+
+    checkpoint.save_file = save_in_halves
+    train_watched(Path(folder), watch=count)
+
+
+def main(arguments: list[str]) -> None:
+    for folder, call, number in zip(arguments[::3], arguments[1::3], arguments[2::3], strict=True):
+        child = os.fork()
+        if child == 0:
+            train_until(folder, call, int(number))
+            os._exit(0)
+        status = os.waitpid(child, 0)[1]
+        if not os.WIFSIGNALED(status) or os.WTERMSIG(status) != signal.SIGKILL:
+            sys.exit(f"{call} {number}: the training was not killed but ended with {status}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,150 @@
+"""What training leaves to look at: curves for TensorBoard and what a person sees."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+import torch
+from rich.console import Console
+from rich.progress import Progress
+from training_toys import Collect, Reconstruct, Toy, plan, run, train_watched
+
+from medood.training import progress as progress_module
+from medood.training.history import History
+
+
+class Validated(Reconstruct):
+    def validate(self, batch):
+        return (self.detector(batch.image) - batch.image.flatten(1)).square().mean(1)
+
+
+class Stop(Exception):
+    pass
+
+
+@pytest.mark.slow
+def test_tensorboard_curves_and_no_point_twice_after_resuming(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("medood.training.losses.SECONDS_BETWEEN_READS", -1)
+
+    def stop_in_sphere(call: str) -> None:
+        calls.append(call)
+        if calls.count("step sphere") == 8:
+            raise Stop
+
+    calls: list[str] = []
+    with pytest.raises(Stop):
+        train_watched(tmp_path, tensorboard=True, watch=stop_in_sphere)
+    train_watched(tmp_path, tensorboard=True, resume=True)
+
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(tmp_path / "tensorboard"))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    assert {"autoencoder/encoder", "autoencoder/validation", "autoencoder/learning_rate/decoder", "sphere/distance"} <= set(tags)
+    steps = {tag: [point.step for point in events.Scalars(tag)] for tag in tags}
+    assert steps["autoencoder/validation"] == [5, 10, 15]
+    assert steps["sphere/validation"] == [25, 30, 35]  # after 15 iterations of the first phase and 5 of the second
+    assert steps["autoencoder/decoder"] == list(range(1, 16))
+    assert steps["sphere/distance"] == list(range(21, 36))
+
+
+def test_history_keeps_the_lines_asked_for_and_goes_on_behind_them(tmp_path) -> None:
+    for keep, value in ((0, 1), (1, 2), (2, 3), (1, 4)):
+        with History(tmp_path, keep) as history:
+            history.append({"value": value})
+            assert history.lines == keep + 1
+    (tmp_path / "history.jsonl").open("a").write('{"cut off')
+    with History(tmp_path, 2):
+        pass
+    assert (tmp_path / "history.jsonl").read_text() == '{"value": 1}\n{"value": 4}\n'
+
+
+def test_no_tensorboard_unless_wanted(tmp_path) -> None:
+    (tmp_path / "tensorboard").mkdir()
+    run(Toy(Reconstruct), tmp_path)
+    assert not (tmp_path / "tensorboard").exists()
+
+
+def console(terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=200)
+
+
+def test_lines_in_a_log(tmp_path) -> None:
+    """Within ten seconds only the last line of a phase is printed."""
+    found = console(terminal=False)
+    run(Toy(Validated, Collect), tmp_path, held_out=3, progress=Progress(console=found))
+    lines = found.file.getvalue().splitlines()
+    assert len(lines) == 2
+    assert lines[0].startswith("reconstruct  epoch 3/3  loss 0.")
+    assert "validation 0." in lines[0]
+    assert lines[0].endswith("images/s  0.0 min left")
+    assert lines[1].startswith("collect  epoch 1/1  ")
+
+
+def test_a_line_every_ten_seconds(tmp_path, monkeypatch) -> None:
+    clock = iter(range(0, 100_000, 4))
+    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
+    lines = progress_module.Lines(found := console(terminal=False))
+    lines.begin("train", 8, 100, 0)
+    for epoch in range(1, 9):
+        lines.end_epoch(epoch, {}, None)
+    lines.end()
+    printed = [int(line.split("epoch ")[1].split("/")[0]) for line in found.file.getvalue().splitlines()]
+    assert printed[-1] == 8
+    assert 3 <= len(printed) < 8
+
+
+def test_bars_on_a_terminal(tmp_path) -> None:
+    found = Progress(console=console(terminal=True), auto_refresh=False)
+    run(Toy(Validated, Collect), tmp_path, held_out=3, progress=found)
+    first, second = found.tasks
+    assert (first.total, first.completed) == (54, 54)
+    assert first.description.startswith("reconstruct  epoch 3/3  loss 0.")
+    assert "validation 0." in first.description
+    assert (second.total, second.completed) == (18, 18)
+
+
+def test_a_bar_goes_on_where_training_was_resumed() -> None:
+    found = Progress(console=console(terminal=True), auto_refresh=False)
+    progress_module.Bars(found).begin("train", 10, 50, 4)
+    assert (found.tasks[0].total, found.tasks[0].completed) == (500, 200)
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_own_progress_goes_to_the_error_stream(tmp_path, capsys, wanted) -> None:
+    run(Toy(Reconstruct), tmp_path, progress=wanted)
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert ("epoch 3/3" in printed.err) is wanted
+
+
+def test_losses_that_appear_in_some_iterations_only_are_averaged_over_those(tmp_path) -> None:
+    class Sometimes(Reconstruct):
+        epochs = 1
+        iteration = 0
+
+        def step(self, batch, update):
+            self.iteration += 1
+            values = {"always": torch.tensor(float(self.iteration))}
+            return values | {"rare": torch.tensor(10.0 * self.iteration)} if self.iteration % 2 == 0 else values
+
+    found = Progress(console=console(terminal=True), auto_refresh=False)
+    run(Toy(Sometimes), tmp_path, plan(), progress=found)
+    assert "always 3  rare 30" in found.tasks[0].description
+
+
+def test_a_loss_that_is_a_buffer_is_taken_as_it_was_in_its_iteration(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("medood.training.losses.SECONDS_BETWEEN_READS", 1e9)
+
+    class Moving(Reconstruct):
+        epochs = 1
+        buffer = torch.zeros(())
+
+        def step(self, batch, update):
+            return {"buffer": self.buffer.add_(1)}
+
+    found = Progress(console=console(terminal=True), auto_refresh=False)
+    run(Toy(Moving), tmp_path, progress=found)
+    assert "buffer 3" in found.tasks[0].description
