@@ -14,10 +14,15 @@ from medood.core.files import atomic_file, atomic_folder, sha256, write_json
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
     path = tmp_path / "a.nii.gz"
     path.write_text("before")
-    with pytest.raises(ZeroDivisionError), atomic_file(path) as part:
-        assert part.name.endswith(".nii.gz")
-        part.write_text("half")
-        raise ZeroDivisionError
+
+    def write_half() -> None:
+        with atomic_file(path) as part:
+            assert part.name.endswith(".nii.gz")
+            part.write_text("half")
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write_half()
     assert path.read_text() == "before"
     assert list(tmp_path.iterdir()) == [path]
 

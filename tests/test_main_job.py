@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from dicom_writer import write_series
-from medood.tasks.phantom import write_phantoms
 
 from medood.core.errors import CalibrationError, MedoodError, RunError, TrainingError
 from medood.core.recipe import load_recipe
 from medood.core.run import load_run
+from medood.tasks.phantom import write_phantoms
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe
 

@@ -47,8 +47,14 @@ def problems_of(path: Path, changes: tuple[str, ...] = ()) -> list[str]:
         ("~", None),
         (".5", 0.5),
         ("-.inf", float("-inf")),
-    ]
-    + [("0x1F", "0x1F"), ("1_000", "1_000"), ("2026-11-22", "2026-11-22"), ("1:30", "1:30"), ("'1'", "1"), ("1.", 1.0), ("+7", 7)],
+        ("0x1F", "0x1F"),
+        ("1_000", "1_000"),
+        ("2026-11-22", "2026-11-22"),
+        ("1:30", "1:30"),
+        ("'1'", "1"),
+        ("1.", 1.0),
+        ("+7", 7),
+    ],
 )
 def test_numbers_and_words_are_those_of_yaml_1_2(text: str, value: object) -> None:
     found = parse_literals(f"key: {text}", "test")[0]["key"]

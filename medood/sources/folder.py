@@ -93,7 +93,9 @@ class Folder:
         if series or "dicom" in kinds.values():
             index = self._reader("dicom").index()
             entries += index.entries
-            problems += [p for p in index.problems if kinds.get(self.root / p.path, "none" if p.code == "not_dicom" else "dicom") == "dicom"]
+            problems += [
+                p for p in index.problems if kinds.get(self.root / p.path, "none" if p.code == "not_dicom" else "dicom") == "dicom"
+            ]
         return entries, problems
 
     def _check_present(self, missing: list[Row], column: str) -> None:
