@@ -26,6 +26,7 @@ Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupt
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
 Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a value: --set training.epochs=5.")]
 Cache = Annotated[Path | None, typer.Option(help="Folder for prepared images.", show_default="MEDOOD_CACHE or the user's cache")]
+Table = Annotated[str | None, typer.Option(help="CSV below the folder that names its images: path, group, label, part.")]
 Plane = Annotated[
     str | None, typer.Option(help="Cut volumes in this plane: axial, coronal or sagittal.", show_default="as the recipe says")
 ]
@@ -95,6 +96,8 @@ def score(
     out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("scores.csv"),
     maps: Annotated[Path | None, typer.Option(help="Folder for the maps, one per series or image.")] = None,
     source: Source = "folder",
+    table: Table = None,
+    part: Annotated[str | None, typer.Option(help="Score only this part of the table or cohort: test, say.")] = None,
     plane: Plane = None,
     device: Device = "auto",
     identifiers: Identifiers = None,
@@ -107,7 +110,19 @@ def score(
     """
     from medood.tasks.score import score_folder
 
-    outcome = score_folder(run, folder, out, source=source, maps=maps, device=device, plane=plane, resume=resume, overwrite=overwrite)
+    outcome = score_folder(
+        run,
+        folder,
+        out,
+        source=source,
+        maps=maps,
+        device=device,
+        table=table,
+        part=part,
+        plane=plane,
+        resume=resume,
+        overwrite=overwrite,
+    )
     if identifiers:
         from medood.tasks.identifiers import write_identifiers
 
@@ -170,7 +185,7 @@ def labels(
     source: Annotated[str, typer.Argument(help="Cohort: brats, isic, or folder with a table.", show_default=False)],
     folder: Annotated[Path, typer.Argument(help="Folder of the cohort.", show_default=False)],
     out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("labels.csv"),
-    table: Annotated[str | None, typer.Option(help="CSV of the images below the folder, for the source `folder`.")] = None,
+    table: Table = None,
 ) -> None:
     """Write a cohort's own labels as the CSV that `medood evaluate` reads."""
     from medood.tasks.data import open_source

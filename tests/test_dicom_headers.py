@@ -85,6 +85,11 @@ def test_objects_with_pixels_that_are_no_pictures_are_named(tmp_path: Path, numb
     assert word in found.message
 
 
+def test_a_mosaic_of_slices_is_no_slice(tmp_path: Path) -> None:
+    write_image(tmp_path / "fmri", PIXELS, modality="MR", extra={"ImageType": ["ORIGINAL", "PRIMARY", "M", "MOSAIC"]})
+    assert problem(tmp_path).code == "mosaic"
+
+
 @pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"])
 @pytest.mark.parametrize("missing", [1, 40, 96])
 def test_a_file_cut_off_in_its_pixels_is_found_by_its_size(tmp_path: Path, syntax: str, missing: int) -> None:
@@ -184,9 +189,13 @@ def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
 
 
 def test_the_index_reads_no_pixels(tmp_path: Path) -> None:
-    """The file says that it has 64 MiB of pixels; they are a hole in the file."""
+    """The files say that they have 64 MiB of pixels, a hole in the file; and there are 8 MiB that belong to the maker of the scanner."""
     for name, syntax in (("a", "1.2.840.10008.1.2"), ("b", "1.2.840.10008.1.2.1")):
-        write_image(tmp_path / name, np.zeros((4, 4), np.uint16), syntax=syntax, extra={"Rows": 4096, "Columns": 8192})
+        dataset = image_dataset(np.zeros((4, 4), np.uint16))
+        dataset.Rows, dataset.Columns = 4096, 8192
+        dataset.add_new(0x00291010, "OB", bytes(2**23))
+        save(dataset, tmp_path / name, syntax)
+        del dataset
         content = (tmp_path / name).read_bytes()
         with (tmp_path / name).open("wb") as file:
             file.write(content[:-36] + struct.pack("<L", 2**26))

@@ -318,6 +318,20 @@ def test_what_is_odd_about_an_image(tmp_path: Path, modality: str, extra: dict, 
     assert read_image(tmp_path / "a", STORED[0], modality=modality, extra=extra).entry.issues == issues
 
 
+def test_a_lossy_syntax_is_flagged_even_if_the_header_does_not_say_so(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "image", STORED[0].astype(np.uint8), syntax="1.2.840.10008.1.2.4.50", extra={"BurnedInAnnotation": "NO"})
+    dataset = pydicom.dcmread(path)
+    del dataset.LossyImageCompression
+    dataset.save_as(path)
+    assert read(tmp_path).entry.issues == ("lossy",)
+
+
+def test_the_first_value_of_a_modality_table_may_be_in_disguise_too(tmp_path: Path) -> None:
+    pixels = np.array([[-1000, -999, -998]], np.int16)
+    volume = read_image(tmp_path / "a", pixels, extra={"ModalityLUTSequence": table(64536, np.array([5, 6, 7]))})
+    np.testing.assert_array_equal(volume.image[0, 0], [[5, 6, 7]])
+
+
 def test_a_parametric_map_has_its_values_from_its_real_world_mapping(tmp_path: Path) -> None:
     mapping = Dataset()
     mapping.RealWorldValueSlope, mapping.RealWorldValueIntercept = 0.25, -3.0

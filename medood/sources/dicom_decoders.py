@@ -18,6 +18,7 @@ _JPEG_12_BIT = ("pillow", "gdcm", "pylibjpeg", SIMPLEITK)
 _JPEG_LOSSLESS = ("gdcm", "pylibjpeg", SIMPLEITK)
 _JPEG_LS = ("pyjpegls", "gdcm", "pylibjpeg")
 _JPEG_2000 = ("pylibjpeg", "gdcm", "pillow")
+_HTJ2K = ("pylibjpeg", SIMPLEITK)
 _PREFERENCE: dict[str, tuple[str, ...]] = {
     "1.2.840.10008.1.2.4.50": _JPEG_8_BIT,
     "1.2.840.10008.1.2.4.51": _JPEG_12_BIT,
@@ -27,9 +28,9 @@ _PREFERENCE: dict[str, tuple[str, ...]] = {
     "1.2.840.10008.1.2.4.81": _JPEG_LS,
     "1.2.840.10008.1.2.4.90": _JPEG_2000,
     "1.2.840.10008.1.2.4.91": _JPEG_2000,
-    "1.2.840.10008.1.2.4.201": ("pylibjpeg",),
-    "1.2.840.10008.1.2.4.202": ("pylibjpeg",),
-    "1.2.840.10008.1.2.4.203": ("pylibjpeg",),
+    "1.2.840.10008.1.2.4.201": _HTJ2K,
+    "1.2.840.10008.1.2.4.202": _HTJ2K,
+    "1.2.840.10008.1.2.4.203": _HTJ2K,
     "1.2.840.10008.1.2.5": ("pylibjpeg", "pydicom"),
 }
 _NATIVE = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2")

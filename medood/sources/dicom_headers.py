@@ -158,6 +158,10 @@ def _refusal(dataset: pydicom.Dataset, name: str, extent: tuple[int, int] | None
         what = _standard_name(kind, "a private object")
         cut = " It is a bare header, or the file is cut off." if dataset.get("Rows") else ""
         return Problem(name, "no_image", f"This object ({what}) has no pixel data; it is left out.{cut}")
+    if "MOSAIC" in (dataset.get("ImageType") or ()):
+        return Problem(
+            name, "mosaic", "This picture is a mosaic of all slices of a volume (Siemens). Convert it, with dcm2niix for example."
+        )
     syntax = dataset.file_meta.TransferSyntaxUID
     if not decoders_for(syntax):
         what = _standard_name(syntax, "a private transfer syntax")

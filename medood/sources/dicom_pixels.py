@@ -77,6 +77,7 @@ def _physical(stored: np.ndarray, header: FrameHeader, little_endian: bool) -> t
     highest that their bits allow, or the entries of a modality table from the highest of theirs.
     """
     if table := _table(header, "ModalityLUTSequence", little_endian):
+        table = replace(table, first=int(_as_stored(table.first, stored.dtype)))
         return table(stored).astype(np.float32), float(table.highest)
     slope, intercept = _rescale(header)
     signed = stored.dtype.kind == "i"

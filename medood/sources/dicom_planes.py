@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from math import isfinite
 from pathlib import Path
@@ -45,6 +45,7 @@ HEADER_KEYWORDS = (
 _SPACINGS = (("PixelSpacing", "patient"), ("ImagerPixelSpacing", "imager"), ("NominalScannedPixelSpacing", "imager"))
 # A single frame of these kinds is a projection: it stands alone, even if it comes with a position.
 _PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "IO", "PX", "RG"})
+_ALWAYS_LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
 _OFTEN_WITH_TEXT = frozenset({"US", "SC", "OT", "XC", "ES", "PX"})
 
 
@@ -64,7 +65,7 @@ class File:
     name: str
     modality: str
     manufacturer: str
-    patient: str
+    patient: str = field(repr=False)
     study_uid: str
     series_uid: str
     sop_uid: str
@@ -117,7 +118,7 @@ class Plane:
 
 def planes_of(dataset: pydicom.Dataset, path: Path, name: str) -> list[Plane]:
     """The frames that a header describes. Raises MalformedHeader."""
-    file = _file_of(FrameHeader(dataset, 0), path, name)
+    file = _file_of(FrameHeader(dataset, 0), path, name, dataset.file_meta.TransferSyntaxUID)
     # A position at the root of a multi-frame object would put all its frames at one place.
     placed = "PerFrameFunctionalGroupsSequence" in dataset if file.frames > 1 else file.modality not in _PROJECTIONS
     return [_plane_of(FrameHeader(dataset, frame), file, frame, placed) for frame in range(file.frames)]
@@ -170,7 +171,7 @@ def _several(value: object) -> bool:
     return isinstance(value, pydicom.multival.MultiValue | list | tuple)
 
 
-def _file_of(header: FrameHeader, path: Path, name: str) -> File:
+def _file_of(header: FrameHeader, path: Path, name: str, syntax: str) -> File:
     return File(
         path=path,
         name=name,
@@ -183,7 +184,7 @@ def _file_of(header: FrameHeader, path: Path, name: str) -> File:
         frames=max(1, int((numbers(header, "NumberOfFrames") or (1,))[0])),
         concatenation=text(header, "ConcatenationUID"),
         localizer="LOCALIZER" in _image_type(header),
-        issues=_issues_of(header),
+        issues=_issues_of(header, syntax),
     )
 
 
@@ -191,12 +192,12 @@ def _image_type(header: FrameHeader) -> list[str]:
     return text(header, "ImageType").upper().split("\\")
 
 
-def _issues_of(header: FrameHeader) -> tuple[str, ...]:
+def _issues_of(header: FrameHeader, syntax: str) -> tuple[str, ...]:
     stated = text(header, "BurnedInAnnotation").upper()
     found = {
         "burned_in": stated == "YES" or (stated != "NO" and text(header, "Modality") in _OFTEN_WITH_TEXT),
         "derived": _image_type(header)[0] == "DERIVED",
-        "lossy": text(header, "LossyImageCompression") == "01",
+        "lossy": text(header, "LossyImageCompression") == "01" or syntax in _ALWAYS_LOSSY,
         "monochrome1_inverted": text(header, "PhotometricInterpretation") == "MONOCHROME1",
     }
     return tuple(issue for issue, present in found.items() if present)

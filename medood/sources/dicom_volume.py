@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -17,6 +16,7 @@ from medood.sources.dicom_geometry import geometry_of
 from medood.sources.dicom_headers import open_dataset
 from medood.sources.dicom_pixels import Slice, Unsupported, read_slice
 from medood.sources.dicom_planes import MalformedHeader, Plane, planes_of
+from medood.sources.indexing import name_of
 
 Result = TypeVar("Result")
 _AGAIN = "Copy or export it again."
@@ -65,7 +65,7 @@ def _decoded(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> Ite
         wanted.setdefault(file, []).append((k, frame))
     for file, slices in wanted.items():
         path = entry.files[file]
-        name = Path(os.path.relpath(path, root)).as_posix()
+        name = name_of(path, root) if path.is_relative_to(root) else path.name
         dataset, planes = _attempt(name, _opened, path, name)
         for k, frame in slices:
             yield k, planes[frame], _attempt(name, read_slice, dataset, frame)

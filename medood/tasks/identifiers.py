@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import pydicom
 
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_file
+from medood.sources.dicom_library import pydicom
 from medood.tasks.data import open_source
 
 _TAGS = ("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber")

@@ -20,11 +20,10 @@ from medood.transforms.pipeline import Prepared
 class MapFolder:
     """maps.json says which run and which colour scale; maps.jsonl has a line per entry: id, files, and the slices that were scored."""
 
-    def __init__(self, folder: Path, run: Run, source: str, root: Path, resume: bool) -> None:
+    def __init__(self, folder: Path, run: Run, source: dict[str, Any], resume: bool) -> None:
         self.folder = folder
         scale = run.calibration["image"]["map_scale"]
-        place = {"name": source, "root": str(root.resolve()), "parameters": {}}
-        write_json(folder / "maps.json", {"version": 1, "run": run.name, "source": place, "scale": scale})
+        write_json(folder / "maps.json", {"version": 1, "run": run.name, "source": source, "scale": scale})
         self._list = folder / "maps.jsonl"
         self._names = {line["id"]: line["name"] for line in self._lines()} if resume else {}
         if not resume:

@@ -61,11 +61,13 @@ def score_folder(
     source: str = "folder",
     maps: Path | None = None,
     device: str = "auto",
+    table: str | None = None,
+    part: str | None = None,
     plane: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Outcome:
-    """Score everything below `root` with a run.
+    """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
 
     Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry. `plane` cuts volumes another way than the run's
     transforms do. A file that cannot be scored gets a row with its reason; the others go on.
@@ -74,26 +76,37 @@ def score_folder(
     run = load_run(run_folder)
     target = pick_device(device)
     run.detector.to(target)
-    header = _header(run, root, source, plane)
+    header = _header(run, root, source, plane) | {"table": table, "part": part}
     _guard(out, header, resume, overwrite)
-    reader = open_source(source, root)
+    parameters = {"csv": table} if table else {}
+    reader = open_source(source, root, **parameters)
     started = time.perf_counter()
-    index = reader.index()
+    index = _of_part(reader.index(), part)
     outcome.seconds["index"] = time.perf_counter() - started
     count = sum(e.slices for e in index.entries)
     console.say(f"Found {len(index.entries)} entries with {count} images, and {len(index.problems)} files that cannot be used.")
     if not index.entries and not index.problems:
         raise MedoodError(f"{root}: found no file at all. Expected DICOM, NIfTI, PNG, JPEG or TIFF images.")
     write_json(out.with_suffix(".json"), header)
-    table = ScoreTable(out, run.calibration["parts"], resume=resume)
-    folder = MapFolder(maps, run, source, root, resume) if maps else None
+    rows = ScoreTable(out, run.calibration["parts"], resume=resume)
+    folder = MapFolder(maps, run, {"name": source, "root": str(root.resolve()), "parameters": parameters}, resume) if maps else None
     try:
-        _score_all(_Scorer(run, target, plane), reader, index, table, folder, outcome, console)
+        _score_all(_Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
     finally:
-        table.close()
-    outcome.failed = table.failed
+        rows.close()
+    outcome.failed = rows.failed
     write_json(out.with_suffix(".json"), header | {"complete": True, "seconds": {k: round(v, 2) for k, v in outcome.seconds.items()}})
     return outcome
+
+
+def _of_part(index: Index, part: str | None) -> Index:
+    if part is None:
+        return index
+    chosen = tuple(e for e in index.entries if e.part == part)
+    if not chosen:
+        known = ", ".join(sorted({e.part for e in index.entries if e.part})) or "no parts at all"
+        raise MedoodError(f"{index.root}: no image is in the part {part!r}; found {known}.")
+    return Index(index.root, chosen, index.problems)
 
 
 class _Scorer:
@@ -275,6 +288,6 @@ def _guard(out: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> 
         before = json.loads(beside.read_text(encoding="utf-8"))
     except (OSError, json.JSONDecodeError) as error:
         raise MedoodError(f"{beside} is missing or damaged, so {out} cannot be continued: replace it with --overwrite.") from error
-    changed = [key for key in ("run_checksum", "folder", "source", "plane") if before.get(key) != header[key]]
+    changed = [key for key in ("run_checksum", "folder", "source", "plane", "table", "part") if before.get(key) != header[key]]
     if changed:
         raise MedoodError(f"{out} was made with another {', '.join(changed)}: choose another --out, or replace it with --overwrite.")
