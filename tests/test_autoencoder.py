@@ -68,7 +68,7 @@ def test_the_gradient_map_is_the_derivative_of_each_images_error() -> None:
 @pytest.mark.parametrize("loss", ["mse", "l1", "ssim"])
 def test_it_learns_what_it_is_told_to(loss: str) -> None:
     training = Training(12, batch_size=8)
-    detector: Any = build(lambda: Autoencoder(UNIT, width=4, loss=loss, learning_rate=5e-3))
+    detector: Any = build(lambda: Autoencoder(UNIT, width=4, loss=loss, error=loss, learning_rate=5e-3))
     images = phantoms(UNIT, 32, seed=1)
     training.fit(detector, images)
     first, last = training.losses[0]["loss"], training.losses[-1]["loss"]

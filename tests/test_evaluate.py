@@ -109,6 +109,7 @@ def test_an_inverted_score_is_reported_as_it_is_and_loudly(tmp_path):
     report = _evaluate(tmp_path, scores, labels)
     assert report.levels[0].score.auroc.value < 0.25
     assert any("NORMAL ROWS SCORE HIGHER" in text for text in report.warnings)
+    assert report.levels[0].run.threshold is None  # the decisions in the table are not those of this threshold
     for row in scores:
         row["score"] = 1
     assert any("all 120 scores are the same" in text for text in _evaluate(tmp_path, scores, labels).warnings)
@@ -117,7 +118,7 @@ def test_an_inverted_score_is_reported_as_it_is_and_loudly(tmp_path):
 def test_whatever_finds_no_partner_is_counted(tmp_path):
     scores, labels = _photographs()
     scores[0] |= {"status": "error", "reason": "decode: broken file", "score": ""}
-    scores.append(dict(scores[5]))
+    scores.append(scores[5] | {"score": "1e6"})
     labels[1]["label"] = ""
     del labels[2]
     labels += [{"id": "images/elsewhere.png", "label": 1}, {"id": "images\\7.png", "label": labels[6]["label"]}]
@@ -131,6 +132,7 @@ def test_whatever_finds_no_partner_is_counted(tmp_path):
     assert "decode: broken file" in notes
     assert "image: 117 of 120 rows are labelled and scored" in notes
     assert report.levels[0].normal + report.levels[0].anomalous == 117
+    assert report.levels[0].rows.scores.max() < 10  # of repeated rows the first counts
     assert all(note in _printed(report).replace("\n", " ") for note in report.notes[:2])
 
 

@@ -63,7 +63,7 @@ def test_features_are_those_of_scaling_and_pca(scaling: str) -> None:
 
 
 def test_nu_bounds_the_share_outside() -> None:
-    detector = fitted(images=300, nu=0.2)
+    detector = fitted(images=300, nu=0.2, variance=1.0)
     outside = (detector.score(phantoms(SPEC, 300, seed=1)).image > 1e-4).float().mean()
     assert 0.12 < outside <= 0.2 + 0.01
 

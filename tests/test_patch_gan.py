@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from detector_trials import Training, build, phantoms
+from scipy.ndimage import gaussian_filter
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
@@ -277,6 +278,16 @@ def test_the_adversarial_part_is_of_the_two_most_unreal_patches() -> None:
         unreal = 1 - detector.pooling(detector.discriminator(filled)[-1]).sigmoid()
     expected = unreal.flatten(1).topk(2).values.sum(1)
     assert torch.allclose(detector.score(images).parts["adversarial"], expected, atol=1e-5)
+
+
+def test_blur_is_a_gaussian_over_the_map_and_leaves_the_scores() -> None:
+    images = phantoms(SPEC, 2, seed=2)
+    sharp, calm = ready().score(images), ready(blur=4.0).score(images)
+    assert torch.equal(sharp.image, calm.image)
+    assert torch.equal(sharp.patches, calm.patches)
+    expected = gaussian_filter(sharp.map.numpy(), (0, 0, 4, 4), mode="constant")
+    assert calm.map.numpy() == pytest.approx(expected, abs=0.02 * expected.max())
+    assert sharp.map.numpy() != pytest.approx(expected, abs=0.1 * expected.max())
 
 
 def test_the_networks_have_the_known_sizes() -> None:

@@ -74,6 +74,17 @@ def test_augmentation_gets_one_image_and_a_seed_of_its_own() -> None:
     assert len(set(seeds)) == 18
 
 
+def test_batches_are_plain_tensors_whatever_augmentation_returns() -> None:
+    class Annotated(torch.Tensor):
+        pass
+
+    def augment(sample: dict[str, torch.Tensor], seed: int) -> dict[str, torch.Tensor]:
+        return {"image": sample["image"].as_subclass(Annotated), "hidden": (sample["image"] > 0).as_subclass(Annotated)}
+
+    for batch in Batches(Pictures(4), 2, 0, "train", augment).stream(1, 1):
+        assert type(batch.image) is type(batch.hidden) is torch.Tensor
+
+
 def test_without_augmentation_nothing_is_hidden() -> None:
     assert all(batch.hidden is None for batch in Batches(Pictures(5), 2, 0, "train").stream(1, 1))
 

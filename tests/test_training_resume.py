@@ -101,7 +101,7 @@ def test_interrupted_by_the_keyboard(moment, tmp_path, whole) -> None:
 
 
 @pytest.mark.parametrize(
-    ("losses", "patience", "best"), [((5, 2, 4, 3, 6, 7), None, 2), ((5, 2, 4, 3, 6, 1), 3, 2), ((5, 4, 3, 3, 1, 2), 2, 5)]
+    ("losses", "patience", "best", "last"), [((5, 2, 4, 3, 6, 7), None, 2, 6), ((5, 2, 4, 3, 6, 1), 3, 2, 5), ((5, 4, 3, 3, 1, 2), 2, 5, 6)]
 )
 @pytest.mark.parametrize("stop", [3, 4, 5, "finish"])
 def test_best_epoch_and_patience_survive(losses, patience, best, last, stop, tmp_path) -> None:

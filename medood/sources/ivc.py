@@ -44,7 +44,7 @@ class Ivc:
         index = index_files(self.root, pictures, self._image.entry)
         if missing := [name for name in _TYPES if not any(e.id.startswith(f"{name}/") for e in index.entries)]:
             message = f"There are no images of the types {', '.join(missing)}; for the published task all 14 are needed."
-            problems.append(Problem(".", "incomplete", message))
+            problems.append(Problem(missing[0], "incomplete", message))
         entries = tuple(replace(e, label=int(self._type(e.files[0]) != str(self.normal))) for e in index.entries)
         return Index(self.root, entries, tuple(sorted((*index.problems, *problems), key=lambda problem: problem.path)))
 

@@ -21,7 +21,7 @@ def check_present(root: Path, names: Sequence[str], cohort: str) -> None:
     if missing := [name for name in names if not (root / name).exists()]:
         found = ", ".join(sorted(path.name for path in root.iterdir())[:4]) or "nothing"
         raise MedoodError(
-            f"{root}: {cohort} needs {', '.join(names)} there, of which {', '.join(missing)} is missing; found {found}. "
+            f"{root}: {', '.join(missing)} missing: {cohort} needs {', '.join(names)} there, found {found}. "
             "Unpack the whole download, or point root at the folder that holds it."
         )
 

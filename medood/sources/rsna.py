@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
+from math import inf, nan
 from pathlib import Path
 from typing import Literal
 
@@ -93,7 +93,9 @@ def _read_boxes(table: Path) -> dict[str, list[Box]]:
             raise MedoodError(f"{table}:{line}: expected Target 1 and a box, or Target 0 and x, y, width and height empty.")
         box = [_box(edges, table, line)] if any(edges) else []
         if name in boxes and not (box and boxes[name]):
-            raise MedoodError(f"{table}:{line}: an earlier row of this image says otherwise, or the same; only boxes may be several.")
+            raise MedoodError(
+                f"{table}:{line}: this image stands in an earlier row already; only images with boxes have several rows, one for each."
+            )
         boxes.setdefault(name, []).extend(box)
     return boxes
 
@@ -102,9 +104,9 @@ def _box(cells: Iterable[str], table: Path, line: int) -> Box:
     try:
         x, y, width, height = map(float, cells)
     except ValueError:
-        x = float("nan")
-    if not all(map(isfinite, (x, *((y, width, height) if isfinite(x) else ())))) or min(x, y) < 0 or min(width, height) <= 0:
-        raise MedoodError(f"{table}:{line}: expected a box of x, y, width and height in pixels.")
+        x = y = width = height = nan
+    if not (0 <= x < inf and 0 <= y < inf and 1 <= width < inf and 1 <= height < inf):
+        raise MedoodError(f"{table}:{line}: expected x, y, width and height of a box in pixels of the image.")
     return round(x), round(y), round(x + width), round(y + height)
 
 
@@ -118,7 +120,9 @@ def _read_classes(table: Path, boxes: dict[str, list[Box]]) -> dict[str, str]:
         if classes.setdefault(name, word) != word:
             raise MedoodError(f"{table}:{line}: an earlier row of this image names another class.")
         if name not in boxes or (word == "opacity") != bool(boxes[name]):
-            raise MedoodError(f"{table}:{line}: expected Target 1 in {_BOXES} for Lung Opacity, and 0 for the others; it says otherwise.")
+            raise MedoodError(
+                f"{table}:{line}: the class is {cells['class']}, but {_BOXES} has no row of this image with Target {int(word == 'opacity')}."
+            )
     if without := len(boxes.keys() - classes.keys()):
         raise MedoodError(f"{table}: {without} of the {len(boxes)} images in {_BOXES} have no row; download both tables again.")
     return classes

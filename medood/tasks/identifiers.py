@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_file
 from medood.sources.dicom_library import pydicom

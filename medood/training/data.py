@@ -72,9 +72,14 @@ class Batches:
         if self.augment is not None:
             seeds = (derived_seed(self.seed, self.phase, epoch, int(number)) for number in numbers)
             samples = [self.augment({"image": one}, seed) for one, seed in zip(image, seeds, strict=True)]
-            image = torch.stack([sample["image"] for sample in samples])
-            hidden = torch.stack([sample["hidden"] for sample in samples]) if "hidden" in samples[0] else None
+            image = _stacked(samples, "image")
+            hidden = _stacked(samples, "hidden") if "hidden" in samples[0] else None
         return _placed(Batch(image, hidden), self.channels_last, self.pin)
+
+
+def _stacked(samples: list[dict[str, Tensor]], key: str) -> Tensor:
+    """As plain tensors: the subclasses with metadata that MONAI's transforms return would slow every operation of the network."""
+    return torch.stack([sample[key].as_subclass(Tensor) for sample in samples])
 
 
 def in_order(images: Images, size: int, *, channels_last: bool = False, pin: bool = False) -> Generator[Batch, None, None]:

@@ -25,6 +25,9 @@ class Passes(nn.Module):
              there are filled in several times worse than elsewhere. What is hidden stays hidden in the mirror
     """
 
+    masks: Tensor
+    shares: Tensor
+
     def __init__(self, masks: Tensor, shares: Tensor, fill: Fill, context: bool, margin: int) -> None:
         super().__init__()
         self.fill, self.context, self.margin = fill, context, margin

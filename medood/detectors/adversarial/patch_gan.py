@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import isqrt, log2
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from monai.networks.layers import GaussianFilter
@@ -127,7 +127,7 @@ class PatchGAN(Detector):
 
         inputs, outputs = spec.channels + context, spec.channels
         self.reconstructor = crop_reconstructor(inputs, outputs, width) if self.crops else UNetLite(inputs, outputs, width, skips)
-        norm = None if discriminator_norm == "none" else "INSTANCE"
+        norm: Any = None if discriminator_norm == "none" else "INSTANCE"  # MONAI takes None, and forgets to say so
         self.discriminator = PatchDiscriminator(2, discriminator_width, spec.channels, num_layers_d=layers, norm=norm)
         self.pooling = LogitPooling(self.tile, layers, self.patch)
         margin = 0 if hide == "none" else 4 if self.crops else 16  # the strides must divide what is left
@@ -261,7 +261,7 @@ class _Adversarial(Phase):
         """Eq. 1."""
         detector = self.detector
         error = (image - filled).square()
-        pixels = error.numel()
+        pixels: int | Tensor = error.numel()
         if detector.loss_region == "hidden":
             error, pixels = error * hidden, hidden.sum().clamp(min=1) * image.shape[1]
         if detector.loss_reduction == "mean":

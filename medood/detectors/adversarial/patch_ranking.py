@@ -31,6 +31,9 @@ class LogitPooling(nn.Module):
     two of stride 1 (4 x 4, padding 1), logits lie 2^n pixels apart, the first 1.5 2^n from the border.
     """
 
+    rows: Tensor  # (patches down, logits down)
+    columns: Tensor
+
     def __init__(self, size: tuple[int, int], layers: int, patch: int) -> None:
         super().__init__()
         for name, length in zip(("rows", "columns"), size, strict=True):

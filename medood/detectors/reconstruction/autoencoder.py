@@ -20,9 +20,9 @@ from medood.nets.strided import RELU, decoder, encoder
 class Autoencoder(Detector):
     """Convolutional autoencoder: what a narrow bottleneck learned from normal images cannot rebuild is anomalous.
 
-    The baseline "AE" of CVAD (Guo et al., IEEE TMI 2023, section IV) and of MedIAnomaly (Cai et al., Medical Image Analysis 2025). No skip
-    connections: they would let anomalies pass. Takes images of any size that the strides divide: multiples of 32 ("cvad", values 0..1)
-    or of 16 ("medianomaly", values -1..1).
+    The baseline "AE" of CVAD (Guo et al., 2021), read as the main branch of its generator without the sampling, and of MedIAnomaly (Cai et
+    al., Medical Image Analysis 2025). No skip connections: they would let anomalies pass. Takes images of any size that the strides
+    divide: multiples of 32 ("cvad", values 0..1) or of 16 ("medianomaly", values -1..1).
 
     latent         size of the bottleneck; it matters more than anything else. 16 is best or near it on four of MedIAnomaly's sets; the
                    512 of CVAD comes close to copying its input
@@ -30,8 +30,9 @@ class Autoencoder(Detector):
                    up to 4 width, hidden layers of 64 width around the bottleneck, no activation at the end
     width          channels of the first convolution
     loss           trained on: mean squared error, mean absolute error, or 1 - SSIM
-    error          scored by, as a map and its mean: "mse", "l1", "ssim" (1 - SSIM), or "gradient", the size of the derivative of the
-                   mean squared error by each pixel (Zimmerer et al., MICCAI 2019); "mse", "l1" and "ssim" are always there as parts
+    error          scored by, as a map and its mean: "mse", "l1", "ssim" (1 - SSIM, which takes longer than the network), or "gradient",
+                   the size of the derivative of the mean squared error by each pixel (Zimmerer et al., MICCAI 2019); the parts "mse" and
+                   "l1" are always there
     learning_rate  of Adam
     weight_decay   of Adam; 1e-6 in CVAD's code
     epochs         100 to 350 in CVAD, 250 in MedIAnomaly
@@ -73,7 +74,8 @@ class Autoencoder(Detector):
 
     def _score(self, image: Tensor) -> Scores:
         reconstruction = self.network(image)
-        maps = {kind: self.error_map(kind, image, reconstruction) for kind in ("mse", "l1", "ssim")}
+        kinds = ("mse", "l1", "ssim") if self.error == "ssim" else ("mse", "l1")
+        maps = {kind: self.error_map(kind, image, reconstruction) for kind in kinds}
         chosen = self._sensitivity(image) if self.error == "gradient" else maps[self.error]
         return Scores(chosen.mean((1, 2, 3)), chosen, parts={kind: error.mean((1, 2, 3)) for kind, error in maps.items()})
 
