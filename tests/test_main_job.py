@@ -208,6 +208,33 @@ def test_a_finished_run_and_its_scores_are_not_overwritten_by_accident(place: Pa
     assert (run / "weights.safetensors").read_bytes() == before
 
 
+def test_ctrl_c_keeps_the_last_epoch_and_a_changed_recipe_is_not_resumed(place: Path, run: Path, monkeypatch) -> None:
+    from medood.training import history
+
+    out = place / "stopped"
+    record = history.History.append
+    calls = []
+
+    def stop_after_two(self, *arguments, **options):
+        record(self, *arguments, **options)
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(history.History, "append", stop_after_two)
+        with pytest.raises(KeyboardInterrupt):
+            train(place, out, "training.epochs=4")
+    with pytest.raises(MedoodError, match="--resume"):
+        train(place, out, "training.epochs=4")
+    with pytest.raises(TrainingError, match=r"changed: detector\)"):
+        train(place, out, "training.epochs=4", "detector.loss=l1", resume=True)
+    whole = train(place, place / "unstopped", "training.epochs=4")
+    train(place, out, "training.epochs=4", resume=True)
+    assert (out / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
+    assert not (out / "checkpoint").exists()
+
+
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is not on Windows")
 def test_scoring_survives_kill_9(place: Path, run: Path) -> None:
     out, whole = place / "killed.csv", place / "unkilled.csv"

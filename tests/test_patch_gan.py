@@ -286,8 +286,8 @@ def test_blur_is_a_gaussian_over_the_map_and_leaves_the_scores() -> None:
     assert torch.equal(sharp.image, calm.image)
     assert torch.equal(sharp.patches, calm.patches)
     expected = gaussian_filter(sharp.map.numpy(), (0, 0, 4, 4), mode="constant")
-    assert calm.map.numpy() == pytest.approx(expected, abs=0.02 * expected.max())
-    assert sharp.map.numpy() != pytest.approx(expected, abs=0.1 * expected.max())
+    assert abs(calm.map.numpy() - expected).max() < 0.02 * expected.max()
+    assert abs(sharp.map.numpy() - expected).max() > 0.2 * expected.max()
 
 
 def test_the_networks_have_the_known_sizes() -> None:

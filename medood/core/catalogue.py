@@ -55,7 +55,7 @@ def sources() -> dict[str, Card]:
 
 @cache
 def steps() -> dict[str, Card]:
-    return _cards("step", sorted((_PACKAGE / "transforms").glob("*.py")))
+    return _cards("step", sorted(path for path in (_PACKAGE / "transforms").glob("*.py") if path.stem != "pipeline"))
 
 
 def _cards(kind: str, files: list[Path]) -> dict[str, Card]:

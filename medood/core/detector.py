@@ -142,13 +142,14 @@ class Detector(nn.Module):
         if tuple(image.shape[1:]) != self.spec.shape:
             found, wanted = tuple(image.shape[1:]), self.spec.shape
             raise MedoodError(f"{type(self).__name__} takes images of (channels, height, width) {wanted}, found {found}.")
-        training = self.training
+        modes = {module: module.training for module in self.modules()}  # parts may be frozen in eval mode by themselves
         self.eval()
         try:
             with torch.no_grad():
                 return self._score(image)
         finally:
-            self.train(training)
+            for module, mode in modes.items():
+                module.training = mode
 
     def _score(self, image: Tensor) -> Scores:
         """The method's own score; called in eval mode without gradients (enable them locally where the score needs them)."""

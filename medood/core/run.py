@@ -77,6 +77,7 @@ def save_run(
 
 def load_run(folder: Path) -> Run:
     """Raises RunError naming the file that is missing or was altered and what to do."""
+    import torch
     from safetensors.torch import load_file
 
     _verify(folder)
@@ -91,6 +92,8 @@ def load_run(folder: Path) -> Run:
             f"{folder}: the weights do not fit the detector {recipe.detector['name']!r} of medood {__version__}; "
             f"the run was made by medood {written}. Train it again, or install that version."
         ) from error
+    if recipe.training.channels_last:  # as it was calibrated: another layout is slower and differs in the last bits
+        detector.to(memory_format=torch.channels_last)
     calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
     return Run(folder, recipe, detector.eval(), calibration, content["provenance"])
 

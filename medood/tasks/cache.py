@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -77,6 +78,7 @@ class CachedImages:
         self.owner = np.repeat(np.arange(len(entries)), [len(rows) for rows in chosen])
         self.row = np.concatenate([*chosen, np.zeros(0, int)]).astype(int)
         self._open: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self.row)
@@ -90,12 +92,13 @@ class CachedImages:
         return torch.from_numpy(np.stack(images))
 
     def _array(self, owner: int) -> np.ndarray:
-        array = self._open.get(owner)
-        if array is None:
-            array = self._open[owner] = self.entries[owner].open()
-            if len(self._open) > 128:  # every open map holds a file handle
-                self._open.popitem(last=False)
-        return array
+        with self._lock:  # the trainer reads ahead in threads
+            array = self._open.get(owner)
+            if array is None:
+                array = self._open[owner] = self.entries[owner].open()
+                if len(self._open) > 128:  # every open map holds a file handle
+                    self._open.popitem(last=False)
+            return array
 
 
 def _normal(labels: np.ndarray) -> np.ndarray:

@@ -133,8 +133,10 @@ def join(scored: Sequence[ScoredRow], labels: Labels) -> tuple[list[LabelledRows
         total = sum(row.level == level for row in unique.values())
         if rows:
             levels.append(_labelled(level, rows, labels))
-        if 0 < len(rows) < total and len(rows) + len(failed) < total:
+        if 0 < len(rows) < total:
             notes.append(f"{level}: {len(rows)} of {total} rows are labelled and scored.")
+    if not levels:
+        raise MedoodError(f"None of the {len(matched)} labelled rows has a score (the first: {failed[0].key}: {failed[0].reason}).")
     return levels, notes
 
 

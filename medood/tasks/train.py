@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 
 from medood.core.errors import InputError, MedoodError, TrainingError
+from medood.core.files import write_json
 from medood.core.recipe import Recipe
 from medood.core.run import build_detector, is_run, save_run
 from medood.core.volume import Entry, Index
@@ -67,8 +69,8 @@ def train_recipe(
     check_enough(held_out, recipe)
     groups = len(set(images.groups)), len(set(held_out.groups))
     console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
+    _same_training(out, {"recipe": recipe.model_dump(mode="json"), "index": _fingerprint(prepared)}, resume)
     started = time.perf_counter()
-    out.mkdir(parents=True, exist_ok=True)
     train(
         detector,
         images,
@@ -87,6 +89,7 @@ def train_recipe(
     facts = {"training_seconds": round(seconds, 1), "device": str(target), "train_images": len(images), "index": _fingerprint(prepared)}
     save_run(out, recipe, detector, calibration, _index_rows(prepared), facts)
     discard_checkpoint(out)
+    (out / "training.json").unlink()
     console.say(f"Run saved in {out}")
     return out
 
@@ -148,6 +151,21 @@ def _guard(out: Path, resume: bool, overwrite: bool) -> None:
         raise MedoodError(f"{out} already holds a finished run. Choose another folder with --out, or replace it with --overwrite.")
     if (out / "checkpoint").is_dir() and not (resume or overwrite):
         raise MedoodError(f"{out} holds an interrupted training. Continue it with --resume, or start anew with --overwrite.")
+
+
+def _same_training(out: Path, plan: dict[str, Any], resume: bool) -> None:
+    """Remember what is being trained, and refuse to resume something else."""
+    path = out / "training.json"
+    if resume and path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        changed = [key for key in plan["recipe"] if before["recipe"].get(key) != plan["recipe"][key]]
+        changed += ["the training images"] if before["index"] != plan["index"] else []
+        if changed:
+            raise TrainingError(
+                f"{out} was begun with another recipe or other images (changed: {', '.join(changed)}), so it cannot be resumed. "
+                "Undo the change, choose another --out, or start anew with --overwrite."
+            )
+    write_json(path, plan)
 
 
 def _reasons(index: Index) -> str:
