@@ -60,15 +60,15 @@ class Rsna:
         check_present(self.root, (_IMAGES, _BOXES, _CLASSES), "the RSNA pneumonia challenge")
         boxes = _read_boxes(self.root / _BOXES)
         classes = _read_classes(self.root / _CLASSES, boxes)
-        keys = _read_patients(self.root / _PATIENTS)
-        patients = number_patients(keys.get(name, name) for name in boxes)
+        nih = _read_patients(self.root / _PATIENTS)
+        patients = number_patients(nih.get(name, name) for name in boxes)
         found = below(_IMAGES, Dicom(self.root / _IMAGES).index(), self.root)
         chosen, problems = listed(found, _IMAGES, classes, _BOXES)
         entries = []
         for entry, word in chosen:
             if word == "normal" or self.anomalous in ("both", word):
                 name = entry.files[0].stem
-                entries.append(_entry(entry, patients[keys.get(name, name)], word, boxes[name]))
+                entries.append(_entry(entry, patients[nih.get(name, name)], word, boxes[name]))
         return Index(self.root, tuple(entries), tuple(problems))
 
     def read(self, entry: Entry) -> Volume:
@@ -111,7 +111,7 @@ def _box(cells: Iterable[str], table: Path, line: int) -> Box:
 
 
 def _read_classes(table: Path, boxes: dict[str, list[Box]]) -> dict[str, str]:
-    """ "normal", "opacity" or "not_normal" of each image; the rows of an image must agree with each other and with its boxes."""
+    """The class of each image, "normal", "opacity" or "not_normal"; the rows of an image must agree with each other and with its boxes."""
     classes: dict[str, str] = {}
     for line, cells in read_rows(table, ("patientId", "class")):
         name, word = cells["patientId"], _WORDS.get(cells["class"])
@@ -120,9 +120,8 @@ def _read_classes(table: Path, boxes: dict[str, list[Box]]) -> dict[str, str]:
         if classes.setdefault(name, word) != word:
             raise MedoodError(f"{table}:{line}: an earlier row of this image names another class.")
         if name not in boxes or (word == "opacity") != bool(boxes[name]):
-            raise MedoodError(
-                f"{table}:{line}: the class is {cells['class']}, but {_BOXES} has no row of this image with Target {int(word == 'opacity')}."
-            )
+            wanted = int(word == "opacity")
+            raise MedoodError(f"{table}:{line}: {cells['class']}, but {_BOXES} has no row of this image with Target {wanted}.")
     if without := len(boxes.keys() - classes.keys()):
         raise MedoodError(f"{table}: {without} of the {len(boxes)} images in {_BOXES} have no row; download both tables again.")
     return classes
