@@ -182,7 +182,7 @@ def inspect(
 
 @app.command()
 def labels(
-    source: Annotated[str, typer.Argument(help="Cohort: brats, isic, or folder with a table.", show_default=False)],
+    source: Annotated[str, typer.Argument(help="A cohort, such as brats or isic; or `folder`, with a table.", show_default=False)],
     folder: Annotated[Path, typer.Argument(help="Folder of the cohort.", show_default=False)],
     out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("labels.csv"),
     table: Table = None,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medood.core.geometry import Geometry, photograph_geometry
-from medood.export.colours import MapScale
+from medood.core.map_scale import MapScale
 
 SCALE = MapScale(0.0, 1.0, 0.3)
 SHAPE = (12, 22, 18)

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from medood.core.errors import CalibrationError, MedoodError
-from medood.metrics.calibration import Calibration, MapScale, fit_map_scale
+from medood.core.map_scale import MapScale
+from medood.metrics.calibration import Calibration, fit_map_scale
 
 
 def _alone(n: int) -> np.ndarray:

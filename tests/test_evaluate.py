@@ -193,6 +193,10 @@ def test_labels_may_stand_in_the_scores(tmp_path):
         (lambda s, t: s[0].update(score="nan"), "not finite"),
         (lambda s, t: s[0].update(level="voxel"), "level must be one of image, slice, series"),
         (lambda s, t: t[0].update(id=""), "line 2: the id is empty"),
+        (
+            lambda s, t: [row.update(status="error", score="", reason="broken") for row in s],
+            "None of the 120 labelled rows has a score.*broken",
+        ),
     ],
 )
 def test_mistakes_in_the_tables_are_explained(tmp_path, change, words):
@@ -365,6 +369,11 @@ def test_figures_show_what_they_are_given():
     axes = score_figure([panel]).axes[0]
     assert axes.get_xscale() == "log"  # one far score would squeeze all the others into one bin
     assert axes.lines[0].get_xdata()[0] == 30
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == [
+        "normal (n = 50)",
+        "anomalous (n = 1)",
+        "threshold of the run (30)",
+    ]
     low, high = axes.get_xlim()
     assert low < scores.min() < scores.max() < high
     assert score_figure([ScorePanel("constant", np.ones(5), np.arange(5) % 2)]).axes[0].get_xlim()[0] < 1

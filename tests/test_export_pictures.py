@@ -9,7 +9,8 @@ from PIL import Image
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import Geometry, Orientation, orientation_towards
-from medood.export.colours import OPACITY, MapScale, blend, colour_table, displayed, grey_window, heat, is_colour
+from medood.core.map_scale import MapScale
+from medood.export.colours import OPACITY, blend, colour_table, displayed, grey_window, heat, is_colour
 from medood.export.pictures import hottest_slices, read_png16, side_letters, write_montage_png, write_overlay_png, write_png16
 
 EMPTY = np.zeros(SHAPE, np.float32)

@@ -13,7 +13,8 @@ from export_phantoms import GEOMETRIES, LESION, PICTURE, PICTURE_LESION, SCALE, 
 
 from medood.core.errors import MedoodError
 from medood.core.geometry import Geometry
-from medood.export.colours import MapScale, colour_table
+from medood.core.map_scale import MapScale
+from medood.export.colours import colour_table
 from medood.export.scene import hottest_voxel, write_bundle
 
 VIEWS = ("Red", "Green", "Yellow")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
-from math import isfinite
 
 import numpy as np
 
-from medood.core.errors import MedoodError
+from medood.core.map_scale import MapScale
 
 OPACITY = 0.6
 """How much of a map's colour covers the image beneath it."""
@@ -18,29 +16,6 @@ Window = tuple[float, float]
 
 _FADED = 32  # palette entries over which the lower end fades in
 _SAMPLED = 4_000_000  # values that are enough for the percentiles of an image
-
-
-@dataclass(frozen=True)
-class MapScale:
-    """Map values shown as the first and the last colour; values below `threshold` are transparent.
-
-    A run fixes it once from held-out normal images, never from the image shown: the same colour means the same value in every picture.
-    Raises MedoodError when a number is not finite or `low` is not below `high`.
-    """
-
-    low: float
-    high: float
-    threshold: float
-
-    def __post_init__(self) -> None:
-        if not all(isfinite(value) for value in (self.low, self.high, self.threshold)) or self.low >= self.high:
-            raise MedoodError(
-                f"A map scale needs finite numbers with low < high, found low {self.low}, high {self.high}, threshold {self.threshold}."
-            )
-
-    def unit(self, array: np.ndarray) -> np.ndarray:
-        """Map values as float32 in 0..1: `low` and below is 0, `high` and above is 1."""
-        return np.clip((np.asarray(array, np.float32) - self.low) / (self.high - self.low), 0, 1).astype(np.float32)
 
 
 @cache

@@ -13,7 +13,8 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from medood.export.colours import OPACITY, MapScale, Window, colour_table
+from medood.core.map_scale import MapScale
+from medood.export.colours import OPACITY, Window, colour_table
 
 _VERSION = "Slicer 5.2.2 0"  # the oldest Slicer that reads all of this; a version above the user's own would be warned about
 _COLOURS = "vtkMRMLColorTableNode1"

@@ -12,7 +12,8 @@ import numpy as np
 from medood.core.errors import InputError, MedoodError
 from medood.core.files import atomic_file
 from medood.core.geometry import Geometry, orientation_towards
-from medood.export.colours import MapScale, Window, blend, displayed, grey_window, heat, is_colour
+from medood.core.map_scale import MapScale
+from medood.export.colours import Window, blend, displayed, grey_window, heat, is_colour
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

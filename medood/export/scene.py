@@ -12,7 +12,8 @@ import numpy as np
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_file
 from medood.core.geometry import Geometry, orientation_towards
-from medood.export.colours import MapScale, Window, grey_window, is_colour
+from medood.core.map_scale import MapScale
+from medood.export.colours import Window, grey_window, is_colour
 from medood.export.maps import write_map, write_nrrd
 from medood.export.mrml import ANATOMICAL, View, colour_file_text, scene_text
 

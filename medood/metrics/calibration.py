@@ -4,28 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, NamedTuple
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 from scipy import stats
 
 from medood.core.errors import CalibrationError
+from medood.core.map_scale import MapScale
 from medood.metrics.intervals import MIN_PATIENTS, clustered_rate
 from medood.metrics.ranking import finite
 from medood.metrics.sampling import PixelSample
-
-
-class MapScale(NamedTuple):
-    """The fixed colour scale of a run's maps, in units of the map, from held-out normal images alone.
-
-    `threshold` is the value that a small share (1 % unless asked otherwise) of normal foreground pixels exceeds; colours begin there
-    (`low`) and end at `high`. The scale is for display; values outside are never clamped in the map itself.
-    """
-
-    low: float
-    high: float
-    threshold: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +77,7 @@ class Calibration:
         """Plain numbers and texts for JSON; `from_dict` gives back the same bits."""
         plain = {field.name: getattr(self, field.name) for field in fields(self)}
         interval = None if self.interval is None else list(self.interval)
-        scale = None if self.map_scale is None else self.map_scale._asdict()
+        scale = None if self.map_scale is None else asdict(self.map_scale)
         return {**plain, "scores": self.scores.tolist(), "interval": interval, "map_scale": scale}
 
     @classmethod

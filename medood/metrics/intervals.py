@@ -47,7 +47,7 @@ class GroupBootstrap:
         keys, self._patient = np.unique(np.asarray(groups), return_inverse=True)
         kinds = _kinds(self._patient, np.asarray(labels), len(keys))
         self.patients = len(keys)
-        fewest = min(int((kinds & 1 > 0).sum()), int((kinds & 2 > 0).sum()))
+        fewest = min(np.count_nonzero(kinds & 1), np.count_nonzero(kinds & 2))
         few = f"an interval needs at least {MIN_PATIENTS} patients in each class, found {fewest}"
         self.reason = few if fewest < MIN_PATIENTS else ""
         self._times = np.zeros((resamples, len(keys)), dtype=np.int32)

@@ -36,7 +36,7 @@ class LabelledPixels:
 
 @dataclass(frozen=True)
 class Localisation:
-    """Pixel numbers of a map; `dice` and its threshold are chosen on the labels themselves and therefore named oracle.
+    """Pixel numbers of a map. The Dice coefficient is named oracle because its threshold is chosen on the labels themselves.
 
     average_precision  of all pixels together;  prevalence  share of lesion pixels, which is what a map of noise would get
     aupro              mean overlap with each lesion over false-positive rates up to `fpr_limit`, divided by the limit: 0..1
@@ -66,8 +66,8 @@ def localise(
 
     The first pass takes up to 2048 thresholds from the lesion pixels and as many from the normal ones, at equal steps of rank; the second
     counts the pixels above each. Values between neighbouring thresholds count as ties, so the numbers differ from those of a full sort by
-    less than 1e-3, and the average precision of up to 2048 lesion pixels is exact. Intervals resample patients; beyond 256
-    patients, clusters of patients. Raises MedoodError when a value is not finite or when one of the two kinds of pixels is absent.
+    less than 1e-3, and the average precision of up to 2048 lesion pixels is exact. Intervals resample patients; beyond 256 patients,
+    clusters of patients. Raises MedoodError when a value is not finite or when one of the two kinds of pixels is absent.
     """
     counts = _count(images(), _thresholds(images(), seed))
     totals = counts.above.sum(0)

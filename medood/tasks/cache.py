@@ -23,6 +23,9 @@ from medood.core.volume import Entry, Source
 from medood.tasks.gate import input_facts
 from medood.transforms.pipeline import Pipeline
 
+SELECTING = ("exclude", "only", "csv", "group")
+"""Parameters of sources that choose entries and change nothing in an entry that `_content_key` does not see."""
+
 
 @dataclass(frozen=True)
 class CachedEntry:
@@ -43,8 +46,10 @@ class Cache:
 
     def __init__(self, pipeline: Pipeline, source: tuple[str, dict[str, Any]], folder: Path | None = None) -> None:
         """`source` is the name and the parameters of the source that will be asked: they too decide what is read."""
+        name, parameters = source
+        reading = {key: value for key, value in parameters.items() if key not in SELECTING}
         plan = pipeline.preparation.model_dump(mode="json", exclude={"summary"})
-        digest = hashlib.sha256(json.dumps([__version__, plan, source], sort_keys=True, default=str).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([__version__, plan, name, reading], sort_keys=True, default=str).encode()).hexdigest()
         self.pipeline = pipeline
         self.folder = (folder or default_cache()) / digest[:16]
 
@@ -118,8 +123,8 @@ def default_cache() -> Path:
 
 
 def _content_key(entry: Entry) -> str:
-    """Changes when a file changes: path, size, time and both ends of every file that is read for the entry."""
-    digest = hashlib.sha256(entry.id.encode())
+    """Changes when the entry or a file changes: label, and path, size, time and both ends of every file that is read for it."""
+    digest = hashlib.sha256(repr((entry.id, entry.label)).encode())
     for path in [*entry.files, *([entry.mask] if entry.mask else [])]:
         stat = path.stat()
         digest.update(repr((str(path.resolve()), stat.st_size, stat.st_mtime_ns)).encode())

@@ -18,7 +18,12 @@ from medood.transforms.pipeline import Prepared
 
 
 class MapFolder:
-    """maps.json says which run and which colour scale; maps.jsonl has a line per entry: id, files, and the slices that were scored."""
+    """maps.json says which run and which colour scale; maps.jsonl has a line per entry.
+
+    id      of the entry;  name  of its files
+    map     file of the map on the native grid;  plain  of the prepared intensity on it;  patches  of the patch scores, or null
+    axis    of the array along which the volume was cut;  slices  indices along it that were scored
+    """
 
     def __init__(self, folder: Path, run: Run, source: dict[str, Any], resume: bool) -> None:
         self.folder = folder
@@ -41,7 +46,8 @@ class MapFolder:
         if scored.patches is not None and prepared.way.orientation.axes[0] == 0:
             files["patches"] = f"{name}_patches.nrrd"
             self._write_patches(self.folder / files["patches"], volume, prepared, scored.patches)
-        self._append({"id": volume.entry.id, "name": name, **files, "slices": prepared.slices.tolist()})
+        axis = prepared.way.orientation.axes[0]
+        self._append({"id": volume.entry.id, "name": name, **files, "axis": axis, "slices": prepared.slices.tolist()})
         self._names[volume.entry.id] = name
 
     def _write_patches(self, path: Path, volume: Volume, prepared: Prepared, patches: np.ndarray) -> None:

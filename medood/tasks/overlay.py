@@ -14,8 +14,9 @@ import numpy as np
 from medood.core.check import nearest
 from medood.core.errors import MedoodError
 from medood.core.geometry import Geometry
+from medood.core.map_scale import MapScale
 from medood.core.volume import Entry, Source, Volume
-from medood.export.colours import MapScale, Window
+from medood.export.colours import Window
 from medood.export.maps import read_map
 from medood.export.pictures import write_montage_png, write_overlay_png
 from medood.export.scene import write_bundle

@@ -18,6 +18,7 @@ from medood.core.run import Run, load_run
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
+from medood.tasks.cache import SELECTING
 from medood.tasks.calibrate import series_score
 from medood.tasks.console import Console
 from medood.tasks.data import open_source, side_by_side
@@ -28,7 +29,7 @@ from medood.tasks.map_folder import MapFolder
 from medood.tasks.score_table import ScoreTable
 from medood.transforms.pipeline import Pipeline, Prepared
 
-HARMLESS = ("mask_file", "not_an_image", "dicomdir", "localizer_excluded")
+HARMLESS = ("mask_file", "not_an_image", "localizer_excluded", "not_listed", "incomplete")
 """Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
 
 
@@ -78,7 +79,7 @@ def score_folder(
     run.detector.to(target)
     header = _header(run, root, source, plane) | {"table": table, "part": part}
     _guard(out, header, resume, overwrite)
-    parameters = {"csv": table} if table else {}
+    parameters = _reading(run, source) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
     started = time.perf_counter()
     index = _of_part(reader.index(), part)
@@ -87,6 +88,9 @@ def score_folder(
     console.say(f"Found {len(index.entries)} entries with {count} images, and {len(index.problems)} files that cannot be used.")
     if not index.entries and not index.problems:
         raise MedoodError(f"{root}: found no file at all. Expected DICOM, NIfTI, PNG, JPEG or TIFF images.")
+    header["seen_in_training"] = seen = _seen_before(run, index)
+    if seen:
+        console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     write_json(out.with_suffix(".json"), header)
     rows = ScoreTable(out, run.calibration["parts"], resume=resume)
     folder = MapFolder(maps, run, {"name": source, "root": str(root.resolve()), "parameters": parameters}, resume) if maps else None
@@ -99,6 +103,12 @@ def score_folder(
     return outcome
 
 
+def _reading(run: Run, source: str) -> dict[str, Any]:
+    """How the run's own source read, where it is asked for again; which entries it left out does not matter here."""
+    name, parameters = run.recipe.choice("source")
+    return {key: value for key, value in parameters.items() if key not in ("root", *SELECTING)} if name == source else {}
+
+
 def _of_part(index: Index, part: str | None) -> Index:
     if part is None:
         return index
@@ -107,6 +117,12 @@ def _of_part(index: Index, part: str | None) -> Index:
         known = ", ".join(sorted({e.part for e in index.entries if e.part})) or "no parts at all"
         raise MedoodError(f"{index.root}: no image is in the part {part!r}; found {known}.")
     return Index(index.root, chosen, index.problems)
+
+
+def _seen_before(run: Run, index: Index) -> int:
+    """How many entries have the id of a training or held-out entry of the run."""
+    known = {row["id"] for row in json.loads((run.folder / "index.json").read_text(encoding="utf-8")) if row["images"]}
+    return sum(entry.id in known for entry in index.entries)
 
 
 class _Scorer:
