@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from typer.core import TyperGroup
@@ -28,7 +28,8 @@ Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE",
 Cache = Annotated[Path | None, typer.Option(help="Folder for prepared images.", show_default="MEDOOD_CACHE or the user's cache")]
 Table = Annotated[str | None, typer.Option(help="CSV below the folder that names its images: path, group, label, part.")]
 Plane = Annotated[
-    str | None, typer.Option(help="Cut volumes in this plane: axial, coronal or sagittal.", show_default="as the recipe says")
+    Literal["axial", "coronal", "sagittal", "native"] | None,
+    typer.Option(help="Cut volumes in this plane: axial, coronal or sagittal.", show_default="as the recipe says"),
 ]
 Identifiers = Annotated[
     Path | None, typer.Option(help="Also write a CSV of patient names, ids, birth dates and accession numbers by series.")

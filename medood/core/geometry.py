@@ -97,9 +97,9 @@ def orientation_towards(geometry: Geometry, plane: str) -> Orientation:
     if not geometry.in_patient:
         return Orientation()
     signed = {int(axis): (2 - i, int(sign)) for i, (axis, sign) in enumerate(io_orientation(geometry.affine))}
-    wanted = _DISPLAY[geometry.plane if plane == "native" else plane]  # type: ignore[index]
+    wanted = _DISPLAY[geometry.plane if plane == "native" else plane]
     axes = tuple(signed[axis][0] for axis, _ in wanted)
     flips = tuple(signed[axis][1] != sign for axis, sign in wanted)
     if plane == "native":
         flips = (False, *flips[1:])
-    return Orientation(axes, flips)  # type: ignore[arg-type]
+    return Orientation(axes, flips)

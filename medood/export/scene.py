@@ -63,8 +63,8 @@ def write_bundle(
 def hottest_voxel(array: np.ndarray) -> tuple[int, int, int]:
     """Index of the highest value (the first of several), or of the middle voxel when all values are equal."""
     if array.min() == array.max():
-        return tuple(size // 2 for size in array.shape)  # type: ignore[return-value]
-    return tuple(int(i) for i in np.unravel_index(np.argmax(array), array.shape))  # type: ignore[return-value]
+        return tuple(size // 2 for size in array.shape)
+    return tuple(int(i) for i in np.unravel_index(np.argmax(array), array.shape))
 
 
 def _pixels(image: np.ndarray, colour: bool) -> np.ndarray:

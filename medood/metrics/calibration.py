@@ -92,7 +92,7 @@ class Calibration:
         interval = None if values["interval"] is None else tuple(map(float, values["interval"]))
         scale = None if values["map_scale"] is None else MapScale(**values["map_scale"])
         scores = np.asarray(values["scores"], dtype=np.float64)
-        return cls(**{**values, "scores": scores, "interval": interval, "map_scale": scale})  # type: ignore[arg-type]
+        return cls(**{**values, "scores": scores, "interval": interval, "map_scale": scale})
 
 
 def fit_map_scale(maps: Iterable[np.ndarray], *, exceeded: float = 0.01, seed: int = 0) -> MapScale:
@@ -126,7 +126,7 @@ def _rate_interval(above: np.ndarray, groups: np.ndarray, patients: int, allowed
         low, high = stats.beta.ppf((0.025, 0.975), allowed, groups.size + 1 - allowed)
         return (float(low), float(high)), ""
     rate = clustered_rate(above, groups)
-    return (rate.low, rate.high), ""  # type: ignore[return-value]
+    return (rate.low, rate.high), ""
 
 
 def _too_few(found: int, rate: float) -> str:

@@ -147,7 +147,7 @@ def _with_lesion(
     rng: np.random.Generator, kind: LesionKind | None, grid: _Grid, tissue: np.ndarray, allowed: np.ndarray, inside: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, Lesion]:
     """The tissue with one more lesion whose middle is an allowed voxel, its mask, and what is true of it."""
-    drawn: LesionKind = ("hyper", "hypo", "texture")[int(np.searchsorted([0.7, 0.85], rng.random()))]  # type: ignore[assignment]
+    drawn: LesionKind = ("hyper", "hypo", "texture")[int(np.searchsorted([0.7, 0.85], rng.random()))]
     kind = kind or drawn
     place = np.argwhere(allowed)[int(rng.random() * np.count_nonzero(allowed))]
     z, y, x = ((index - (n - 1) / 2) * step for index, n, step in zip(place, grid.shape, grid.spacing, strict=True))

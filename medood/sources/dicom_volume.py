@@ -28,7 +28,7 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
     The pixels of one file are held beside the volume at a time. Raises InputError.
     """
     image = padding = None
-    planes: list[Plane] = [None] * len(frames)  # type: ignore[list-item]
+    planes: list[Plane] = [None] * len(frames)
     windows: list[Voi | None] = [None] * len(frames)
     for k, plane, decoded in _decoded(entry, frames, root):
         if image is None:
@@ -53,7 +53,7 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
         geometry_of(planes),
         slice_labels(len(frames), entry.label),
         padding=padding,
-        voi=None if None in windows else tuple(windows),  # type: ignore[arg-type]
+        voi=None if None in windows else tuple(windows),
         issues=() if padding is None else (f"padding_voxels:{np.count_nonzero(padding)}",),
     )
 

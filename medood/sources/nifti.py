@@ -108,7 +108,7 @@ def _packed(path: Path) -> bool:
 
 
 def _opened(path: Path) -> BinaryIO:
-    return gzip.open(path) if _packed(path) else path.open("rb")  # type: ignore[return-value]
+    return gzip.open(path) if _packed(path) else path.open("rb")
 
 
 def _header(path: Path, name: str) -> tuple[type[nib.Nifti1Image], nib.Nifti1Header]:

@@ -60,7 +60,7 @@ def judge_maps(
 
 def _pixels(entries: Sequence[_Mapped], kind: str) -> Iterator[LabelledPixels]:
     for entry in entries:
-        value, geometry = read_map(entry.files[kind])  # type: ignore[arg-type]
+        value, geometry = read_map(entry.files[kind])
         lesion = _lesions(entry, geometry)
         regions = lesion_regions(lesion)  # before slices are left out, so that no lesion is cut in two
         value, regions = (np.moveaxis(array, entry.axis, 0)[list(entry.slices)] for array in (value, regions))

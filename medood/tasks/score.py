@@ -10,27 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.files import sha256, write_json
 from medood.core.run import Run, load_run
-from medood.core.volume import Entry, Index, Problem, Source, Volume
-from medood.metrics.calibration import Calibration
-from medood.metrics.trivial import trivial_features
+from medood.core.volume import Entry, Index, Source, Volume
 from medood.tasks.cache import SELECTING
-from medood.tasks.calibrate import series_score
 from medood.tasks.console import Console
 from medood.tasks.data import open_source, side_by_side
 from medood.tasks.device import pick_device
-from medood.tasks.gate import input_facts, unlike_training
-from medood.tasks.inference import Scored, score_images
+from medood.tasks.inference import Scored
 from medood.tasks.map_folder import MapFolder
+from medood.tasks.score_rows import Scorer, entry_row, entry_rows, problem_row
 from medood.tasks.score_table import ScoreTable
 from medood.transforms.pipeline import Pipeline, Prepared
-
-HARMLESS = ("mask_file", "not_an_image", "localizer_excluded", "not_listed", "incomplete")
-"""Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
 
 
 @dataclass
@@ -95,7 +88,7 @@ def score_folder(
     rows = ScoreTable(out, run.calibration["parts"], resume=resume)
     folder = MapFolder(maps, run, {"name": source, "root": str(root.resolve()), "parameters": parameters}, resume) if maps else None
     try:
-        _score_all(_Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
+        _score_all(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
     finally:
         rows.close()
     outcome.failed = rows.failed
@@ -125,28 +118,12 @@ def _seen_before(run: Run, index: Index) -> int:
     return sum(entry.id in known for entry in index.entries)
 
 
-class _Scorer:
-    """A run at work on prepared volumes."""
-
-    def __init__(self, run: Run, device: torch.device, plane: str | None) -> None:
-        recipe = run.recipe
-        preparation = recipe.transforms.model_copy(update={"plane": plane}) if plane else recipe.transforms
-        self.pipeline = Pipeline(preparation)
-        self.run, self.device = run, device
-        self.image = Calibration.from_dict(run.calibration["image"])
-        series = run.calibration["series"]
-        self.series = Calibration.from_dict(series) if series else None
-
-    def score(self, images: np.ndarray) -> Scored:
-        return score_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
-
-
 def _score_all(
-    scorer: _Scorer, source: Source, index: Index, table: ScoreTable, maps: MapFolder | None, outcome: Outcome, console: Console
+    scorer: Scorer, source: Source, index: Index, table: ScoreTable, maps: MapFolder | None, outcome: Outcome, console: Console
 ) -> None:
     for problem in index.problems:
         if problem.path not in table.done:
-            table.add([_problem_row(problem)])
+            table.add([problem_row(problem)])
     waiting = [entry for entry in index.entries if entry.id not in table.done]
 
     def work(entry: Entry) -> _Work:
@@ -158,14 +135,14 @@ def _score_all(
         outcome.seconds["decode"] += sum(item.seconds for item in group)
         good = [item for item in group if item.prepared is not None and len(item.prepared.images)]
         started = time.perf_counter()
-        scored = scorer.score(np.concatenate([item.prepared.images for item in good])) if good else None  # type: ignore[union-attr]
+        scored = scorer.score(np.concatenate([item.prepared.images for item in good])) if good else None
         outcome.seconds["score"] += time.perf_counter() - started
         started = time.perf_counter()
         begin = 0
         for item in group:
             piece = None
             if item in good and scored is not None:
-                end = begin + len(item.prepared.images)  # type: ignore[union-attr]
+                end = begin + len(item.prepared.images)
                 piece, begin = scored[begin:end], end
             _write(item, piece, scorer, table, maps, outcome)
         outcome.seconds["write"] += time.perf_counter() - started
@@ -197,82 +174,17 @@ def _grouped(stream: Iterator[_Work], size: int) -> Iterator[list[_Work]]:
         yield group
 
 
-def _write(item: _Work, scored: Scored | None, scorer: _Scorer, table: ScoreTable, maps: MapFolder | None, outcome: Outcome) -> None:
+def _write(item: _Work, scored: Scored | None, scorer: Scorer, table: ScoreTable, maps: MapFolder | None, outcome: Outcome) -> None:
     """The map first, then the rows: an entry with rows is complete."""
     if item.prepared is None or item.volume is None:
-        rows = [_entry_row(item.entry) | {"level": "file", "status": "error", "reason": item.error}]
+        rows = [entry_row(item.entry) | {"level": "file", "status": "error", "reason": item.error}]
     else:
         if maps is not None and scored is not None:
             maps.add(item.volume, item.prepared, scored)
-        rows = _rows(item.entry, item.volume, item.prepared, scored, scorer)
+        rows = entry_rows(item.entry, item.volume, item.prepared, scored, scorer)
         outcome.scored += 1
     table.add(rows)
     outcome.rows += len(rows)
-
-
-def _rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored | None, scorer: _Scorer) -> list[dict[str, Any]]:
-    """A row per slice and one for the series, or the one row of a single image."""
-    single = entry.slices == 1
-    unlike = unlike_training(
-        scorer.run.calibration["gate"],
-        input_facts(volume, prepared, scorer.pipeline.spec.background),
-        scorer.pipeline.preparation.plane != "native",
-    )
-    base = _entry_row(entry) | {"unlike_training": "; ".join(unlike)}
-    acquired = prepared.way.orientation.axes[0] == 0
-    rows = {}
-    for position, number in enumerate(prepared.slices.tolist()):
-        rows[number] = base | _slice_place(entry, number, acquired) | _numbers(scored, position, prepared, entry, scorer)
-    for number, reason in prepared.skipped.items():
-        rows[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
-    slices = [rows[number] | {"level": "image" if single else "slice"} for number in sorted(rows)]
-    return slices if single else [*slices, base | _series_numbers(scored, scorer)]
-
-
-def _numbers(scored: Scored | None, position: int, prepared: Prepared, entry: Entry, scorer: _Scorer) -> dict[str, Any]:
-    assert scored is not None
-    image = prepared.images[position]
-    background = scorer.pipeline.spec.background
-    body = None if background is None else (image != background).any(0)
-    number = int(prepared.slices[position])
-    files = entry.files
-    size = files[number].stat().st_size if len(files) == entry.slices > 1 else sum(f.stat().st_size for f in files) / entry.slices
-    score = float(scored.image[position])
-    parts = {f"part_{name}": float(values[position]) for name, values in scored.parts.items()}
-    return {"score": score, **_judged(score, scorer.image), "status": "ok", **parts, **trivial_features(image, body, size)}
-
-
-def _series_numbers(scored: Scored | None, scorer: _Scorer) -> dict[str, Any]:
-    if scored is None:
-        return {"level": "series", "status": "skipped", "reason": "no slice could be scored"}
-    score = series_score(scored.image, scorer.run.recipe.scoring.top_slices)
-    if scorer.series is None:
-        why = f"no p-value for series: {scorer.run.calibration['series_reason']}"
-        return {"level": "series", "score": score, "status": "ok", "reason": why}
-    return {"level": "series", "score": score, **_judged(score, scorer.series), "status": "ok"}
-
-
-def _judged(score: float, calibration: Calibration) -> dict[str, Any]:
-    values = np.array([score])
-    decision = "anomalous" if bool(calibration.anomalous(values)[0]) else "normal"
-    return {"p_value": float(calibration.p_value(values)[0]), "decision": decision}
-
-
-def _entry_row(entry: Entry) -> dict[str, Any]:
-    origin = entry.origin
-    return {"id": entry.id, "group": entry.group, "study_uid": origin.study_uid, "series_uid": origin.series_uid}
-
-
-def _slice_place(entry: Entry, number: int, acquired: bool) -> dict[str, Any]:
-    """Which slice, and its SOP instance when slices are cut as they were acquired."""
-    uids = entry.origin.sop_uids
-    uid = uids[number] if acquired and number < len(uids) else ""
-    return {"slice": "" if entry.slices == 1 else number, "sop_uid": uid}
-
-
-def _problem_row(problem: Problem) -> dict[str, Any]:
-    status = "skipped" if problem.code.partition(":")[0] in HARMLESS else "error"
-    return {"level": "file", "id": problem.path, "status": status, "reason": f"{problem.code}: {problem.message}"}
 
 
 def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, Any]:

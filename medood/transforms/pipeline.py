@@ -65,7 +65,8 @@ class Pipeline:
     def prepare(self, volume: Volume) -> Prepared:
         """Raises InputError if the volume has other channels than the transforms take, or a value that is not finite."""
         plan = self.preparation
-        orientation = orientation_towards(volume.geometry, plan.plane)
+        single = volume.geometry.shape[0] == 1  # a lone slice can only be shown as it is
+        orientation = orientation_towards(volume.geometry, "native" if single else plan.plane)
         geometry = orientation.turn(volume.geometry)
         data = self._steps(_turned(volume, orientation))
         stack = np.asarray(data["image"], np.float32)
