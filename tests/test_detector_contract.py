@@ -46,13 +46,19 @@ class Case:
 
 
 SMALL_GAN = {"width": 8, "discriminator_width": 8, "learning_rate": 2e-3, "reconstruction_weight": 2.0}
+SMALL_CASCADE = {"width": 8, "latent": 16, "branch_width": 16, "learning_rate": 5e-3}
 CASES = (
     Case("autoencoder", {"width": 8, "learning_rate": 5e-3}, epochs=10),
     Case("autoencoder", {"architecture": "medianomaly", "error": "ssim", "width": 4, "learning_rate": 5e-3}, epochs=10, rounding=2e-4),
+    Case("cvad", SMALL_CASCADE | {"learning_rate": 1e-2, "discriminator_epochs": 6}, epochs=20),
+    Case("cvad", SMALL_CASCADE | {"branch_latent": "paper", "head": "paper", "combine": "logit_sum", "discriminator_epochs": 4}, epochs=14),
     Case("one_class_svm", {"input": "image"}, images=300),
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
     Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10),
     Case("patch_gan", SMALL_GAN | {"reading": "crop32"}, epochs=10, tile=32),
+    Case("pch_vae", SMALL_CASCADE | {"sigma2": 0.01}, epochs=10),
+    Case("vae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
+    Case("vae", {"width": 8, "learning_rate": 5e-3, "sigma2": 0.01, "score": "combi"}, epochs=10, rounding=1e-4),
 )
 ALL_CASES = (*CASES, *(Case(name) for name in detectors() if name not in {case.name for case in CASES}))
 

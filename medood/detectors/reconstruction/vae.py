@@ -1,0 +1,116 @@
+"""The variational autoencoder."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Normal
+from torch.optim import Adam
+
+from medood.core.demands import require_multiple, require_range
+from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.nets.error_maps import squared_error
+from medood.nets.gaussian import GaussianHead, divergence, draw
+from medood.nets.strided import decoder, encoder
+
+_DERIVED = {"grad_rec": "rec", "grad_kl": "kl", "grad_elbo": "elbo", "combi": "kl"}
+
+
+class VAE(Detector):
+    """Variational autoencoder: what is unlikely under a smooth latent space of normal images is anomalous.
+
+    Kingma and Welling, ICLR 2014; the baseline "VAE" of CVAD (Guo et al., 2021), read as the main branch of its generator. Values 0..1,
+    height and width multiples of 32. Trained on the negative evidence lower bound of a Gaussian decoder with a fixed variance,
+
+        (sum of squared errors) / (2 sigma2) + beta KL    divided by the number of values of an image, C x H x W,
+
+    with the latent variables drawn at random; scored with their means, so that a score is no matter of luck.
+
+    latent         number of latent variables; 512 in CVAD
+    width          channels of the first convolution
+    sigma2         variance of the decoder; 0.5 makes the loss a mean squared error + KL / (C x H x W), as in CVAD's code. That is much
+                   noise for values of 0..1: a smaller variance keeps more latent variables in use and reconstructs more sharply
+    beta           weight of the divergence KL from the standard normal distribution
+    score          "rec": mean squared error. "kl": divergence in nats, without a map. "elbo": the loss, with the squared error as map.
+                   "grad_rec", "grad_kl", "grad_elbo": the size of its derivative by each pixel, as a map and its mean. "combi": that of
+                   "grad_kl" times the squared error, pixel by pixel (Zimmerer et al., MICCAI 2019)
+    learning_rate  of Adam
+    weight_decay   of Adam; 1e-6 in CVAD's code
+    epochs         100 to 350 in CVAD
+
+    Parts: "rec", "kl" and "elbo", always.
+    """
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        latent: PositiveInt = 16,
+        width: PositiveInt = 16,
+        sigma2: PositiveFloat = 0.5,
+        beta: NonNegativeFloat = 1.0,
+        score: Literal["rec", "elbo", "kl", "grad_elbo", "grad_kl", "grad_rec", "combi"] = "rec",
+        learning_rate: PositiveFloat = 1e-3,
+        weight_decay: NonNegativeFloat = 0.0,
+        epochs: PositiveInt = 100,
+    ) -> None:
+        super().__init__(spec)
+        require_range(spec, 0.0, 1.0, "VAE")
+        require_multiple(spec, 32, "VAE")
+        self.sigma2, self.beta, self.kind = sigma2, beta, score
+        self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
+        widths = [width * k for k in (1, 2, 4, 8, 16)]
+        shape = widths[-1], spec.height // 32, spec.width // 32
+        features = shape[0] * shape[1] * shape[2]
+        self.encoder = nn.Sequential(encoder(spec.channels, widths), nn.Flatten(), GaussianHead(partial(nn.Linear, features, latent)))
+        self.decoder = nn.Sequential(nn.Linear(latent, features), nn.Unflatten(1, shape), decoder(widths, spec.channels))
+
+    def phases(self) -> list[Phase]:
+        return [_Reconstruction(self)]
+
+    def rebuild(self, image: Tensor) -> tuple[Tensor, Normal]:
+        """The reconstruction (B, C, H, W) and the posterior of the latent variables (B, latent): drawn in train mode, else the means."""
+        posterior: Normal = self.encoder(image)
+        return self.decoder(draw(posterior, random=self.training)), posterior
+
+    def terms(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The squared error (B, 1, H, W), and (B,) each: "rec" its mean, "kl" in nats, "elbo" the loss."""
+        reconstruction, posterior = self.rebuild(image)
+        error = squared_error(image, reconstruction)
+        rec, kl = error.mean((1, 2, 3)), divergence(posterior)
+        return error, {"rec": rec, "kl": kl, "elbo": rec / (2 * self.sigma2) + self.beta * kl / image[0].numel()}
+
+    def _score(self, image: Tensor) -> Scores:
+        error, parts = self.terms(image)
+        if self.kind in parts:
+            return Scores(parts[self.kind], None if self.kind == "kl" else error, parts=parts)
+        heat = self._sensitivity(image, _DERIVED[self.kind]) * (error if self.kind == "combi" else 1.0)
+        return Scores(heat.mean((1, 2, 3)), heat, parts=parts)
+
+    @torch.enable_grad()
+    def _sensitivity(self, image: Tensor, term: str) -> Tensor:
+        """(B, 1, H, W): absolute derivative of a term of each image, mean over the channels."""
+        image = image.detach().clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(self.terms(image)[1][term].sum(), image)
+        return gradient.abs().mean(1, keepdim=True)
+
+
+class _Reconstruction(Phase):
+    name = "reconstruction"
+
+    def __init__(self, detector: VAE) -> None:
+        self.detector = detector
+        self.epochs = detector.epochs
+        self.optimizers = {"vae": Adam(detector.parameters(), detector.learning_rate, weight_decay=detector.weight_decay)}
+
+    def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        means = {name: values.mean() for name, values in self.detector.terms(batch.image)[1].items()}
+        update(means["elbo"], "vae")
+        return {"loss": means["elbo"].detach(), "rec": means["rec"].detach(), "kl": means["kl"].detach()}
+
+    def validate(self, batch: Batch) -> Tensor:
+        return self.detector.terms(batch.image)[1]["elbo"]
