@@ -251,3 +251,32 @@ def test_scoring_survives_kill_9(place: Path, run: Path) -> None:
     assert {row["id"] for row in rows_of(out)} == {row["id"] for row in rows_of(whole)}
     scores = [{(row["id"], row["slice"]): row["score"] for row in rows_of(path)} for path in (out, whole)]
     assert scores[0].keys() == scores[1].keys()
+
+
+def test_maps_come_as_nifti_too_and_single_images_as_pictures(place: Path, run: Path) -> None:
+    import nibabel as nib
+    from PIL import Image
+
+    from medood.core.map_scale import MapScale
+    from medood.export.maps import read_map
+    from medood.export.pictures import read_png16
+
+    folder, maps = place / "one_of_each", place / "one_of_each_maps"
+    folder.mkdir()
+    volume = next((place / "images" / "nifti").rglob("*_flair.nii.gz"))
+    shutil.copy(volume, folder / "volume.nii.gz")
+    picture = np.random.default_rng(0).integers(1, 255, (40, 52)).astype(np.uint8)
+    Image.fromarray(picture).save(folder / "picture.png")
+    score_folder(run, folder, place / "one_of_each.csv", maps=maps, map_format="nii.gz", device="cpu")
+    lines = {line["id"]: line for line in map(json.loads, (maps / "maps.jsonl").read_text().splitlines())}
+    written = nib.load(maps / lines["volume.nii.gz"]["map"])
+    assert np.allclose(written.affine, nib.load(volume).affine)
+    assert written.shape == nib.load(volume).shape
+    single = lines["picture.png"]
+    native, _ = read_map(maps / single["map"])
+    assert native.shape == (1, 40, 52)
+    assert Image.open(maps / single["picture"]).size == (52, 40)
+    mapping = json.loads((maps / "maps.json").read_text())["raw_scale"]
+    raw = read_png16(maps / single["raw"], MapScale(**mapping, threshold=0.0))
+    step = (mapping["high"] - mapping["low"]) / 65535
+    assert np.abs(np.clip(native, mapping["low"], mapping["high"]) - raw).max() <= step

@@ -47,6 +47,12 @@ def read_map(path: Path) -> tuple[np.ndarray, Geometry]:
         raise InputError(f"{path} cannot be read as a map ({type(error).__name__}): write it again.") from error
 
 
+def is_sheared(geometry: Geometry) -> bool:
+    """Whether the axes of the grid are not at right angles, as after a gantry tilt; NIfTI cannot hold such a grid."""
+    axes = geometry.affine[:3, :3] / np.linalg.norm(geometry.affine[:3, :3], axis=0)
+    return bool(np.abs(axes.T @ axes - np.eye(3)).max() > _LARGEST_SHEAR)
+
+
 def coarse_geometry(geometry: Geometry, size: tuple[int, int]) -> Geometry:
     """The geometry of patch maps (slices, h, w) whose patches share the field of view of `geometry` out among them; `size` is (h, w)."""
     slices, rows, columns = geometry.shape
@@ -100,8 +106,7 @@ def _read_nrrd(path: Path) -> tuple[np.ndarray, Geometry]:
 def _write_nifti(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     import nibabel as nib
 
-    axes = geometry.affine[:3, :3] / np.linalg.norm(geometry.affine[:3, :3], axis=0)
-    if np.abs(axes.T @ axes - np.eye(3)).max() > _LARGEST_SHEAR:
+    if is_sheared(geometry):
         raise MedoodError(f"{path.name} would be misplaced: NIfTI cannot hold its sheared grid (gantry tilt). Write .nrrd instead.")
     image = nib.Nifti1Image(array.T, geometry.affine)
     image.set_sform(geometry.affine, code=1)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -54,6 +54,7 @@ def score_folder(
     *,
     source: str = "folder",
     maps: Path | None = None,
+    map_format: Literal["nrrd", "nii.gz"] = "nrrd",
     device: str = "auto",
     table: str | None = None,
     part: str | None = None,
@@ -86,7 +87,8 @@ def score_folder(
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     write_json(out.with_suffix(".json"), header)
     rows = ScoreTable(out, run.calibration["parts"], resume=resume)
-    folder = MapFolder(maps, run, {"name": source, "root": str(root.resolve()), "parameters": parameters}, resume) if maps else None
+    place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
+    folder = MapFolder(maps, run, place, resume, f".{map_format}") if maps else None
     try:
         _score_all(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
     finally:
