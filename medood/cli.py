@@ -20,7 +20,7 @@ Run = Annotated[Path, typer.Argument(help="Run folder that `medood train` made."
 Folder = Annotated[Path, typer.Argument(help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders.", show_default=False)]
 Scores = Annotated[Path, typer.Argument(help="The scores.csv that `medood score` wrote.", show_default=False)]
 Labels = Annotated[Path, typer.Option(help="CSV of id, slice, label (0 normal, 1 anomalous, empty: leave out), mask.", show_default=False)]
-Source = Annotated[str, typer.Option(help="How to read the folder: `folder` looks into each file; or the name of a cohort.")]
+Source = Annotated[str, typer.Option(help="How to read the folder: `folder` looks into each file; or a cohort (see `medood sources`).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on where an interrupted command stopped.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")]
@@ -72,7 +72,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def train(
     recipe: Recipe,
     data: Annotated[Path | None, typer.Option(help="Folder of the images; replaces `source.root` of the recipe.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Run folder to make.  [default: runs/NAME OF THE RECIPE]", show_default=False)] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder to make.", show_default="runs/NAME OF THE RECIPE")] = None,
     device: Device = "auto",
     changes: Changes = None,
     resume: Resume = False,
@@ -175,12 +175,13 @@ def evaluate(
 def inspect(
     folder: Annotated[Path, typer.Argument(help="Folder to look into.", show_default=False)],
     source: Source = "folder",
+    table: Table = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show what is in a folder, how it will be grouped into series and patients, and what cannot be used and why."""
     from medood.tasks.inspect import inspect_folder
 
-    inspect_folder(folder, source, json)
+    inspect_folder(folder, source, table, json)
 
 
 @app.command()
@@ -226,6 +227,30 @@ def detectors(name: Annotated[str | None, typer.Argument(help="One detector, wit
     from medood.tasks.listing import print_cards
 
     print_cards("detectors", name)
+
+
+@app.command()
+def sources(name: Annotated[str | None, typer.Argument(help="One source, with its parameters.", show_default=False)] = None) -> None:
+    """List the sources, that is the kinds of folders and cohorts that can be read, or explain one."""
+    from medood.tasks.listing import print_cards
+
+    print_cards("sources", name)
+
+
+@app.command()
+def steps(name: Annotated[str | None, typer.Argument(help="One step, with its parameters.", show_default=False)] = None) -> None:
+    """List the steps that transforms files and `augment` are made of, or explain one."""
+    from medood.tasks.listing import print_cards
+
+    print_cards("steps", name)
+
+
+@recipes.command("keys")
+def recipe_keys() -> None:
+    """Explain every key of a recipe and of a transforms file."""
+    from medood.tasks.listing import print_keys
+
+    print_keys()
 
 
 @recipes.command("check")

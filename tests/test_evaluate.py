@@ -128,7 +128,7 @@ def test_whatever_finds_no_partner_is_counted(tmp_path):
     assert "labels.csv: 1 repeated rows count once" in notes
     assert "1 repeated rows of the scores count once" in notes
     assert "1 labels have no row in the scores (the first: 'images/elsewhere.png')" in notes
-    assert "1 labelled rows have no score" in notes
+    assert "1 labelled rows, 0 of them anomalous, have no score" in notes
     assert "decode: broken file" in notes
     assert "image: 117 of 120 rows are labelled and scored" in notes
     assert report.levels[0].normal + report.levels[0].anomalous == 117
@@ -382,3 +382,19 @@ def test_figures_show_what_they_are_given():
 def test_figures_leave_pyplot_alone(tmp_path):
     save_figure(score_figure([ScorePanel("t", np.arange(9.0), np.arange(9) % 2)]), tmp_path, "scores")
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_a_false_alarm_rate_that_does_not_hold_is_called_out() -> None:
+    from medood.tasks.labelled_scores import LabelledRows
+    from medood.tasks.level_report import judge_level
+
+    rng = np.random.default_rng(0)
+    scores, labels = np.r_[rng.normal(0, 1, 200), rng.normal(3, 1, 50)], np.r_[np.zeros(200, int), np.ones(50, int)]
+    groups = np.arange(250).astype(str)
+
+    def warnings(threshold: float) -> str:
+        rows = LabelledRows("image", scores, labels, groups, scores > threshold, {})
+        return "\n".join(judge_level(rows, threshold, resamples=10, seed=0, rate=0.05).warnings)
+
+    assert "more than the 5.0% that the run promises" in warnings(1.0)
+    assert "promises" not in warnings(1.645)

@@ -23,7 +23,7 @@ _SEEDS = range(20)
 
 
 def _brain(seed: int, lesions: int, kind: str | None = None) -> Brain:
-    return make_brain(seed, 3, size=64, slices=24, lesions=lesions, kind=kind)  # type: ignore[arg-type]
+    return make_brain(seed, 3, size=64, slices=24, lesions=lesions, kind=kind)
 
 
 def _noise(image: np.ndarray) -> float:

@@ -40,7 +40,7 @@ class Preparation(_Section):
     steps           intensity steps in order, each `{name: {parameters}}`
     """
 
-    summary: str
+    summary: str = ""
     plane: Literal["axial", "coronal", "sagittal", "native"] = "native"
     channels: Literal[1, 3] = 1
     size: tuple[PositiveInt, PositiveInt] = (256, 256)
@@ -91,7 +91,7 @@ class Scoring(_Section):
 class Recipe(_Section):
     """One experiment, resolved. `source`, `detector` and each step hold the name of a card in the catalogue and its parameters."""
 
-    summary: str
+    summary: str = ""
     source: dict[str, Any]
     transforms: Preparation
     augment: list[str | dict[str, Any]] = []
@@ -155,18 +155,19 @@ def load_preparation(name: str | Path) -> Preparation:
     return preparation
 
 
-def find_file(name: str | Path, folder: str) -> Path:
-    """A YAML file by path, or by its bare name in the checkout beside the package, or in the installed package."""
+def find_file(name: str | Path, folder: str, beside: Path | None = None) -> Path:
+    """A YAML file by path, also relative to the folder `beside`, or by its bare name among those that come with medood."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
-        if path.is_file():
-            return path
-        raise RecipeError([f"{path}: there is no such file. `medood recipe list` names the ones that come with medood."])
-    for place in shipped(folder):
-        if place.stem == str(name):
-            return place
-    known = [place.stem for place in shipped(folder)]
-    raise RecipeError([f"{name}: not one of the {folder} that come with medood ({', '.join(known)}), and not a .yaml file."])
+        for place in (path, *([beside / path] if beside else [])):
+            if place.is_file():
+                return place
+        raise RecipeError([f"{path}: there is no such file."])
+    known = {place.stem: place for place in shipped(folder)}
+    if str(name) in known:
+        return known[str(name)]
+    near = nearest(str(name), known) or "."
+    raise RecipeError([f"{name}: not one of the {folder} that come with medood ({', '.join(known)}), and not a .yaml file{near}"])
 
 
 def shipped(folder: str) -> list[Path]:
@@ -189,7 +190,7 @@ def _transforms(given: Any, lines: Lines, where: str, problems: list[str]) -> An
             return None
     else:
         try:
-            path = find_file(name, "transforms")
+            path = find_file(name, "transforms", beside=Path(where).parent)
             content, content_lines = read_literals(path)
         except RecipeError as error:
             problems.extend(f"{at}: {problem}" for problem in error.problems)
@@ -231,7 +232,7 @@ def _named(
     name = values.get("name")
     if name not in cards:
         what = f"{where}:{lines.get((*path, 'name'), lines.get(path, 1))}: {section}.name"
-        problems.append(f"{what}: found {name!r}, expected one of {', '.join(cards)}{nearest(str(name), cards)}.")
+        problems.append(f"{what}: found {name!r}, expected one of {', '.join(cards)}{nearest(str(name), cards) or '.'}")
         return dict(values)
     root = {"root": values["root"]} if section == "source" and "root" in values else {}
     given = {k: v for k, v in values.items() if k not in ("name", *root)}

@@ -131,7 +131,7 @@ def _draw_colour_bar(figure: Figure, frames: Sequence[Axes], scale: MapScale) ->
     grey = np.full((256, 3), 128, np.uint8)
     mappable = ScalarMappable(Normalize(scale.low, scale.high), ListedColormap(blend(grey, shown) / 255))
     bar = figure.colorbar(mappable, ax=list(frames), shrink=0.7, aspect=30)
-    bar.set_label("anomaly score", color="white", fontsize=9)
+    bar.set_label("map value", color="white", fontsize=9)
     bar.ax.tick_params(colors="white", labelsize=8)
     bar.outline.set_edgecolor("white")
     if scale.low < scale.threshold < scale.high:

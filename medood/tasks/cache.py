@@ -23,6 +23,9 @@ from medood.core.volume import Entry, Source
 from medood.tasks.gate import input_facts
 from medood.transforms.pipeline import Pipeline
 
+_LAYOUT = 2
+"""Changes when `facts.json` does, so that older entries are made anew."""
+
 SELECTING = ("exclude", "only", "csv", "group")
 """Parameters of sources that choose entries and change nothing in an entry that `_content_key` does not see."""
 
@@ -49,7 +52,7 @@ class Cache:
         name, parameters = source
         reading = {key: value for key, value in parameters.items() if key not in SELECTING}
         plan = pipeline.preparation.model_dump(mode="json", exclude={"summary"})
-        digest = hashlib.sha256(json.dumps([__version__, plan, name, reading], sort_keys=True, default=str).encode()).hexdigest()
+        digest = hashlib.sha256(json.dumps([_LAYOUT, __version__, plan, name, reading], sort_keys=True, default=str).encode()).hexdigest()
         self.pipeline = pipeline
         self.folder = (folder or default_cache()) / digest[:16]
 

@@ -93,4 +93,4 @@ def _series(scores: np.ndarray, held_out: CachedImages, recipe: Recipe) -> tuple
     try:
         return Calibration.fit(values, groups, recipe.calibration.false_alarm_rate), ""
     except CalibrationError as error:
-        return None, str(error)
+        return None, str(error).replace("normal images", "normal series")

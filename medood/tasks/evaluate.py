@@ -74,7 +74,7 @@ def evaluate(
     scored, labels = read_scores(scores_csv), read_labels(labels_csv or scores_csv)
     run = _run_facts(scores_csv.with_suffix(".json"))
     joined, notes = join(scored, labels)
-    levels = [judge_level(rows, run.get("threshold"), resamples=bootstraps, seed=seed) for rows in joined]
+    levels = [judge_level(rows, run.get("threshold"), resamples=bootstraps, seed=seed, rate=run.get("false_alarm_rate")) for rows in joined]
     localised, map_notes = judge_maps(maps, labels, scored, resamples=bootstraps, seed=seed) if maps else ({}, [])
     notes += [f"{level.level}: {level.reason}." for level in levels if level.reason]
     warnings = [text for level in levels for text in level.warnings] + _map_warnings(localised)

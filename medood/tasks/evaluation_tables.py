@@ -22,7 +22,8 @@ def tables(report: Report) -> Iterator[Table | Text]:
         yield Text(f"\n{level.level}: {level.normal} normal, {level.anomalous} anomalous, {level.patients} patients", style="bold")
         if level.score:
             yield _ranking_table(level)
-        yield _rates_table(level, report)
+        if level.run or level.oracle:
+            yield _rates_table(level, report)
     if report.maps:
         yield _map_table(report)
     yield Text(

@@ -18,6 +18,7 @@ def input_facts(volume: Volume, prepared: Prepared, background: float | None) ->
     known = volume.geometry.spacing_known
     return {
         "modality": volume.entry.origin.modality,
+        "channels": len(volume.image),
         "plane": volume.geometry.plane,
         "pixel_mm": [round(mm, 4) for mm in spacing_of_images(volume.geometry, prepared.way)] if known else None,
         "body_share": float(inside.size / max(images.size, 1)),
@@ -31,6 +32,7 @@ def fit_gate(facts: Sequence[dict[str, Any]]) -> dict[str, Any]:
     spacings = np.array([f["pixel_mm"] for f in facts if f["pixel_mm"]], float)
     return {
         "modality": sorted({f["modality"] for f in facts if f["modality"]}),
+        "channels": sorted({f["channels"] for f in facts}),
         "plane": sorted({f["plane"] or "" for f in facts}),
         "pixel_mm": [spacings.min(0).tolist(), spacings.max(0).tolist()] if len(spacings) else None,
         "low": table.min(0).tolist(),
@@ -47,6 +49,10 @@ def unlike_training(gate: dict[str, Any], facts: dict[str, Any], plane_is_chosen
     reasons = []
     if gate["modality"] and facts["modality"] and facts["modality"] not in gate["modality"]:
         reasons.append(f"modality {facts['modality']}, trained on {'/'.join(gate['modality'])}")
+    if facts["channels"] not in gate["channels"]:
+        reasons.append("a colour image, trained on grey ones" if facts["channels"] == 3 else "a grey image, trained on colour ones")
+    if facts["modality"] and not gate["modality"] and facts["plane"] and "" in gate["plane"]:
+        reasons.append(f"modality {facts['modality']}, trained on pictures")
     if not plane_is_chosen and (facts["plane"] or "") not in gate["plane"]:
         reasons.append(f"{facts['plane'] or 'no'} plane, trained on {'/'.join(p or 'pictures without one' for p in gate['plane'])}")
     if gate["pixel_mm"] and facts["pixel_mm"]:

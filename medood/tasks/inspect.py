@@ -15,10 +15,10 @@ from medood.core.volume import Index
 from medood.tasks.data import open_source
 
 
-def inspect_folder(folder: Path, source: str, as_json: bool) -> None:
+def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool) -> None:
     if not folder.exists():
         raise MedoodError(f"There is no folder {folder}.")
-    index = open_source(source, folder).index()
+    index = open_source(source, folder, **({"csv": table} if table else {})).index()
     if as_json:
         print(json.dumps(summary(index), indent=1))
     else:
@@ -48,21 +48,22 @@ def summary(index: Index) -> dict[str, Any]:
     }
 
 
-def _print(index: Index, most: int = 200) -> None:
+def _print(index: Index, most: int = 40) -> None:
     console = Console(highlight=False)
-    entries = Table("id", "patient", "images", "modality", "what to know", box=None)
+    entries = Table("images", "modality", "patient", "id", "what to know", box=None)
+    entries.columns[3].overflow = entries.columns[2].overflow = "fold"
     for e in index.entries[:most]:
-        entries.add_row(e.id, e.group, str(e.slices), e.origin.modality, ", ".join(e.issues))
+        entries.add_row(str(e.slices), e.origin.modality, e.group, e.id, ", ".join(e.issues))
     if index.entries:
         console.print(entries)
     if len(index.entries) > most:
         console.print(f"... and {len(index.entries) - most} more; --json lists all.")
     patients = len({e.group for e in index.entries})
     count = sum(e.slices for e in index.entries)
-    console.print(f"\n{len(index.entries)} series or single images with {count} images of {patients} patients.")
+    console.print(f"\nSeries or single images: {len(index.entries)}; images in them: {count}; patients: {patients}.")
     if not index.problems:
         return
-    console.print(f"\n{len(index.problems)} cannot be used:")
+    console.print(f"\nCannot be used: {len(index.problems)}")
     counts = Counter(p.code.partition(":")[0] for p in index.problems)
     for code, number in counts.most_common():
         shown = [p for p in index.problems if p.code.partition(":")[0] == code][:5]

@@ -126,7 +126,11 @@ def join(scored: Sequence[ScoredRow], labels: Labels) -> tuple[list[LabelledRows
         notes.append(f"{len(unscored)} labels have no row in the scores (the first: {unscored[0]}).")
     failed = [row for row in matched if row.score is None]
     if failed:
-        notes.append(f"{len(failed)} labelled rows have no score and do not count (the first: {failed[0].key}: {failed[0].reason}).")
+        anomalous = sum(labels.rows[row.key] == 1 for row in failed)
+        notes.append(
+            f"{len(failed)} labelled rows, {anomalous} of them anomalous, have no score and do not count "
+            f"(the first: {failed[0].key}: {failed[0].reason})."
+        )
     levels = []
     for level in LEVELS:
         rows = [row for row in matched if row.level == level and row.score is not None]

@@ -61,11 +61,12 @@ class LevelReport:
     points: Mapping[str, Curve]
 
 
-def judge_level(rows: LabelledRows, threshold: float | None, *, resamples: int, seed: int) -> LevelReport:
-    """Judge the rows of a level. `threshold` is the one in scores.json, where it made the decisions of this level."""
+def judge_level(rows: LabelledRows, threshold: float | None, *, resamples: int, seed: int, rate: float | None = None) -> LevelReport:
+    """Judge the rows of a level. `threshold` and the false-alarm `rate` are those in scores.json, which made the decisions."""
     anomalous = int(rows.labels.sum())
     normal = len(rows.labels) - anomalous
     score, columns, oracle, points, reason = None, {}, None, {}, ""
+    run = _run_rates(rows, threshold)
     if normal and anomalous:
         bootstrap = GroupBootstrap(rows.groups, rows.labels, resamples=resamples, seed=seed)
         score, oracle, columns = _rankings(rows, bootstrap)
@@ -77,12 +78,12 @@ def judge_level(rows: LabelledRows, threshold: float | None, *, resamples: int, 
         normal=normal,
         anomalous=anomalous,
         patients=len(np.unique(rows.groups)),
-        run=_run_rates(rows, threshold),
+        run=run,
         score=score,
         columns=columns,
         oracle=oracle,
         reason=reason,
-        warnings=tuple(_warnings(rows, score, columns)),
+        warnings=(*_warnings(rows, score, columns), *_broken_promise(rows.level, run, rate)),
         rows=rows,
         points=points,
     )
@@ -152,6 +153,16 @@ def _run_rates(rows: LabelledRows, threshold: float | None) -> Operating | None:
 def _directed(rows: LabelledRows, name: str, ranking: Ranking | None) -> Curve:
     values = rows.scores if name == "score" else rows.columns[name]
     return curve(-values if ranking and ranking.better_direction == "lower" else values, rows.labels)
+
+
+def _broken_promise(level: str, run: Operating | None, rate: float | None) -> list[str]:
+    """A sentence when the measured false-alarm rate contradicts the one that the run was calibrated for."""
+    if run is None or run.fpr is None or rate is None or run.fpr.low is None or run.fpr.low <= rate:
+        return []
+    return [
+        f"{level}: {run.fpr.value:.1%} of the normal rows were called anomalous, more than the {rate:.1%} that the run promises: these "
+        "images differ from the normal images that it was calibrated on."
+    ]
 
 
 def _warnings(rows: LabelledRows, score: Ranking | None, columns: Mapping[str, Ranking]) -> list[str]:

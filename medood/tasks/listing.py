@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import inspect
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from medood.core import catalogue
 from medood.core.check import nearest
 from medood.core.errors import MedoodError
 from medood.core.literals import read_literals
-from medood.core.recipe import Recipe, shipped
+from medood.core.recipe import CalibrationPlan, Preparation, Recipe, Scoring, Split, Training, shipped
 
 
 def print_cards(kind: Literal["detectors", "sources", "steps"], name: str | None) -> None:
@@ -24,7 +27,7 @@ def print_cards(kind: Literal["detectors", "sources", "steps"], name: str | None
         Console().print(table)
         return
     if name not in cards:
-        raise MedoodError(f"There is no {kind[:-1]} called {name!r}{nearest(name, cards)}. Known: {', '.join(cards)}.")
+        raise MedoodError(f"There is no {kind[:-1]} called {name!r}{nearest(name, cards) or '.'} Known: {', '.join(cards)}.")
     _print_card(cards[name])
 
 
@@ -33,9 +36,35 @@ def _print_card(card: catalogue.Card) -> None:
     console.print(f"{card.name}\n\n{card.description}\n", markup=False)
     table = Table("parameter", "allowed", "default", box=None)
     for key, field in card.parameters.model_fields.items():
-        allowed = getattr(field.annotation, "__name__", None) or str(field.annotation).replace("typing.", "")
-        table.add_row(key, allowed, "required" if field.is_required() else repr(field.default))
+        table.add_row(key, escape(_allowed(field.annotation)), "required" if field.is_required() else escape(repr(field.default)))
     console.print(table)
+
+
+def _allowed(annotation: Any) -> str:
+    """What a parameter may be, in words."""
+    kind, parts = get_origin(annotation), get_args(annotation)
+    if kind is Literal:
+        return ", ".join(map(str, parts))
+    if kind is Annotated:
+        return _allowed(parts[0])
+    if kind in (Union, UnionType):
+        return " or ".join(_allowed(part) for part in parts)
+    if kind in (list, tuple):
+        return f"[{', '.join('...' if part is ... else _allowed(part) for part in parts)}]"
+    names = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null", tuple: "list"}
+    return names.get(kind or annotation, "mapping")
+
+
+def print_keys() -> None:
+    """Every key of a recipe and of a transforms file, with its default, from the docstrings of their sections."""
+    console = Console(highlight=False)
+    for section in (Recipe, Preparation, Split, Training, CalibrationPlan, Scoring):
+        console.print(f"{section.__name__}: {inspect.getdoc(section)}\n", markup=False, soft_wrap=True)
+        table = Table("key", "allowed", "default", box=None)
+        for key, field in section.model_fields.items():
+            default = "required" if field.is_required() else "" if field.default_factory else repr(field.default)
+            table.add_row(key, escape(_allowed(field.annotation)), escape(default))
+        console.print(table, "")
 
 
 def print_recipes() -> None:

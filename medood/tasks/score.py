@@ -28,11 +28,19 @@ from medood.transforms.pipeline import Pipeline, Prepared
 
 @dataclass
 class Outcome:
-    """What a scoring did: entries scored, entries and files that could not be, and seconds by stage."""
+    """What a scoring did.
+
+    scored, failed   entries that were, and entries and files that could not be;  rows  written to scores.csv
+    skipped          slices without a score because there is too little of the body in them
+    unlike           entries that are not of the kind that the run was trained on
+    seconds          by stage
+    """
 
     scored: int = 0
     failed: int = 0
     rows: int = 0
+    skipped: int = 0
+    unlike: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"index": 0.0, "decode": 0.0, "score": 0.0, "write": 0.0})
 
 
@@ -79,7 +87,7 @@ def score_folder(
     index = _of_part(reader.index(), part)
     outcome.seconds["index"] = time.perf_counter() - started
     count = sum(e.slices for e in index.entries)
-    console.say(f"Found {len(index.entries)} entries with {count} images, and {len(index.problems)} files that cannot be used.")
+    console.say(f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}.")
     if not index.entries and not index.problems:
         raise MedoodError(f"{root}: found no file at all. Expected DICOM, NIfTI, PNG, JPEG or TIFF images.")
     header["seen_in_training"] = seen = _seen_before(run, index)
@@ -94,6 +102,13 @@ def score_folder(
     finally:
         rows.close()
     outcome.failed = rows.failed
+    if outcome.skipped:
+        console.say(f"{outcome.skipped} slices with little of the body in them were skipped.")
+    if outcome.unlike:
+        console.warn(
+            f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
+            f"their scores mean little. The column unlike_training of {out.name} says why."
+        )
     write_json(out.with_suffix(".json"), header | {"complete": True, "seconds": {k: round(v, 2) for k, v in outcome.seconds.items()}})
     return outcome
 
@@ -185,6 +200,8 @@ def _write(item: _Work, scored: Scored | None, scorer: Scorer, table: ScoreTable
             maps.add(item.volume, item.prepared, scored)
         rows = entry_rows(item.entry, item.volume, item.prepared, scored, scorer)
         outcome.scored += 1
+        outcome.unlike += bool(rows[-1]["unlike_training"])
+        outcome.skipped += sum(row["level"] == "slice" and row["status"] == "skipped" for row in rows)
     table.add(rows)
     outcome.rows += len(rows)
 

@@ -86,6 +86,8 @@ def train_recipe(
     seconds = time.perf_counter() - started
     with console.step("Calibrating on the held-out normal images"):
         calibration = calibrate(detector, held_out, prepared["train"], recipe, target)
+    if calibration["series"] is None and any(entry.entry.slices > 1 for entry in held_out.entries):
+        console.say(f"Slices get p-values and decisions, whole series get scores only: {calibration['series_reason']}")
     facts = {"training_seconds": round(seconds, 1), "device": str(target), "train_images": len(images), "index": _fingerprint(prepared)}
     save_run(out, recipe, detector, calibration, _index_rows(prepared), facts)
     discard_checkpoint(out)
