@@ -128,7 +128,7 @@ def test_whatever_finds_no_partner_is_counted(tmp_path):
     assert "labels.csv: 1 repeated rows count once" in notes
     assert "1 repeated rows of the scores count once" in notes
     assert "1 labels have no row in the scores (the first: 'images/elsewhere.png')" in notes
-    assert "1 labelled rows, 0 of them anomalous, have no score" in notes
+    assert "1 labelled rows, 1 of them anomalous, have no score" in notes
     assert "decode: broken file" in notes
     assert "image: 117 of 120 rows are labelled and scored" in notes
     assert report.levels[0].normal + report.levels[0].anomalous == 117
