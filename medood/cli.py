@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from errno import ENOSPC
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -45,8 +46,14 @@ class _Commands(TyperGroup):
         except MedoodError as error:
             typer.secho(f"Error: {error}", fg="red", err=True)
             raise typer.Exit(2) from None
+        except OSError as error:
+            if error.filename is None and error.errno != ENOSPC:
+                raise
+            typer.secho(f"Error: {error.filename or 'The disk'}: {error.strerror}.", fg="red", err=True)
+            raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            typer.secho("Stopped. What was finished is on disk; the same command with --resume goes on from there.", fg="yellow", err=True)
+            again = " The same command with --resume goes on from there." if ctx.invoked_subcommand in ("train", "score") else ""
+            typer.secho(f"Stopped. What was finished is on disk.{again}", fg="yellow", err=True)
             raise typer.Exit(130) from None
 
 

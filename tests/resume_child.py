@@ -8,18 +8,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from training_toys import train_watched
 
+from medood.core.files import atomic_file
 from medood.training import checkpoint
 
 
 def train_until(folder: str, call: str, number: int) -> None:
     """SIGKILL when the phases of the toy are called `call` for the `number`th time; "write checkpoint" is half way through a file."""
     left = number
-    save = checkpoint.save_file
 
     def count(name: str) -> None:
         nonlocal left
@@ -27,14 +28,17 @@ def train_until(folder: str, call: str, number: int) -> None:
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
-    def save_in_halves(tensors: Any, path: Path, metadata: Any) -> None:
-        save(tensors, path, metadata)
-        content = path.read_bytes()
-        path.write_bytes(content[: len(content) // 2])
-        count("write checkpoint")
-        path.write_bytes(content)
+    @contextmanager
+    def file_in_halves(path: Path) -> Iterator[Path]:
+        """As `atomic_file`, but the process may end when half of the content is in the part."""
+        with atomic_file(path) as part:
+            yield part
+            content = part.read_bytes()
+            part.write_bytes(content[: len(content) // 2])
+            count("write checkpoint")
+            part.write_bytes(content)
 
-    checkpoint.save_file = save_in_halves
+    checkpoint.atomic_file = file_in_halves
     train_watched(Path(folder), watch=count)
 
 

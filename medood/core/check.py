@@ -113,7 +113,12 @@ def _wanted(kind: str, context: Mapping[str, Any], message: str) -> str:
         "model_type": "a mapping",
         "model_attributes_type": "a mapping",
     }
-    compare = {"greater_than": ("gt", "more than"), "greater_than_equal": ("ge", "at least"), "less_than_equal": ("le", "at most")}
+    compare = {
+        "greater_than": ("gt", "more than"),
+        "greater_than_equal": ("ge", "at least"),
+        "less_than_equal": ("le", "at most"),
+        "less_than": ("lt", "less than"),
+    }
     if kind in compare:
         key, words = compare[kind]
         return f"a number of {words} {context[key]}"

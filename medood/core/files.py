@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from medood.core.errors import MedoodError
 
@@ -33,19 +33,34 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: Path) -> Iterator[Path]:
-    """A new folder to fill; it becomes `path`, replacing what was there, only when the block ends well."""
+def atomic_folder(path: Path, *, keep_existing: bool = False) -> Iterator[Path]:
+    """A new folder to fill; it becomes `path` only when the block ends well.
+
+    What was there is replaced, or, with `keep_existing`, kept: then another process was faster with the same content.
+    """
     with _explained(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=".part-", dir=path.parent))
         try:
             yield part
             part.chmod(0o755)
-            if path.exists():
-                shutil.rmtree(path)
-            part.replace(path)
+            if not path.exists():
+                _move(part, path, keep_existing)
+            elif not keep_existing:
+                aside = part.with_name(f"{part.name}-before")
+                path.replace(aside)
+                part.replace(path)
+                shutil.rmtree(aside, ignore_errors=True)
         finally:
             shutil.rmtree(part, ignore_errors=True)
+
+
+def _move(part: Path, path: Path, keep_existing: bool) -> None:
+    try:
+        part.replace(path)
+    except OSError:
+        if not (keep_existing and path.is_dir()):
+            raise
 
 
 def write_text(path: Path, text: str) -> None:
@@ -72,7 +87,14 @@ def _explained(path: Path) -> Iterator[None]:
         yield
     except PermissionError as error:
         raise MedoodError(f"Cannot write {path}: no permission for this folder. Choose another output folder.") from error
-    except OSError as error:
-        if error.errno not in (28, 122, 30):  # no space, over quota, read-only file system
-            raise
-        raise MedoodError(f"Cannot write {path}: {error.strerror}. Free some space or choose another output folder.") from error
+    except OSError as error:  # numpy says no reason when a disk is full
+        reason = error.strerror or "the disk may be full"
+        raise MedoodError(f"Cannot write {path}: {reason}. Free some space or choose another output folder.") from error
+
+
+def append(file: BinaryIO, content: bytes) -> None:
+    """Append all of `content` to an unbuffered file and hand it to the disk; a full disk raises OSError and is never passed over."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[file.write(rest) :]
+    os.fsync(file.fileno())

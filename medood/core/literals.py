@@ -51,6 +51,7 @@ def read_literals(path: Path) -> tuple[dict[str, Any], Lines]:
 
 
 def parse_literals(text: str, name: str) -> tuple[dict[str, Any], Lines]:
+    _refuse_tricks(text, name)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
@@ -62,6 +63,8 @@ def parse_literals(text: str, name: str) -> tuple[dict[str, Any], Lines]:
         if problems:
             raise RecipeError(problems)
         return loader.construct_document(node), lines
+    except ValueError as error:  # a number of thousands of digits
+        raise RecipeError([f"{name}: holds a number that is too long."]) from error
     finally:
         loader.dispose()
 
@@ -69,15 +72,33 @@ def parse_literals(text: str, name: str) -> tuple[dict[str, Any], Lines]:
 def parse_value(text: str) -> Any:
     """One value as YAML would read it, for `--set key=value`."""
     try:
+        _refuse_tricks(text, "--set")
         return yaml.load(text, Loader=_Loader)  # a SafeLoader: literals only
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, TypeError) as error:
         raise RecipeError([f"--set: {text!r} is not a valid value."]) from error
+
+
+def _refuse_tricks(text: str, name: str) -> None:
+    """Aliases, tags and deep nesting have no use in a list of literals, and can be made to take for ever."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        where = f"{name}:{event.start_mark.line + 1}"
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
+            raise RecipeError([f"{where}: anchors and aliases (& and *) are not allowed; write the value out."])
+        if getattr(event, "tag", None):
+            raise RecipeError([f"{where}: tags such as {event.tag} are not allowed; write a plain value."])
+        if depth > 20:
+            raise RecipeError([f"{where}: nested deeper than any recipe needs; check the brackets and the indentation."])
 
 
 def _walk(node: yaml.Node, path: tuple[Hashable, ...], lines: Lines, problems: list[str], name: str) -> None:
     lines[path] = node.start_mark.line + 1
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                problems.append(f"{name}:{key.start_mark.line + 1}: a key must be a word, found a list or a mapping.")
+                continue
             here = (*path, key.value)
             if here in lines:
                 problems.append(f"{name}:{key.start_mark.line + 1}: {key.value}: this key is given twice; keep one.")

@@ -139,9 +139,11 @@ def resolve(values: Mapping[str, Any], lines: Lines, where: str) -> Recipe:
 def check_file(name: str | Path, changes: Sequence[str] = ()) -> Path:
     """Check a recipe, or a transforms file when it has no `detector`; returns its path. Raises RecipeError with every mistake."""
     path = Path(name)
-    if path.suffix in (".yaml", ".yml") and path.is_file() and "detector" not in read_literals(path)[0]:
-        load_preparation(path)
-        return path
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        keys = read_literals(path)[0].keys()
+        if keys & {"steps", "plane", "channels", "size", "fit"} and not keys & {"source", "detector", "training"}:
+            load_preparation(path)
+            return path
     load_recipe(name, changes)
     return find_file(name, "recipes")
 
@@ -212,6 +214,10 @@ def _steps(path: tuple[str, ...], given: Any, lines: Lines, where: str, problems
             problems.append(f"{where}:{line}: {path[0]}.{i}: expected one `name: {{parameters}}`, found {step!r}.")
             continue
         ((name, parameters),) = step.items()
+        if not isinstance(parameters or {}, dict) or not isinstance(name, str):
+            line = lines.get((*path, i), 1)
+            problems.append(f"{where}:{line}: {path[0]}.{i}: expected `{name}: {{parameters}}`, found {parameters!r}.")
+            continue
         flat = {"name": name} | (parameters or {})
         filled = _named(f"{path[0]}.{i}", flat, catalogue.steps(), lines, where, problems, (*path, i, name))
         resolved.append({name: {k: v for k, v in filled.items() if k != "name"}})
@@ -230,11 +236,14 @@ def _named(
     """A card's parameters with its defaults filled in; a source's `root` is checked when it is opened."""
     path = path or (section,)
     name = values.get("name")
-    if name not in cards:
+    if not isinstance(name, str) or name not in cards:
         what = f"{where}:{lines.get((*path, 'name'), lines.get(path, 1))}: {section}.name"
         problems.append(f"{what}: found {name!r}, expected one of {', '.join(cards)}{nearest(str(name), cards) or '.'}")
         return dict(values)
     root = {"root": values["root"]} if section == "source" and "root" in values else {}
+    if not isinstance(root.get("root", ""), str):
+        line = lines.get((*path, "root"), 1)
+        problems.append(f"{where}:{line}: {section}.root: found {root['root']!r}, expected the path of a folder as text.")
     given = {k: v for k, v in values.items() if k not in ("name", *root)}
     here = {k[len(path) :]: v for k, v in lines.items() if k[: len(path)] == path}
     here.setdefault((), lines.get(path, 1))

@@ -14,9 +14,12 @@ from typing import Any
 from medood import __version__
 from medood.core import catalogue
 from medood.core.detector import Detector, ImageSpec
-from medood.core.errors import RunError
+from medood.core.errors import MedoodError, RunError
 from medood.core.files import sha256, write_json
 from medood.core.recipe import Recipe
+
+_FORMAT = 1
+"""Changes when a run of an older medood can no longer be read."""
 
 _FILES = ("run.json", "weights.safetensors", "calibration.json", "index.json")
 
@@ -45,7 +48,12 @@ class Run:
 def build_detector(recipe: Recipe) -> Detector:
     """A fresh detector as the recipe describes it. Raises MedoodError if it cannot take the size or range of the transforms."""
     name, parameters = recipe.choice("detector")
-    return catalogue.detectors()[name].load()(image_spec(recipe), **_tuples(parameters))
+    try:
+        return catalogue.detectors()[name].load()(image_spec(recipe), **_tuples(parameters))
+    except (RuntimeError, MemoryError) as error:  # torch's word for too much memory
+        raise MedoodError(
+            f"The detector {name} of this size does not fit into memory: choose smaller images, widths or latents."
+        ) from error
 
 
 def image_spec(recipe: Recipe) -> ImageSpec:
@@ -60,17 +68,22 @@ def save_run(
 
     `index` has one object per training or held-out entry: id, group, part, images. `training` is added to the provenance.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     from medood.core.files import atomic_file
 
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()}
     with atomic_file(folder / "weights.safetensors") as part:
-        save_file(state, part)
+        part.write_bytes(save(state))
     write_json(folder / "calibration.json", calibration)
     write_json(folder / "index.json", index)
-    content = {"recipe": recipe.model_dump(mode="json"), "spec": asdict(image_spec(recipe)), "provenance": provenance(recipe) | training}
+    content = {
+        "format": _FORMAT,
+        "recipe": recipe.model_dump(mode="json"),
+        "spec": asdict(image_spec(recipe)),
+        "provenance": provenance(recipe) | training,
+    }
     write_json(folder / "run.json", content)
     write_json(folder / "manifest.json", {name: sha256(folder / name) for name in _FILES})
 
@@ -78,15 +91,16 @@ def save_run(
 def load_run(folder: Path) -> Run:
     """Raises RunError naming the file that is missing or was altered and what to do."""
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     _verify(folder)
-    content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    content = _content(folder)
     recipe = Recipe.model_validate_json(json.dumps(content["recipe"]))
     detector = build_detector(recipe)
     try:
         detector.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, SafetensorError) as error:
         written = content["provenance"]["medood"]
         raise RunError(
             f"{folder}: the weights do not fit the detector {recipe.detector['name']!r} of medood {__version__}; "
@@ -96,6 +110,17 @@ def load_run(folder: Path) -> Run:
         detector.to(memory_format=torch.channels_last)
     calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
     return Run(folder, recipe, detector.eval(), calibration, content["provenance"])
+
+
+def _content(folder: Path) -> dict[str, Any]:
+    """run.json, if this medood wrote it or one whose runs it can read."""
+    try:
+        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        if content["format"] == _FORMAT:
+            return content
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise RunError(f"{folder} was made by another version of medood than {__version__}, which cannot read it: train it again.")
 
 
 def is_run(folder: Path) -> bool:

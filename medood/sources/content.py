@@ -29,6 +29,8 @@ def kind_of(path: Path) -> Kind | None:
     DICOM comes first, because a DICOM file may also be a valid TIFF (PS3.10 section 7.1 leaves the preamble free). NIfTI goes by its name.
     A file without a known beginning counts as what its name says, so that a damaged picture is reported as one.
     """
+    if path.exists() and not path.is_file():
+        return None  # a pipe or a device would wait for ever
     with path.open("rb") as file:
         start = file.read(132)
     if start[128:132] == b"DICM":

@@ -151,7 +151,7 @@ def _refusal(dataset: pydicom.Dataset, name: str, extent: tuple[int, int] | None
     """Why a DICOM file cannot be used, if it cannot."""
     kind = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
     if kind == _DICOMDIR:
-        return Problem(name, "no_image", "A DICOMDIR lists files and is no image; the files themselves are read.")
+        return Problem(name, "dicomdir", "A DICOMDIR lists files and is no image; the files themselves are read.")
     if kind in _NOT_TO_BE_SCORED:
         return Problem(name, "no_image", f"This is {_NOT_TO_BE_SCORED[kind]} and no image to score; it is left out.")
     if extent is None:

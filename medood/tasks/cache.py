@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import sys
 import threading
 from collections import OrderedDict
@@ -18,6 +19,7 @@ import torch
 from torch import Tensor
 
 from medood import __version__
+from medood.core.errors import MedoodError
 from medood.core.files import atomic_folder
 from medood.core.volume import Entry, Source
 from medood.tasks.gate import input_facts
@@ -59,19 +61,28 @@ class Cache:
     def prepared(self, source: Source, entry: Entry) -> CachedEntry:
         """The entry from the cache, decoded and prepared first if it is not there yet. Raises InputError if it cannot be."""
         place = self.folder / _content_key(entry)
-        if not (place / "facts.json").is_file():
-            volume = source.read(entry)
-            result = self.pipeline.prepare(volume)
-            with atomic_folder(place) as part:
-                np.save(part / "images.npy", result.images)
-                facts = {
-                    "slices": result.slices.tolist(),
-                    "labels": result.labels.tolist(),
-                    "input": input_facts(volume, result, self.pipeline.spec.background),
-                }
-                (part / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
-        facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
-        return CachedEntry(place, entry, np.array(facts["slices"], int), np.array(facts["labels"], np.int8), facts["input"])
+        found = _whole(place, entry)
+        if found is None:
+            self._make(place, source, entry)
+            found = _whole(place, entry)
+        if found is None:
+            raise MedoodError(
+                f"{place} in the cache of prepared images cannot be read back: empty the cache, or choose another with --cache."
+            )
+        return found
+
+    def _make(self, place: Path, source: Source, entry: Entry) -> None:
+        volume = source.read(entry)
+        result = self.pipeline.prepare(volume)
+        shutil.rmtree(place, ignore_errors=True)  # what could not be read
+        facts = {
+            "slices": result.slices.tolist(),
+            "labels": result.labels.tolist(),
+            "input": input_facts(volume, result, self.pipeline.spec.background),
+        }
+        with atomic_folder(place, keep_existing=True) as part:
+            np.save(part / "images.npy", result.images)
+            (part / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 class CachedImages:
@@ -107,6 +118,16 @@ class CachedImages:
                 if len(self._open) > 128:  # every open map holds a file handle
                     self._open.popitem(last=False)
             return array
+
+
+def _whole(place: Path, entry: Entry) -> CachedEntry | None:
+    """The cached entry, or None when it is not there or damaged."""
+    try:
+        facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
+        cached = CachedEntry(place, entry, np.array(facts["slices"], int), np.array(facts["labels"], np.int8), facts["input"])
+        return cached if len(cached.open()) == len(cached.slices) == len(cached.labels) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def _normal(labels: np.ndarray) -> np.ndarray:

@@ -31,7 +31,7 @@ CONVENTIONS = {
     "intervals": "95 %; patients resampled with replacement, for rates at the run's threshold Korn-Graubard by patient",
     "aupro": "mean overlap with each lesion (3-D for volumes) up to a false-positive rate of 0.3, divided by 0.3",
 }
-_RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_interval")
+_RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_interval", "complete")
 _NOT_WRITTEN = ("warnings", "rows", "points")  # of a level: warnings stand together, arrays are in scores.csv
 
 
@@ -73,11 +73,13 @@ def evaluate(
     """
     scored, labels = read_scores(scores_csv), read_labels(labels_csv or scores_csv)
     run = _run_facts(scores_csv.with_suffix(".json"))
+    unfinished = run.pop("complete", True) is False
     joined, notes = join(scored, labels)
     levels = [judge_level(rows, run.get("threshold"), resamples=bootstraps, seed=seed, rate=run.get("false_alarm_rate")) for rows in joined]
     localised, map_notes = judge_maps(maps, labels, scored, resamples=bootstraps, seed=seed) if maps else ({}, [])
     notes += [f"{level.level}: {level.reason}." for level in levels if level.reason]
-    warnings = [text for level in levels for text in level.warnings] + _map_warnings(localised)
+    cut = [f"{scores_csv.name}: the scoring did not finish; `medood score --resume` completes it."] if unfinished else []
+    warnings = cut + [text for level in levels for text in level.warnings] + _map_warnings(localised)
     report = Report(run, levels, localised, notes + map_notes, warnings, seed, bootstraps)
     write_json(out / "evaluation.json", report.to_dict())
     _write_figures(levels, out)

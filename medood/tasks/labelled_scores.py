@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -213,7 +214,9 @@ def _key(row: Mapping[str, str], where: str) -> Key:
     if not name:
         raise InputError(f"{where}: the id is empty.", "missing_id")
     number = row.get("slice", "")
-    return Key(name, int(_number(number, where)) if number else None)
+    if number and not re.fullmatch(r"\d+(\.0+)?", number):
+        raise InputError(f"{where}: a slice is a whole number from 0, found {number!r}.", "bad_slice")
+    return Key(name, int(float(number)) if number else None)
 
 
 def _label(text: str, where: str) -> int | None:

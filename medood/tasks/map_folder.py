@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from medood.core.files import write_json
+from medood.core.files import append, write_json
 from medood.core.geometry import Geometry
 from medood.core.map_scale import MapScale
 from medood.core.run import Run
@@ -86,8 +85,7 @@ class MapFolder:
 
     def _append(self, line: dict[str, Any]) -> None:
         with self._list.open("ab", buffering=0) as file:
-            file.write((json.dumps(line) + "\n").encode("utf-8"))
-            os.fsync(file.fileno())
+            append(file, (json.dumps(line) + "\n").encode("utf-8"))
 
     def _lines(self) -> list[dict[str, Any]]:
         """The whole lines; what a crash left of a last one is dropped."""

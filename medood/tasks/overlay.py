@@ -69,8 +69,13 @@ def _read_header(maps: Path) -> dict[str, Any]:
         raise MedoodError(f"{maps} is not a folder of maps: it has no maps.json. Make one with `medood score --maps`.") from error
     except ValueError as error:
         raise MedoodError(f"{path} is damaged: make the maps again with `medood score --maps`.") from error
+    damaged = MedoodError(f"{path} is damaged: make the maps again with `medood score --maps`.")
+    if not isinstance(header, dict):
+        raise damaged
     if header.get("version") != 1:
         raise MedoodError(f"{path} is of version {header.get('version')}, this medood reads version 1: make the maps again.")
+    if not {"run", "source", "scale"} <= header.keys():
+        raise damaged
     if header["scale"] is None:
         raise MedoodError(f"The run {header['run']} has no maps: its method gives scores only.")
     return header
@@ -83,8 +88,11 @@ def _read_lines(maps: Path) -> list[dict[str, Any]]:
         raise MedoodError(f"{maps} has no maps.jsonl: no image was scored into it.")
     whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
     try:
-        return [json.loads(line) for line in whole.splitlines()]
-    except ValueError as error:
+        lines = [json.loads(line) for line in whole.splitlines()]
+        if all(Path(line["map"]).name == line["map"] and isinstance(line["id"], str) for line in lines):
+            return lines
+        raise ValueError("not written by medood")
+    except (ValueError, TypeError, KeyError) as error:
         raise MedoodError(f"{path} is damaged: make the maps again with `medood score --maps`.") from error
 
 

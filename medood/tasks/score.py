@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.files import sha256, write_json
@@ -79,8 +80,10 @@ def score_folder(
     run = load_run(run_folder)
     target = pick_device(device)
     run.detector.to(target)
-    header = _header(run, root, source, plane) | {"table": table, "part": part}
+    header = _header(run, root, source, plane) | {"table": table, "part": part, "maps": str(maps.resolve()) if maps else None}
     _guard(out, header, resume, overwrite)
+    if maps and (maps / "maps.jsonl").exists() and not (resume or overwrite):
+        raise MedoodError(f"{maps} already holds maps. Choose another --maps, or replace them with --overwrite.")
     parameters = _reading(run, source) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
     started = time.perf_counter()
@@ -94,6 +97,11 @@ def score_folder(
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     write_json(out.with_suffix(".json"), header)
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise MedoodError(f"Another medood is writing {out} right now: wait for it, or choose another --out.") from error
     rows = ScoreTable(out, run.calibration["parts"], resume=resume)
     place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
     folder = MapFolder(maps, run, place, resume, f".{map_format}") if maps else None
@@ -101,6 +109,7 @@ def score_folder(
         _score_all(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
     finally:
         rows.close()
+        lock.release()
     outcome.failed = rows.failed
     if outcome.skipped:
         console.say(f"{outcome.skipped} slices with little of the body in them were skipped.")
@@ -139,9 +148,9 @@ def _score_all(
     scorer: Scorer, source: Source, index: Index, table: ScoreTable, maps: MapFolder | None, outcome: Outcome, console: Console
 ) -> None:
     for problem in index.problems:
-        if problem.path not in table.done:
+        if not table.has(problem.path):
             table.add([problem_row(problem)])
-    waiting = [entry for entry in index.entries if entry.id not in table.done]
+    waiting = [entry for entry in index.entries if not table.has(entry.id)]
 
     def work(entry: Entry) -> _Work:
         return _read(source, scorer.pipeline, entry)
@@ -226,6 +235,10 @@ def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, A
 
 
 def _guard(out: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> None:
+    if out.suffix.lower() != ".csv":
+        raise MedoodError(f"--out must be a file that ends in .csv, found {out}.")
+    if out.is_dir():
+        raise MedoodError(f"{out} is a folder; --out must be a CSV file.")
     if not out.exists() or overwrite:
         return
     if not resume:
@@ -233,8 +246,9 @@ def _guard(out: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> 
     beside = out.with_suffix(".json")
     try:
         before = json.loads(beside.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        before = dict(before)
+    except (OSError, ValueError, TypeError) as error:
         raise MedoodError(f"{beside} is missing or damaged, so {out} cannot be continued: replace it with --overwrite.") from error
-    changed = [key for key in ("run_checksum", "folder", "source", "plane", "table", "part") if before.get(key) != header[key]]
+    changed = [key for key in ("run_checksum", "folder", "source", "plane", "table", "part", "maps") if before.get(key) != header[key]]
     if changed:
         raise MedoodError(f"{out} was made with another {', '.join(changed)}: choose another --out, or replace it with --overwrite.")

@@ -16,7 +16,7 @@ from medood.tasks.gate import input_facts, unlike_training
 from medood.tasks.inference import Scored, score_images
 from medood.transforms.pipeline import Pipeline, Prepared
 
-HARMLESS = ("mask_file", "not_an_image", "localizer_excluded", "not_listed", "incomplete")
+HARMLESS = ("mask_file", "not_an_image", "dicomdir", "localizer_excluded", "duplicate_sop_instance", "not_listed", "incomplete")
 """Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
 
 

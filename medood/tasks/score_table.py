@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from medood.core.errors import MedoodError
+from medood.core.files import append, atomic_file
 from medood.metrics.trivial import PLAIN_FEATURES
 
 _COLUMNS = (
@@ -48,11 +48,14 @@ class ScoreTable:
         except OSError as error:
             raise _unwritable(path, error) from error
 
+    def has(self, identifier: str) -> bool:
+        """Whether all rows of an entry or file were there when the table was opened."""
+        return _written(identifier) in self.done
+
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append the rows of one entry and hand them to the disk."""
         try:
-            self._file.write(self._bytes(rows))
-            os.fsync(self._file.fileno())
+            append(self._file, self._bytes(rows))
         except OSError as error:
             raise _unwritable(self.path, error) from error
         self.failed += any(row["status"] == "error" for row in rows)
@@ -65,21 +68,26 @@ class ScoreTable:
         writer = csv.DictWriter(text, self.columns, lineterminator="\n")
         for row in rows:
             writer.writerow({key: _cell(row.get(key, "")) for key in self.columns})
-        return text.getvalue().encode("utf-8")
+        return text.getvalue().encode("utf-8", "backslashreplace")  # names of files need not be UTF-8
 
     def _keep_whole_entries(self) -> None:
         """Forget what a crash left of a last entry, and remember the entries that are complete."""
         content = self.path.read_bytes()
         content = content[: content.rfind(b"\n") + 1]
-        rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+        try:
+            rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise MedoodError(f"{self.path} is damaged and cannot be continued: replace it with --overwrite.") from error
         if rows and list(rows[0]) != self.columns:
             raise MedoodError(f"{self.path} has other columns than this run writes: choose another --out, or replace it with --overwrite.")
-        while rows and rows[-1]["level"] not in _LAST_LEVELS:
+        while rows and (rows[-1]["level"] not in _LAST_LEVELS or None in rows[-1].values()):
             rows.pop()
+        rows = [{key: _unescaped(value) for key, value in row.items()} for row in rows]
         self.done = {row["id"] for row in rows if row["level"] in _LAST_LEVELS}
         self.failed = sum(row["status"] == "error" for row in rows)
         header = dict(zip(self.columns, self.columns, strict=True))
-        self.path.write_bytes(self._bytes([header, *rows]))
+        with atomic_file(self.path) as part:
+            part.write_bytes(self._bytes([header, *rows]))
 
 
 def _cell(value: Any) -> Any:
@@ -89,6 +97,15 @@ def _cell(value: Any) -> Any:
     if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") and not _is_number(value):
         return "'" + value
     return value
+
+
+def _unescaped(text: str) -> str:
+    return text[1:] if text[:2] in ("'=", "'+", "'-", "'@") else text
+
+
+def _written(identifier: str) -> str:
+    """An id as it stands in the file."""
+    return identifier.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _is_number(text: str) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from medood.core.errors import InputError, MedoodError, TrainingError
-from medood.core.files import write_json
+from medood.core.files import atomic_file, write_json
 from medood.core.recipe import Recipe
 from medood.core.run import build_detector, is_run, save_run
 from medood.core.volume import Entry, Index
@@ -52,6 +52,9 @@ def train_recipe(
     """
     console = Console()
     _guard(out, resume, overwrite)
+    with atomic_file(out / "training.lock"):  # an output folder that cannot be written is known at once
+        pass
+    (out / "training.lock").unlink()
     target = pick_device(device)
     torch.manual_seed(recipe.seed)
     detector = build_detector(recipe)  # before any file is read: a size that the detector refuses is known at once
@@ -69,6 +72,7 @@ def train_recipe(
     check_enough(held_out, recipe)
     groups = len(set(images.groups)), len(set(held_out.groups))
     console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
+    (out / "manifest.json").unlink(missing_ok=True)  # a run that is being replaced is no longer complete
     _same_training(out, {"recipe": recipe.model_dump(mode="json"), "index": _fingerprint(prepared)}, resume)
     started = time.perf_counter()
     train(
@@ -159,9 +163,12 @@ def _same_training(out: Path, plan: dict[str, Any], resume: bool) -> None:
     """Remember what is being trained, and refuse to resume something else."""
     path = out / "training.json"
     if resume and path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [key for key in plan["recipe"] if before["recipe"].get(key) != plan["recipe"][key]]
-        changed += ["the training images"] if before["index"] != plan["index"] else []
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+            changed = [key for key in plan["recipe"] if before["recipe"].get(key) != plan["recipe"][key]]
+            changed += ["the training images"] if before["index"] != plan["index"] else []
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise TrainingError(f"{path} is damaged, so the training cannot be resumed: start anew with --overwrite.") from error
         if changed:
             raise TrainingError(
                 f"{out} was begun with another recipe or other images (changed: {', '.join(changed)}), so it cannot be resumed. "

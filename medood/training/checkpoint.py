@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -116,7 +116,7 @@ class CheckpointFile:
         sections = {"weights": checkpoint.weights, "best": best.weights, "optimizers": checkpoint.optimizers, "random": checkpoint.random}
         tensors = {f"{section}/{name}": value for section, values in sections.items() for name, value in values.items()}
         with atomic_file(self.path) as part:
-            save_file(tensors, part, {"training": json.dumps(facts, allow_nan=False)})
+            part.write_bytes(save(tensors, {"training": json.dumps(facts, allow_nan=False)}))
 
     def read(self) -> Checkpoint | None:
         """The checkpoint, or None if there is none. Raises TrainingError when it is of another training or cannot be read."""

@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
+from medood.core.errors import InputError
 from medood.core.geometry import Geometry
+
+_LARGEST = 16384
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ def placement(
         choose = max if fit == "pad" else min
         scale = choose(rows / size[0], columns / size[1])
         region = (max(1, round(size[0] * scale)), max(1, round(size[1] * scale)))
+    if max(region) > _LARGEST:
+        raise InputError(f"The field of view asks for images of {region[0]} x {region[1]} pixels before they are resized: make it smaller.")
     return Placement((rows, columns), region, size)
 
 
