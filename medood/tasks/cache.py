@@ -61,8 +61,11 @@ class Cache:
     def prepared(self, source: Source, entry: Entry) -> CachedEntry:
         """The entry from the cache, decoded and prepared first if it is not there yet. Raises InputError if it cannot be."""
         place = self.folder / _content_key(entry)
+        there = place.exists()
         found = _whole(place, entry)
         if found is None:
+            if there:  # and damaged: nothing half-made is ever moved into place
+                shutil.rmtree(place, ignore_errors=True)
             self._make(place, source, entry)
             found = _whole(place, entry)
         if found is None:
@@ -74,7 +77,6 @@ class Cache:
     def _make(self, place: Path, source: Source, entry: Entry) -> None:
         volume = source.read(entry)
         result = self.pipeline.prepare(volume)
-        shutil.rmtree(place, ignore_errors=True)  # what could not be read
         facts = {
             "slices": result.slices.tolist(),
             "labels": result.labels.tolist(),

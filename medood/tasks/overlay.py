@@ -74,10 +74,12 @@ def _read_header(maps: Path) -> dict[str, Any]:
         raise damaged
     if header.get("version") != 1:
         raise MedoodError(f"{path} is of version {header.get('version')}, this medood reads version 1: make the maps again.")
-    if not {"run", "source", "scale"} <= header.keys():
+    if not {"run", "scale"} <= header.keys():
         raise damaged
     if header["scale"] is None:
         raise MedoodError(f"The run {header['run']} has no maps: its method gives scores only.")
+    if not isinstance(header.get("source"), dict):
+        raise damaged
     return header
 
 
