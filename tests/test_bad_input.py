@@ -185,3 +185,12 @@ def test_a_slice_that_is_no_number_is_refused(tmp_path: Path, number: str) -> No
     (tmp_path / "labels.csv").write_text(f"id,slice,label\na,{number},1\n")
     with pytest.raises(InputError, match="line 2"):
         read_labels(tmp_path / "labels.csv")
+
+
+def test_two_scorings_never_write_one_file(tmp_path: Path) -> None:
+    from medood.tasks.score import _alone
+
+    with _alone(tmp_path / "s.csv"), pytest.raises(MedoodError, match="right now"), _alone(tmp_path / "s.csv"):
+        pass
+    with _alone(tmp_path / "s.csv"):
+        pass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -97,27 +98,16 @@ def score_folder(
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     write_json(out.with_suffix(".json"), header)
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise MedoodError(f"Another medood is writing {out} right now: wait for it, or choose another --out.") from error
-    rows = ScoreTable(out, run.calibration["parts"], resume=resume)
-    place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
-    folder = MapFolder(maps, run, place, resume, f".{map_format}") if maps else None
-    try:
-        _score_all(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
-    finally:
-        rows.close()
-        lock.release()
+    with _alone(out):
+        rows = ScoreTable(out, run.calibration["parts"], resume=resume)
+        place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
+        folder = MapFolder(maps, run, place, resume, f".{map_format}") if maps else None
+        try:
+            _score_all(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
+        finally:
+            rows.close()
     outcome.failed = rows.failed
-    if outcome.skipped:
-        console.say(f"{outcome.skipped} slices with little of the body in them were skipped.")
-    if outcome.unlike:
-        console.warn(
-            f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
-            f"their scores mean little. The column unlike_training of {out.name} says why."
-        )
+    _report(outcome, run, out, console)
     write_json(out.with_suffix(".json"), header | {"complete": True, "seconds": {k: round(v, 2) for k, v in outcome.seconds.items()}})
     return outcome
 
@@ -136,6 +126,30 @@ def _of_part(index: Index, part: str | None) -> Index:
         known = ", ".join(sorted({e.part for e in index.entries if e.part})) or "no parts at all"
         raise MedoodError(f"{index.root}: no image is in the part {part!r}; found {known}.")
     return Index(index.root, chosen, index.problems)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keeps a second medood from writing the same scores; the operating system lets go when this one dies."""
+    lock = FileLock(out.with_name(f".{out.name}.lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise MedoodError(f"Another medood is writing {out} right now: wait for it, or choose another --out.") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
+    if outcome.skipped:
+        console.say(f"{outcome.skipped} slices with little of the body in them were skipped.")
+    if outcome.unlike:
+        console.warn(
+            f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
+            f"their scores mean little. The column unlike_training of {out.name} says why."
+        )
 
 
 def _seen_before(run: Run, index: Index) -> int:

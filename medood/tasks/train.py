@@ -52,9 +52,6 @@ def train_recipe(
     """
     console = Console()
     _guard(out, resume, overwrite)
-    with atomic_file(out / "training.lock"):  # an output folder that cannot be written is known at once
-        pass
-    (out / "training.lock").unlink()
     target = pick_device(device)
     torch.manual_seed(recipe.seed)
     detector = build_detector(recipe)  # before any file is read: a size that the detector refuses is known at once
@@ -157,6 +154,9 @@ def _guard(out: Path, resume: bool, overwrite: bool) -> None:
         raise MedoodError(f"{out} already holds a finished run. Choose another folder with --out, or replace it with --overwrite.")
     if (out / "checkpoint").is_dir() and not (resume or overwrite):
         raise MedoodError(f"{out} holds an interrupted training. Continue it with --resume, or start anew with --overwrite.")
+    with atomic_file(out / "trial"):  # a folder that cannot be written is known before the images are prepared
+        pass
+    (out / "trial").unlink()
 
 
 def _same_training(out: Path, plan: dict[str, Any], resume: bool) -> None:
