@@ -110,7 +110,7 @@ def _write_figures(levels: Sequence[LevelReport], out: Path) -> None:
     from medood.export.figures import ScorePanel, roc_figure, save_figure, score_figure
 
     panels = []
-    for level in levels:
+    for level in [level for level in levels if level.score] or levels:  # one class alone has nothing to be compared with
         threshold = level.run.threshold if level.run else None
         panels.append(ScorePanel(f"{level.level.capitalize()} scores", level.rows.scores, level.rows.labels, threshold))
     save_figure(score_figure(panels), out, "scores")
