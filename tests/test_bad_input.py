@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -167,17 +165,6 @@ def test_a_damaged_list_of_maps_is_named(tmp_path: Path, line: str) -> None:
         overlay(tmp_path, tmp_path / "out")
 
 
-@pytest.mark.parametrize("out", ["file/below.csv", "x.json", "folder"])
-def test_an_output_place_that_cannot_be_is_one_sentence_on_the_command_line(tmp_path: Path, out: str) -> None:
-    (tmp_path / "file").write_text("x")
-    (tmp_path / "folder").mkdir()
-    command = [sys.executable, "-m", "medood", "labels", "folder", str(tmp_path), "--out", str(tmp_path / out)]
-    result = subprocess.run(command, capture_output=True, text=True)
-    assert result.returncode == 2
-    assert "Traceback" not in result.stderr
-    assert result.stderr.startswith("Error: ")
-
-
 @pytest.mark.parametrize("number", ["nan", "inf", "10.5", "-1", "x"])
 def test_a_slice_that_is_no_number_is_refused(tmp_path: Path, number: str) -> None:
     from medood.tasks.labelled_scores import read_labels
@@ -185,12 +172,3 @@ def test_a_slice_that_is_no_number_is_refused(tmp_path: Path, number: str) -> No
     (tmp_path / "labels.csv").write_text(f"id,slice,label\na,{number},1\n")
     with pytest.raises(InputError, match="line 2"):
         read_labels(tmp_path / "labels.csv")
-
-
-def test_two_scorings_never_write_one_file(tmp_path: Path) -> None:
-    from medood.tasks.score import _alone
-
-    with _alone(tmp_path / "s.csv"), pytest.raises(MedoodError, match="right now"), _alone(tmp_path / "s.csv"):
-        pass
-    with _alone(tmp_path / "s.csv"):
-        pass

@@ -72,11 +72,11 @@ def test_no_patient_is_in_both_parts_and_no_lesion_is_in_either(run: Path, place
     assert parts["train"]
     assert parts["held_out"]
     assert not parts["train"] & parts["held_out"]
-    lesions = {row["id"]: 0 for row in index}
-    for row in rows_of(place / "images" / "labels.csv"):
-        if row["id"] in lesions:
-            lesions[row["id"]] += row["label"] == "0"
-    assert all(row["images"] <= lesions[row["id"]] for row in index if lesions[row["id"]])
+    labels = [row for row in rows_of(place / "images" / "labels.csv") if row["slice"]]
+    normal = {row["id"]: sum(label["id"] == row["id"] and label["label"] == "0" for label in labels) for row in index}
+    slices = {row["id"]: sum(label["id"] == row["id"] for label in labels) for row in index}
+    assert any(0 < normal[key] < slices[key] for key in normal), "no subject with a lesion is in the run: this test would prove nothing"
+    assert all(0 < row["images"] <= normal[row["id"]] for row in index)
 
 
 def test_the_same_seed_gives_the_same_run_and_the_cache_decodes_nothing_twice(place: Path, run: Path, monkeypatch) -> None:
@@ -249,8 +249,11 @@ def test_scoring_survives_kill_9(place: Path, run: Path) -> None:
     assert rows_of(out)
     score_folder(run, images, out, device="cpu", resume=True)
     assert {row["id"] for row in rows_of(out)} == {row["id"] for row in rows_of(whole)}
-    scores = [{(row["id"], row["slice"]): row["score"] for row in rows_of(path)} for path in (out, whole)]
-    assert scores[0].keys() == scores[1].keys()
+    found, expected = ({(row["level"], row["id"], row["slice"]): row for row in rows_of(path)} for path in (out, whole))
+    assert len(rows_of(out)) == len(found) == len(expected)
+    assert {key: row["status"] for key, row in found.items()} == {key: row["status"] for key, row in expected.items()}
+    scored = [key for key, row in expected.items() if row["score"]]
+    assert all(float(found[key]["score"]) == pytest.approx(float(expected[key]["score"]), rel=1e-5) for key in scored)
 
 
 def test_maps_come_as_nifti_too_and_single_images_as_pictures(place: Path, run: Path) -> None:
@@ -280,3 +283,53 @@ def test_maps_come_as_nifti_too_and_single_images_as_pictures(place: Path, run: 
     raw = read_png16(maps / single["raw"], MapScale(**mapping, threshold=0.0))
     step = (mapping["high"] - mapping["low"]) / 65535
     assert np.abs(np.clip(native, mapping["low"], mapping["high"]) - raw).max() <= step
+
+
+@pytest.mark.parametrize("name", ["file/below.csv", "scores.json", "folder"])
+def test_an_output_place_that_cannot_be_is_one_sentence_and_changes_nothing(place: Path, run: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    command = [sys.executable, "-m", "medood", "score", str(run), str(place / "images" / "dicom"), "--out", str(tmp_path / name)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "--out" in result.stderr
+    assert Path(name).name in result.stderr
+    assert {path.name for path in tmp_path.rglob("*") if not path.name.startswith(".")} == {"file", "folder"}
+
+
+def test_a_second_scoring_is_refused_before_it_touches_anything(place: Path, run: Path) -> None:
+    from medood.tasks.score import _alone
+
+    out = place / "twice.csv"
+    score_folder(run, place / "images" / "dicom", out, device="cpu")
+    before = out.read_bytes(), out.with_suffix(".json").read_bytes()
+    with _alone(out), pytest.raises(MedoodError, match="right now"):
+        score_folder(run, place / "images" / "dicom", out, device="cpu", overwrite=True)
+    assert (out.read_bytes(), out.with_suffix(".json").read_bytes()) == before
+
+
+def test_maps_of_another_scoring_are_not_replaced_by_accident(place: Path, run: Path) -> None:
+    maps = place / "kept_maps"
+    score_folder(run, place / "images" / "dicom", place / "kept.csv", maps=maps, device="cpu")
+    before = (maps / "maps.jsonl").read_bytes()
+    with pytest.raises(MedoodError, match="already holds maps"):
+        score_folder(run, place / "images" / "dicom", place / "other.csv", maps=maps, device="cpu")
+    assert (maps / "maps.jsonl").read_bytes() == before
+    with pytest.raises(MedoodError, match="another maps"):
+        score_folder(run, place / "images" / "dicom", place / "kept.csv", device="cpu", resume=True)
+
+
+def test_identifiers_are_written_only_on_request_and_for_the_owner_alone(place: Path, run: Path, tmp_path: Path) -> None:
+    from medood.tasks.identifiers import write_identifiers
+
+    secret = {"PatientName": "Secret^Name", "PatientID": "SECRET-4711", "PatientBirthDate": "19700131", "AccessionNumber": "ACC-9"}
+    pixels = (np.random.default_rng(0).random((4, 32, 32)) * 1000).astype(np.uint16)
+    write_series(tmp_path / "images" / "series", pixels, np.diag([-1.0, -1.0, 2.0, 1.0]), modality="MR", extra=secret)
+    write_identifiers(tmp_path / "images", tmp_path / "who.csv")
+    (row,) = rows_of(tmp_path / "who.csv")
+    assert (row["patient_name"], row["patient_id"], row["birth_date"], row["accession_number"]) == tuple(secret.values())
+    score_folder(run, tmp_path / "images", tmp_path / "s.csv", device="cpu")
+    assert {(r["id"], r["group"]) for r in rows_of(tmp_path / "s.csv")} == {(row["id"], row["group"])}
+    if os.name != "nt":
+        assert (tmp_path / "who.csv").stat().st_mode & 0o077 == 0

@@ -97,18 +97,19 @@ def score_folder(
     header["seen_in_training"] = seen = _seen_before(run, index)
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
-    write_json(out.with_suffix(".json"), header)
+    place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
     with _alone(out):
+        write_json(out.with_suffix(".json"), header)
         rows = ScoreTable(out, run.calibration["parts"], resume=resume)
-        place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
         folder = MapFolder(maps, run, place, resume, f".{map_format}") if maps else None
         try:
             _score_all(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
         finally:
             rows.close()
-    outcome.failed = rows.failed
+        outcome.failed = rows.failed
+        seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
+        write_json(out.with_suffix(".json"), header | {"complete": True, "seconds": seconds})
     _report(outcome, run, out, console)
-    write_json(out.with_suffix(".json"), header | {"complete": True, "seconds": {k: round(v, 2) for k, v in outcome.seconds.items()}})
     return outcome
 
 
@@ -136,6 +137,8 @@ def _alone(out: Path) -> Iterator[None]:
         lock.acquire(blocking=False)
     except Timeout as error:
         raise MedoodError(f"Another medood is writing {out} right now: wait for it, or choose another --out.") from error
+    except OSError as error:
+        raise MedoodError(f"Cannot write {out}: {error.strerror}. Choose another --out.") from error
     try:
         yield
     finally:
