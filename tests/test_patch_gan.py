@@ -13,9 +13,9 @@ from torch.nn.functional import avg_pool2d
 
 from medood.core.detector import Batch, ImageSpec
 from medood.core.errors import MedoodError, TrainingError
-from medood.detectors.adversarial.hiding import Passes, complementary_masks, scoring_masks, show
 from medood.detectors.adversarial.patch_gan import PatchGAN
-from medood.detectors.adversarial.patch_ranking import LogitPooling, rank, top_mean
+from medood.detectors.adversarial.patch_gan_masks import Passes, complementary_masks, scoring_masks, show
+from medood.detectors.adversarial.patch_gan_ranking import LogitPooling, rank, top_mean
 from medood.transforms.mask_boxes import MaskBoxes
 
 SPEC = ImageSpec(1, 64, 64, 0.0, 1.0, background=0.0)
@@ -86,7 +86,7 @@ def test_passes_add_up_to_one_image_in_small_pieces(monkeypatch: pytest.MonkeyPa
         return shown[:, :2] + 2 * shown[:, 2:]  # 2 where hidden, and hidden pixels show 0
 
     assert torch.allclose(numbered(network, images), torch.full_like(images, 2.0))
-    monkeypatch.setattr("medood.detectors.adversarial.hiding.PIXELS_AT_ONCE", 5 * 64 * 64)
+    monkeypatch.setattr("medood.detectors.adversarial.patch_gan_masks.PIXELS_AT_ONCE", 5 * 64 * 64)
     calls.clear()
     assert torch.allclose(numbered(network, images), torch.full_like(images, 2.0))
     assert max(calls) <= 5

@@ -11,7 +11,7 @@ from torch.optim import Adam, RMSprop
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.detectors.adversarial.residual_gan import features, generator, glorot, over_the_image
+from medood.detectors.adversarial.f_anogan_networks import features, generator, glorot, over_the_image
 from medood.nets.error_maps import absolute_error, squared_error
 from medood.nets.signed import signed
 

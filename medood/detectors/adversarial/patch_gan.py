@@ -16,9 +16,9 @@ from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from medood.detectors.adversarial.hiding import PIXELS_AT_ONCE, Passes, complementary_masks, scoring_masks, show
-from medood.detectors.adversarial.inpainting import UNetLite, crop_reconstructor
-from medood.detectors.adversarial.patch_ranking import LogitPooling, rank, top_mean
+from medood.detectors.adversarial.patch_gan_masks import PIXELS_AT_ONCE, Passes, complementary_masks, scoring_masks, show
+from medood.detectors.adversarial.patch_gan_ranking import LogitPooling, rank, top_mean
+from medood.detectors.adversarial.patch_gan_reconstructors import UNetLite, crop_reconstructor
 from medood.nets.error_maps import squared_error
 from medood.nets.tiles import cut, join
 
