@@ -89,6 +89,18 @@ def test_placing_agrees_with_monai_and_undoes_itself(native: tuple[int, int], re
     assert np.array_equal(place.undo(place.apply(stack, 0.0))[0][kept], stack[0][kept])
 
 
+@pytest.mark.parametrize("region", [(32, 40), (18, 26), (21, 33), (64, 21)])
+def test_the_grid_of_the_region_says_where_its_pixels_are(region: tuple[int, int]) -> None:
+    native = (24, 31)
+    geometry = Geometry(np.diag([-0.5, -0.8, 2.0, 1.0]), (1, *native))
+    place = type(placement(geometry, native, "pad", None))(native, region, region)
+    pixel = (12, 15)  # near the middle, so that it is in every region
+    image = np.zeros((1, *native), np.float32)
+    image[0][pixel] = 1
+    moved = np.unravel_index(place.apply(image, 0.0)[0].argmax(), region)
+    assert np.allclose(place.region_geometry(geometry).world((0, *moved)), geometry.world((0, *pixel)))
+
+
 def test_field_of_view_makes_a_millimetre_the_same_number_of_pixels_on_every_scanner() -> None:
     for spacing in (0.5, 1.0, 1.6):
         affine = np.diag([-spacing, -spacing, 2.0, 1.0])

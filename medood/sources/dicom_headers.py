@@ -12,6 +12,7 @@ from medood.core.volume import Problem
 from medood.sources.dicom_decoders import decoders_for
 from medood.sources.dicom_library import pydicom
 from medood.sources.dicom_planes import HEADER_KEYWORDS, MalformedHeader, Plane, planes_of
+from medood.sources.indexing import files_below
 
 _TAGS = [pydicom.tag.Tag(keyword) for keyword in HEADER_KEYWORDS]
 _PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})  # float, double float, integer pixels
@@ -31,24 +32,11 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
 def find_files(root: Path) -> list[Path]:
-    """Every file below `root`, hidden ones too, sorted; links to folders are followed once.
-
-    A folder that may not be listed stands in the list itself, so that it is reported. Raises InputError when `root` is no folder.
-    """
+    """Every file below `root`, hidden ones too: DICOM files have any name. Raises InputError when `root` is no folder."""
     if not root.is_dir():
         found = "a file" if root.exists() else "nothing there"
         raise InputError(f"{root}: expected a folder of DICOM files, found {found}; check the path.", "no_folder")
-    seen: set[str] = set()
-    refused: list[OSError] = []
-    found_files: list[Path] = []
-    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=refused.append):
-        real = os.path.realpath(folder)
-        if real in seen:
-            subfolders.clear()
-        else:
-            found_files += [Path(folder, name) for name in names]
-        seen.add(real)
-    return sorted([*found_files, *(Path(error.filename) for error in refused)])
+    return files_below(root, hidden=True)
 
 
 def read_header(path: Path, name: str) -> list[Plane] | Problem:

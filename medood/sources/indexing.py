@@ -14,12 +14,12 @@ from medood.core.volume import Entry, Index, Problem
 _LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini"}
 
 
-def files_below(root: Path) -> list[Path]:
+def files_below(root: Path, *, hidden: bool = False) -> list[Path]:
     """Every file below `root`, sorted, links followed once.
 
-    Left out are hidden files and folders (`.DS_Store`, `._scan.png`) and the files that Windows keeps for its own use. A folder that may
-    not be listed stands in the list itself, so that whoever opens it reports it. A root that is a file stands for itself. Raises
-    InputError when there is nothing.
+    Unless asked for, hidden files and folders (`.DS_Store`, `._scan.png`) and the files that Windows keeps for its own use are left out. A
+    folder that may not be listed stands in the list itself, so that whoever opens it reports it. A root that is a file stands for itself.
+    Raises InputError when there is nothing.
     """
     if root.is_file():
         return [root]
@@ -29,11 +29,15 @@ def files_below(root: Path) -> list[Path]:
     seen: set[str] = set()
     for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: found_files.append(Path(error.filename))):
         real = os.path.realpath(folder)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        folders[:] = [] if real in seen else [name for name in folders if hidden or not name.startswith(".")]
         if real not in seen:
-            found_files.extend(Path(folder, name) for name in names if not name.startswith(".") and name.lower() not in _LEFT_BY_SYSTEMS)
+            found_files.extend(Path(folder, name) for name in names if hidden or _shown(name))
         seen.add(real)
     return sorted(found_files)
+
+
+def _shown(name: str) -> bool:
+    return not name.startswith(".") and name.lower() not in _LEFT_BY_SYSTEMS
 
 
 def index_files(root: Path, files: Iterable[Path], entry: Callable[[Path], Entry]) -> Index:

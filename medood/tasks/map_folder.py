@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +77,7 @@ class MapFolder:
             return None
         way = prepared.way
         turned = way.orientation.turn(volume.geometry)
-        region = _region_geometry(turned, way.placement.native, way.placement.region)
+        region = way.placement.region_geometry(turned)
         stack = np.zeros((turned.shape[0], *patches.shape[1:]), np.float32)
         stack[turned.shape[0] - 1 - prepared.slices if way.orientation.flips[0] else prepared.slices] = patches
         return self._write(f"{name}_patches", stack, coarse_geometry(region, (patches.shape[1], patches.shape[2])))
@@ -95,15 +94,3 @@ class MapFolder:
         content = content[: content.rfind(b"\n") + 1]
         self._list.write_bytes(content)
         return [json.loads(line) for line in content.decode("utf-8").splitlines()]
-
-
-def _region_geometry(geometry: Geometry, native: tuple[int, int], region: tuple[int, int]) -> Geometry:
-    """The grid of (slices, *region) pixels around the centre of the native one, by the rule of `transforms.fit`."""
-
-    def start(larger: int, smaller: int) -> int:
-        return (larger - smaller) // 2
-
-    rows, columns = (start(n, r) if n >= r else -start(r, n) for n, r in zip(native, region, strict=True))
-    shift = np.eye(4)
-    shift[:2, 3] = columns, rows
-    return replace(geometry, affine=geometry.affine @ shift, shape=(geometry.shape[0], *region))

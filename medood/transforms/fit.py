@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -30,6 +30,16 @@ class Placement:
     def undo(self, stack: np.ndarray, fill: float = 0.0) -> np.ndarray:
         """(..., *size) back to (..., *native), pixel centres where they were; what was cut away is `fill`."""
         return _place(_resize(stack, self.region), self.native, fill)
+
+    def region_geometry(self, geometry: Geometry) -> Geometry:
+        """The grid of the region, from the geometry of the native grid (both turned): the same pixels, some more or some fewer around."""
+        rows, columns = (
+            (native - region) // 2 if native >= region else -((region - native) // 2)
+            for native, region in zip(self.native, self.region, strict=True)
+        )
+        shift = np.eye(4)
+        shift[:2, 3] = columns, rows
+        return replace(geometry, affine=geometry.affine @ shift, shape=(geometry.shape[0], *self.region))
 
 
 def placement(
