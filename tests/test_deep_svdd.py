@@ -183,7 +183,7 @@ def test_the_attribution_is_the_derivative_of_each_images_score() -> None:
     ("spec", "parameters", "words"),
     [
         (ImageSpec(1, 50, 50), {}, "multiples of 8"),
-        (ImageSpec(1, 6, 64), {}, "at least 8 x 8"),
+        (ImageSpec(1, 6, 64), {}, "at least 8, such as 8 x 64, found 6 x 64"),
         (SPEC, {"nu": 0.0}, "`nu` above 0"),
         (SPEC, {"code": 20}, "multiple of 16"),
     ],

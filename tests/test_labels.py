@@ -10,6 +10,7 @@ import pytest
 from PIL import Image as Picture
 
 from medood.core.errors import MedoodError
+from medood.export.maps import read_map
 from medood.sources.brats import Brats
 from medood.sources.folder import Folder
 from medood.sources.phantom import Phantom
@@ -48,11 +49,25 @@ def test_volumes_have_a_row_per_slice_and_one_for_the_whole(tmp_path: Path) -> N
     rows = _table(tmp_path / "labels.csv")[1:]
     normal, anomalous = source.index().entries
     assert rows[:9] == [("brain_0000", "", "0", "brain_0000", "")] + [("brain_0000", str(k), "0", "brain_0000", "") for k in range(8)]
-    assert rows[9] == ("brain_0001", "", "1", "brain_0001", "")
+    assert rows[9] == ("brain_0001", "", "1", "brain_0001", "masks/brain_0001.nrrd")
     expected = ["" if label < 0 else str(label) for label in source.read(anomalous).labels]
     assert [row[2] for row in rows[10:]] == expected
     assert set(expected) >= {"0", "1"}
     assert normal.id == rows[0][0]
+
+
+def test_masks_that_no_file_holds_are_written_beside_the_labels(tmp_path: Path) -> None:
+    source = Phantom(subjects=2, size=32, slices=8)
+    write_labels(source, tmp_path / "out" / "labels.csv")
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["brain_0001.nrrd"], "a normal brain has no lesion"
+    volume = source.read(source.index().entries[1])
+    mask, geometry = read_map(tmp_path / "out" / "masks" / "brain_0001.nrrd")
+    assert mask.any()
+    np.testing.assert_array_equal(mask, volume.mask)
+    np.testing.assert_allclose(geometry.affine, volume.geometry.affine)
+    labels = read_labels(tmp_path / "out" / "labels.csv")
+    assert labels.mask_of_slice("brain_0001", 3) == tmp_path / "out" / "masks" / "brain_0001.nrrd"
+    assert labels.mask_of_slice("brain_0000", 3) is None
 
 
 def test_evaluation_reads_what_was_written(tmp_path: Path) -> None:

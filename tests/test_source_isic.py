@@ -71,9 +71,13 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     table.write_text("image_id,melanoma\n" + "".join(f"ISIC_{n},0.0\n" for n in range(1, 6)))
     index = Isic(tmp_path).index()
     assert [e.group for e in index.entries] == ["ISIC_1"]
-    (problem,) = index.problems
-    assert problem.code == "incomplete"
-    assert "4 of 5 images are missing, such as ISIC_2, ISIC_3, ISIC_4;" in problem.message
+    assert [(p.path, p.code) for p in index.problems] == [
+        ("ISIC-2017_Training_Data", "incomplete"),
+        ("ISIC-2017_Training_Data/ISIC_9.jpg", "not_listed"),
+    ]
+    incomplete, unlisted = (p.message for p in index.problems)
+    assert incomplete.startswith(f"4 of the 5 images in {table.name} are missing, such as ISIC_2, ISIC_3, ISIC_4;")
+    assert unlisted == f"{table.name} has no row for this image; it is left out."
     table.write_text("image_id,melanoma\nISIC_1,0.0\nISIC_2,perhaps\n")
     with pytest.raises(MedoodError, match=r"GroundTruth\.csv:3: expected"):
         Isic(tmp_path).index()
@@ -81,3 +85,28 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     table.write_text("image_id,melanoma\nISIC_1,0.0\n")
     with pytest.raises(MedoodError, match="ISIC-2017_Test_v2_Data is not"):
         Isic(tmp_path).index()
+
+
+@pytest.mark.parametrize(
+    ("table", "says"),
+    [
+        ("image_id,seborrheic_keratosis\nISIC_1,0.0\n", r"expected the columns image_id, melanoma, found image_id, seborrheic_keratosis;"),
+        ("melanoma,image_id\n0.0,ISIC_1\n", "expected the columns image_id, melanoma"),
+        ("image_id,melanoma\nISIC_1,0.0\nISIC_1,1.0\n", r":3: ISIC_1 stands in an earlier row"),
+        ("image_id,melanoma\n,0.0\n", r":2: expected an image name"),
+        ("image_id,age,melanoma\nISIC_1,50\n", r":2: expected an image name"),
+        ("\xff", "cannot be read as a table"),
+    ],
+)
+def test_mistakes_in_a_table_are_one_sentence(tmp_path: Path, table: str, says: str) -> None:
+    _pictures(tmp_path / "ISIC-2017_Training_Data", ["ISIC_1.jpg"])
+    (tmp_path / "ISIC-2017_Training_Part3_GroundTruth.csv").write_bytes(table.encode("latin-1"))
+    with pytest.raises(MedoodError, match=says):
+        Isic(tmp_path).index()
+
+
+def test_the_column_of_melanoma_counts_wherever_it_stands(tmp_path: Path) -> None:
+    _pictures(tmp_path / "ISIC-2017_Training_Data", ["ISIC_1.jpg", "ISIC_2.jpg"])
+    table = tmp_path / "ISIC-2017_Training_Part3_GroundTruth.csv"
+    table.write_text("image_id,seborrheic_keratosis,melanoma\nISIC_1,1.0,0.0\n\nISIC_2,0.0,1.0\n")
+    assert {name: label for name, (_, label, _) in _found(tmp_path, 2017).items()} == {"ISIC_1.jpg": 0, "ISIC_2.jpg": 1}

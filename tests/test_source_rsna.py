@@ -9,13 +9,18 @@ import numpy as np
 import pytest
 from dicom_writer import SECRET, write_image
 from PIL import Image as Picture
+from typer.testing import CliRunner
 
+from medood.cli import app
 from medood.core.errors import InputError, MedoodError
 from medood.core.recipe import load_preparation, load_recipe
 from medood.core.volume import Index
+from medood.export.maps import write_map
 from medood.sources.dicom_library import quiet
 from medood.sources.folder import Folder
 from medood.sources.rsna import Rsna
+from medood.tasks.labelled_scores import Key, ScoredRow, read_labels
+from medood.tasks.localisation import judge_maps
 from medood.tasks.train import split
 
 _JPEG = "1.2.840.10008.1.2.4.50"
@@ -133,6 +138,41 @@ def test_a_box_over_the_edge_is_cut_and_one_outside_is_refused(download: Path) -
         assert caught.value.code == "mask_grid"
 
 
+def test_the_labels_file_names_masks_that_evaluation_finds_on_the_maps(download: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A map that is hot in the boxes finds every one of their pixels; the intensity, another map, does not."""
+    out = tmp_path_factory.mktemp("out")
+    result = CliRunner().invoke(app, ["labels", "rsna", str(download), "--out", str(out / "labels.csv"), "--set", "anomalous=opacity"])
+    assert result.exit_code == 0, result.output
+    assert len(list((out / "masks").rglob("*.nrrd"))) == 1
+    labels = read_labels(out / "labels.csv")
+    assert _OTHER not in str(labels.rows), "only opacities were asked for"
+    source, lines, scored = Rsna(download, anomalous="opacity"), [], []
+    for number, entry in enumerate(source.index().entries):
+        volume = source.read(entry)
+        write_map(out / "maps" / f"{number}.nrrd", volume.mask + 0.5, volume.geometry)
+        write_map(out / "maps" / f"{number}p.nrrd", volume.image[0], volume.geometry)
+        lines.append({"id": entry.id, "map": f"{number}.nrrd", "plain": f"{number}p.nrrd", "slices": [0]})
+        scored.append(ScoredRow("image", Key(entry.id, None), entry.group, 0.5, None, {}))
+    (out / "maps" / "maps.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
+    found, notes = judge_maps(out / "maps", labels, scored, resamples=1, seed=0)
+    assert notes == []
+    assert found["map"].average_precision.value == pytest.approx(1.0)
+    assert found["map"].prevalence == pytest.approx((10 * 8 + 3 * 5) / (3 * 24 * 32))
+    assert (found["map"].lesions, found["map"].pixels) == (2, 3 * 24 * 32)
+    assert found["plain"].average_precision.value < 0.9
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [("anomalous=pneumonia", "'opacity'"), ("anomalos=both", "did you mean 'anomalous'?"), ("anomalous", "expected key=value")],
+)
+def test_parameters_of_the_labels_command_are_checked(download: Path, change: str, says: str) -> None:
+    result = CliRunner().invoke(app, ["labels", "rsna", str(download), "--out", str(download / "labels.csv"), "--set", change])
+    assert result.exit_code == 2
+    assert says in result.output
+    assert not (download / "labels.csv").exists()
+
+
 def test_images_of_one_nih_patient_keep_together(download: Path) -> None:
     before = {e.files[0].stem: e.group for e in Rsna(download).index().entries}
     images = {_NORMAL: "00000013_005.png", _OPACITY: "00000014_000.png", _ALSO_NORMAL: "00000013_027.png"}
@@ -189,6 +229,7 @@ def test_an_incomplete_download_is_explained_in_one_sentence(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("boxes", "classes", "says"),
     [
+        (_BOXES.partition("\n")[0], _CLASSES, r"labels\.csv: the table has no rows"),
         (_BOXES.replace("Target", "target"), _CLASSES, r"labels\.csv: the columns Target are missing; found patientId, x, "),
         (_BOXES, _CLASSES.replace("class", "kind"), r"info\.csv: the columns class are missing"),
         (_BOXES.replace(f"{_OTHER},", ","), _CLASSES, r"labels\.csv:5: patientId is empty"),

@@ -133,6 +133,7 @@ def test_an_incomplete_download_is_explained_in_one_sentence(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("table", "says"),
     [
+        (_COLUMNS, r"train\.csv: the table has no rows"),
         (_TABLE.replace("benign_malignant", "label"), r"the columns benign_malignant are missing; found image_name, patient_id"),
         (_TABLE.replace("nevus,benign,0", "nevus,unclear,0", 1), r"train\.csv:4: 'unclear' with target '0'"),
         (_TABLE.replace("malignant,1", "malignant,0", 1), r"train\.csv:5: 'malignant' with target '0'"),
@@ -159,3 +160,34 @@ def test_the_square_in_the_middle_is_what_is_seen(download: Path) -> None:
     assert prepared[0, 2].max() < 0.75, "the blue edge is cut away"
     brown = prepared[0, 0, 128] < 0.6
     assert brown.sum() == pytest.approx(128, abs=20), "8 of 16 rows and columns: nothing is squeezed"
+
+
+def test_of_equal_images_the_first_one_named_is_taken(download: Path) -> None:
+    everything = {e.files[0].stem: e.group for e in SiimIsic(download).index().entries}
+    duplicates = download / "ISIC_2020_Training_Duplicates.csv"
+    duplicates.write_text(
+        "image_name_1,image_name_2\n"
+        "ISIC_0074268,ISIC_0015719\nISIC_0015719,ISIC_0052212\n"  # a copy of a copy
+        "ISIC_0068279,ISIC_2637011\nISIC_2637011,ISIC_0068279\n"  # both ways
+        "ISIC_1111111,ISIC_2222222\n"
+    )
+    index = SiimIsic(download).index()
+    assert {e.files[0].stem: e.group for e in index.entries} == {name: everything[name] for name in ("ISIC_0074268", "ISIC_0068279")}
+    assert [(p.path, p.code) for p in index.problems] == [
+        (f"train/{name}.dcm", "duplicate") for name in ("ISIC_0015719", "ISIC_0052212", "ISIC_2637011")
+    ]
+    assert "says that it is the same image as ISIC_0074268; it is left out." in index.problems[1].message
+    for text, says in (
+        ("image_name_1,b\n", "columns image_name_2 are missing"),
+        ("image_name_1,image_name_2\na,\n", r"csv:2: image_name_2"),
+    ):
+        duplicates.write_text(text)
+        with pytest.raises(MedoodError, match=says):
+            SiimIsic(download).index()
+
+
+def test_a_duplicate_that_is_left_out_is_no_error_of_a_scoring() -> None:
+    from medood.core.volume import Problem
+    from medood.tasks.score_rows import problem_row
+
+    assert problem_row(Problem("train/a.jpg", "duplicate", "It is left out."))["status"] == "skipped"

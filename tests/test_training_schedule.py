@@ -35,6 +35,53 @@ def test_cosine_and_linear_agree_with_torch() -> None:
     assert factors(3, 4, schedule="linear") == pytest.approx(linear, abs=1e-8)
 
 
+def test_step_divides_by_ten_at_the_milestones() -> None:
+    assert factors(4, 2, schedule="step", milestones=(0.5, 0.75)) == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert factors(5, 2, schedule="step") == pytest.approx([1] * 6 + [0.1] * 2 + [0.01] * 2), "0.67 and 0.9 of 5 epochs: 3 and 4"
+    assert factors(4, 1, schedule="step", milestones=()) == [1, 1, 1, 1]
+    assert factors(4, 2, schedule="step", milestones=(0.5,), warmup_epochs=1) == pytest.approx([0.5, 1, 1, 1, 0.1, 0.1, 0.1, 0.1])
+
+
+def test_step_agrees_with_torch_on_the_courses_of_deep_svdd() -> None:
+    """250 of 350 epochs and 50 of 150, as in the authors' code."""
+    shares = {"autoencoder": (0.714,), "svdd": (0.333,)}
+    for phase, epochs, milestone in (("autoencoder", 350, 250), ("svdd", 150, 50)):
+        schedule = Schedule(plan(schedule="step", milestones=shares), phase, {}, epochs, 3)
+        expected = oracle(torch.optim.lr_scheduler.MultiStepLR, epochs * 3, milestones=[milestone * 3])
+        assert [schedule.factor(i) for i in range(epochs * 3)] == pytest.approx(expected)
+    other = Schedule(plan(schedule="step", milestones=shares), "radius", {}, 4, 1)
+    assert [other.factor(i) for i in range(4)] == [1, 1, 1, 1]
+
+
+def test_milestones_of_a_phase_that_is_not_there_are_refused(tmp_path) -> None:
+    settings = plan(schedule="step", milestones={"reconstruct": (0.5,), "svd": (0.5,)})
+    with pytest.raises(TrainingError, match=r"training.milestones names 'svd'; the phases that learn are: reconstruct\."):
+        run(Toy(Reconstruct), tmp_path, settings)
+
+
+@pytest.mark.parametrize("whole_epochs", [1, 2, 3])
+def test_stopped_beside_a_milestone_it_goes_on_at_the_right_rate(tmp_path, whole_epochs) -> None:
+    rates: list[float] = []
+    last = 2 * whole_epochs + 1  # batches of two; in the middle of the next epoch
+
+    class Stops(Reconstruct):
+        epochs = 4
+
+        def step(self, batch, update):
+            if len(rates) == last:
+                raise KeyboardInterrupt
+            rates.append(self.optimizers["net"].param_groups[0]["lr"])
+            return super().step(batch, update)
+
+    settings = plan(schedule="step", milestones=(0.5, 0.75))
+    with pytest.raises(KeyboardInterrupt):
+        run(Toy(Stops), tmp_path, settings, images=8)
+    assert len(rates) == last
+    rates, last = rates[:-1], None  # the epoch that was not finished begins anew
+    run(Toy(Stops), tmp_path, settings, images=8, resume=True)
+    assert rates == pytest.approx([0.1] * 4 + [0.01] * 2 + [0.001] * 2)
+
+
 def test_warm_up_rises_to_the_full_rate_and_the_schedule_fills_the_rest() -> None:
     assert factors(3, 2, warmup_epochs=2) == pytest.approx([0.25, 0.5, 0.75, 1, 1, 1])
     assert factors(3, 4, warmup_epochs=1, schedule="linear") == pytest.approx([0.25, 0.5, 0.75, 1, *(1 - i / 8 for i in range(8))])

@@ -69,9 +69,11 @@ def _line(lines: Lines, loc: tuple[Any, ...]) -> int:
 
 
 def _keys(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
-    """The part of a location that are keys of the file; pydantic adds the names of union members."""
+    """The part of a location that are keys of the file; pydantic adds the names of union members, such as `tuple[int, ...]`."""
     keys = []
     for part in loc:
+        if "[" in str(part) and part not in values:
+            break
         if (isinstance(values, Mapping) and part in values) or (isinstance(values, list) and isinstance(part, int) and part < len(values)):
             values = values[part]
         elif keys and not isinstance(values, Mapping):

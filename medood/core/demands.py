@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
 
@@ -15,11 +17,35 @@ def require_range(spec: ImageSpec, low: float, high: float, who: str) -> None:
         )
 
 
-def require_multiple(spec: ImageSpec, step: int, who: str) -> None:
-    """Raises MedoodError unless height and width are multiples of `step` pixels."""
-    if spec.height % step or spec.width % step:
-        sizes = ", ".join(str(step * k) for k in (1, 2, 4, 8))
-        raise MedoodError(
-            f"{who} takes images whose height and width are multiples of {step} ({sizes} ...), "
-            f"found {spec.height} x {spec.width}: set `size` in the transforms file."
-        )
+def require_multiple(spec: ImageSpec, step: int, who: str, *, least: int | None = None, larger: int | None = None) -> None:
+    """Raises MedoodError unless height and width are multiples of `step` pixels and at least `least`, or else `step`, pixels.
+
+    The sentence names the nearest smaller and larger size. Where larger images have larger steps, `larger` is the step of the latter.
+    """
+    least = least or step
+    sides = spec.height, spec.width
+    if min(sides) >= least and not any(side % step for side in sides):
+        return
+    below = [side // step * step for side in sides]
+    above = [max(-(-side // (larger or step)) * (larger or step), least) for side in sides]
+    sizes = [above] if min(below) < least else [below, above]
+    at_least = f" and at least {least}" if least > step else ""
+    _refuse(spec, f"{who} takes images whose height and width are multiples of {step}{at_least}", sizes)
+
+
+def require_square(spec: ImageSpec, sides: Sequence[int], who: str) -> None:
+    """Raises MedoodError unless the images are square with one of the `sides`, in rising order; the sentence names the nearest ones."""
+    if spec.height == spec.width and spec.height in sides:
+        return
+    asked = max(spec.height, spec.width)
+    nearest = [side for side in sides if side <= asked][-1:] + [side for side in sides if side > asked][:1]
+    _refuse(
+        spec,
+        f"{who} takes square images with a side of {', '.join(map(str, sides[:-1]))} or {sides[-1]} pixels",
+        [(side, side) for side in nearest],
+    )
+
+
+def _refuse(spec: ImageSpec, rule: str, sizes: Sequence[Sequence[int]]) -> None:
+    near = " or ".join(f"{height} x {width}" for height, width in sizes)
+    raise MedoodError(f"{rule}, such as {near}, found {spec.height} x {spec.width}: set `size` in the transforms file.")

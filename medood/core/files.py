@@ -93,8 +93,7 @@ def _explained(path: Path) -> Iterator[None]:
 
 
 def append(file: BinaryIO, content: bytes) -> None:
-    """Append all of `content` to an unbuffered file and hand it to the disk; a full disk raises OSError and is never passed over."""
+    """Append all of `content` to an unbuffered file; a full disk raises OSError and is never passed over."""
     rest = memoryview(content)
     while rest:
         rest = rest[file.write(rest) :]
-    os.fsync(file.fileno())

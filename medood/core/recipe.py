@@ -53,19 +53,30 @@ class Preparation(_Section):
 
 
 class Split(_Section):
-    """Which patients are held out. A source that says train and val itself (a table with a `part` column) overrides this."""
+    """Which patients are held out. A source that says train and val itself (a table with a `part` column) overrides this.
+
+    held_out  share of the patients whose normal images choose the epoch and set the thresholds
+    test      share of the patients set aside for a test, besides those that the source calls test; with it, patients who have anomalous
+              images too are set aside as a whole
+    """
 
     held_out: Fraction = 0.2
+    test: Fraction = 0.0
     seed: NonNegativeInt = 0
 
 
 class Training(_Section):
-    """How the trainer runs the phases of a detector. `epochs` replaces the detector's own: one number, or one per phase by name."""
+    """How the trainer runs the phases of a detector. `epochs` replaces the detector's own: one number, or one per phase by name.
+
+    schedule    of the learning rate over each phase: "cosine" and "linear" fall to 0, "step" divides it by ten at every milestone
+    milestones  for "step": shares of a phase's epochs, rounded to whole epochs; one list, or one per phase by name
+    """
 
     batch_size: PositiveInt = 16
     epochs: PositiveInt | dict[str, PositiveInt] | None = None
     precision: Literal["float32", "bfloat16"] = "float32"
-    schedule: Literal["constant", "cosine", "linear"] = "constant"
+    schedule: Literal["constant", "cosine", "linear", "step"] = "constant"
+    milestones: tuple[Fraction, ...] | dict[str, tuple[Fraction, ...]] = (0.67, 0.9)
     warmup_epochs: NonNegativeInt = 0
     clip_norm: PositiveFloat | None = None
     patience: PositiveInt | None = None
@@ -116,7 +127,7 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
     path = find_file(name, "recipes")
     values, lines = read_literals(path)
     for change in changes:
-        _apply(values, change)
+        apply_change(values, change)
     return resolve(values, lines, str(path))
 
 
@@ -251,8 +262,8 @@ def _named(
     return {"name": name, **root, **(model.model_dump(mode="json") if model else given)}
 
 
-def _apply(values: dict[str, Any], change: str) -> None:
-    """Set one value by its dotted key."""
+def apply_change(values: dict[str, Any], change: str) -> None:
+    """Set one value by its dotted key: "key.key=value". Raises RecipeError."""
     key, equals, text = change.partition("=")
     if not equals or not key:
         raise RecipeError([f"--set {change}: expected key=value, such as training.epochs=5."])

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from medood.core.demands import require_multiple
 from medood.core.detector import ImageSpec
-from medood.core.errors import MedoodError
+
+_SMALLEST = 8
 
 
 def halvings(spec: ImageSpec, who: str) -> int:
@@ -13,9 +14,8 @@ def halvings(spec: ImageSpec, who: str) -> int:
     Raises MedoodError when the sides cannot be halved so often, or when there is nothing to halve.
     """
     side = min(spec.height, spec.width)
-    if side < 8:
-        found = f"{spec.height} x {spec.width}"
-        raise MedoodError(f"{who} takes images of at least 8 x 8 pixels, found {found}: set `size` in the transforms file.")
-    times = (side // 4).bit_length() - 1
-    require_multiple(spec, 2**times, f"{who}, whose shorter side has {side} pixels,")
+    times = (max(side, _SMALLEST) // 4).bit_length() - 1
+    step = 2**times
+    larger = 2 * step if side > 7 * step else step  # the next multiple is then 8 steps, which are halved once more
+    require_multiple(spec, step, f"{who}, for a shorter side of {side} pixels,", least=_SMALLEST, larger=larger)
     return times

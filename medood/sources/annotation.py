@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from medood.core.errors import InputError
 from medood.core.geometry import Geometry
+from medood.core.volume import Entry
 from medood.sources.content import kind_of
+
+
+@runtime_checkable
+class DrawsMasks(Protocol):
+    """A source that draws lesion masks itself, from boxes say, so that no file holds them."""
+
+    def draws_mask(self, entry: Entry) -> bool:
+        """Whether what `read` makes of this entry has such a mask."""
+        ...
 
 
 def slice_labels(slices: int, label: int | None, mask: np.ndarray | None = None, min_lesion: int = 0) -> np.ndarray:

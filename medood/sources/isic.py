@@ -11,6 +11,7 @@ from medood.core.errors import InputError, MedoodError
 from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.image import Image
 from medood.sources.indexing import files_below, index_files
+from medood.sources.publisher_table import listed
 
 _LABELS = {"benign": 0, "0": 0, "0.0": 0, "malignant": 1, "1": 1, "1.0": 1}
 
@@ -72,15 +73,10 @@ class Isic:
         return self._image.read(entry)
 
     def _part(self, part: _Part) -> Index:
-        labels = _read_labels(self._complete(part))
+        table = self._complete(part)
         pictures = [path for path in files_below(self.root / part.folder) if path.suffix.lower() in (".jpg", ".jpeg")]
-        index = index_files(self.root, [path for path in pictures if path.stem in labels], self._image.entry)
-        entries = [replace(e, group=e.files[0].stem, label=labels[e.files[0].stem], part=part.part) for e in index.entries]
-        problems = list(index.problems)
-        if missing := sorted(labels.keys() - {path.stem for path in pictures}):
-            first = ", ".join(missing[:3])
-            message = f"{part.folder}: {len(missing)} of {len(labels)} images are missing, such as {first}; download the part again."
-            problems.append(Problem(part.folder, "incomplete", message))
+        chosen, problems = listed(index_files(self.root, pictures, self._image.entry), part.folder, _read_labels(table), table.name)
+        entries = [replace(entry, group=entry.files[0].stem, label=label, part=part.part) for entry, label in chosen]
         return Index(self.root, tuple(entries), tuple(problems))
 
     def _complete(self, part: _Part) -> Path:
@@ -105,16 +101,29 @@ def _table(root: Path, part: _Part) -> Path | None:
 
 
 def _read_labels(table: Path) -> dict[str, int]:
-    """Label by image name: the second column is `melanoma` in 2017; the tables of 2016 have no header."""
-    labels = {}
+    """Label by image name: from the column `melanoma` in 2017; the tables of 2016 have no header and two columns."""
+    labels: dict[str, int] = {}
+    column = 1
     try:
         with table.open(encoding="utf-8-sig", newline="") as lines:
             for number, row in enumerate(csv.reader(lines), start=1):
-                if not row or (number == 1 and row[0] == "image_id"):
-                    continue
-                if len(row) < 2 or row[1].strip() not in _LABELS:
-                    raise MedoodError(f"{table}:{number}: expected an image name and benign, malignant, 0 or 1.")
-                labels[row[0].strip()] = _LABELS[row[1].strip()]
+                cells = [cell.strip() for cell in row]
+                if number == 1 and "image_id" in cells:
+                    column = _melanoma(cells, table)
+                elif any(cells):
+                    name, label = (cells[0], cells[column]) if len(cells) > column else ("", "")
+                    if not name or label not in _LABELS:
+                        raise MedoodError(f"{table}:{number}: expected an image name and benign, malignant, 0 or 1.")
+                    if name in labels:
+                        raise MedoodError(f"{table}:{number}: {name} stands in an earlier row already; keep one of the two rows.")
+                    labels[name] = _LABELS[label]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MedoodError(f"{table}: cannot be read as a table ({type(error).__name__}); download it again.") from error
     return labels
+
+
+def _melanoma(header: list[str], table: Path) -> int:
+    """The number of the column with the labels."""
+    if header[0] != "image_id" or "melanoma" not in header:
+        raise MedoodError(f"{table}: expected the columns image_id, melanoma, found {', '.join(header)}; download it again.")
+    return header.index("melanoma")

@@ -68,6 +68,9 @@ class Phantom:
         labels = slice_labels(self.slices, entry.label, brain.mask, smallest_lesion(brain.affine))
         return Volume(entry, brain.image[None], Geometry(brain.affine, brain.mask.shape), labels, brain.mask)
 
+    def draws_mask(self, entry: Entry) -> bool:
+        return entry.label == 1
+
     def brain(self, number: int) -> Brain:
         """The brain of a subject together with what is true of its lesion."""
         return make_brain(self.seed, number, size=self.size, slices=self.slices, lesions=int(self._has_lesion(number)))

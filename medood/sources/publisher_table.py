@@ -29,7 +29,7 @@ def check_present(root: Path, names: Sequence[str], cohort: str) -> None:
 def read_rows(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
     """Line number and cells of each row, of the wanted columns only; the first one names the image and must not be empty.
 
-    Raises MedoodError for a missing column, a row without a name, and a file that is no table.
+    Raises MedoodError for a missing column, a table without rows, a row without a name, and a file that is no table.
     """
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
@@ -41,6 +41,8 @@ def read_rows(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, s
             rows = [(reader.line_num, {name: (row[name] or "").strip() for name in columns}) for row in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise MedoodError(f"{file}: cannot be read as a table ({type(error).__name__}); download it again.") from error
+    if not rows:
+        raise MedoodError(f"{file}: the table has no rows; download it again.")
     if nameless := next((line for line, cells in rows if not cells[columns[0]]), None):
         raise MedoodError(f"{file}:{nameless}: {columns[0]} is empty; download the table again.")
     return rows

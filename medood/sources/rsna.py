@@ -78,6 +78,9 @@ class Rsna:
             volume.mask = _mask(entry.boxes, volume.geometry.shape, entry.id)
         return volume
 
+    def draws_mask(self, entry: Entry) -> bool:
+        return isinstance(entry, RsnaEntry) and bool(entry.boxes)
+
 
 def _entry(entry: Entry, group: str, word: str, boxes: list[Box]) -> RsnaEntry:
     said = {"group": group, "label": int(word != "normal"), "boxes": None if word == "not_normal" else tuple(boxes)}

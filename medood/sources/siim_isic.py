@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Literal
 
 from medood.core.errors import MedoodError
-from medood.core.volume import Entry, Index, Volume
+from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.dicom import Dicom, DicomEntry
 from medood.sources.image import Image
 from medood.sources.indexing import files_below, index_files
 from medood.sources.publisher_table import below, check_present, listed, number_patients, read_rows
 
 _TABLES = ("train.csv", "ISIC_2020_Training_GroundTruth_v2.csv", "ISIC_2020_Training_GroundTruth.csv")
+_DUPLICATES = "ISIC_2020_Training_Duplicates.csv"
 _FOLDERS = {"dicom": ("train",), "jpeg": ("jpeg/train", "train")}
 _ENDINGS = {"dicom": (".dcm",), "jpeg": (".jpg", ".jpeg")}
 _LABELS = {("benign", "0"): 0, ("malignant", "1"): 1}
@@ -26,8 +27,10 @@ class SiimIsic:
     root/train/ISIC_0015719.dcm            DICOM
     root/jpeg/train/ISIC_0015719.jpg       JPEG; root/train/ISIC_0015719.jpg from the ISIC archive
     root/train.csv                         image_name,patient_id,...,benign_malignant,target; ISIC_2020_Training_GroundTruth_v2.csv will do
+         ISIC_2020_Training_Duplicates.csv if there: image_name_1,image_name_2
     ```
-    About 2000 patients have 33126 images: those of a patient keep together.
+    About 2000 patients have 33126 images: those of a patient keep together. Of images that the publisher's list of duplicates calls the
+    same, the first one named is taken and the others are left out.
 
     format  "dicom" or "jpeg"; "auto" takes DICOM if it is there
     """
@@ -46,8 +49,16 @@ class SiimIsic:
         folder, kind = self._images()
         found = self._dicom_index(folder) if kind == "dicom" else self._jpeg_index(folder)
         chosen, problems = listed(found, folder, labels, table)
-        entries = [replace(entry, group=groups[entry.files[0].stem], label=label) for entry, label in chosen]
-        return Index(self.root, tuple(entries), tuple(problems))
+        copies = _read_duplicates(self.root / _DUPLICATES)
+        entries = []
+        for entry, label in chosen:
+            name = entry.files[0].stem
+            if name in copies:
+                message = f"{_DUPLICATES} says that it is the same image as {copies[name]}; it is left out."
+                problems.append(Problem(entry.id, "duplicate", message))
+            else:
+                entries.append(replace(entry, group=groups[name], label=label))
+        return Index(self.root, tuple(entries), tuple(sorted(problems, key=lambda problem: problem.path)))
 
     def read(self, entry: Entry) -> Volume:
         source = self._dicom if isinstance(entry, DicomEntry) else self._image
@@ -89,3 +100,17 @@ def _read_table(table: Path) -> tuple[dict[str, int], dict[str, str]]:
         labels[name], patients[name] = _LABELS[said], cells["patient_id"]
     numbers = number_patients(patients.values())
     return labels, {name: numbers[patient] for name, patient in patients.items()}
+
+
+def _read_duplicates(file: Path) -> dict[str, str]:
+    """The image that is taken instead, by the name of each that is left out; empty without the file."""
+    first: dict[str, str] = {}  # of every image that is named: the one that is taken
+    if not file.is_file():
+        return {}
+    for line, cells in read_rows(file, ("image_name_1", "image_name_2")):
+        one, other = cells["image_name_1"], cells["image_name_2"]
+        if not other:
+            raise MedoodError(f"{file}:{line}: image_name_2 is empty; download the list again.")
+        kept, left = first.setdefault(one, one), first.setdefault(other, other)
+        first = {name: kept if same == left else same for name, same in first.items()}
+    return {name: kept for name, kept in first.items() if name != kept}

@@ -31,6 +31,8 @@ def read_table(file: Path) -> list[Row]:
     label is 0 normal, 1 anomalous or empty; part is train, val, test or empty. Raises MedoodError with the line of the first mistake: a
     missing column, an unknown value, a path named twice or leading out of the root, a group in two parts.
     """
+    if not file.is_file():
+        raise MedoodError(f"{file}: there is no such table; put it below the folder of the images, or name another.")
     try:
         with file.open(encoding="utf-8-sig", newline="") as lines:
             reader = csv.DictReader(lines)

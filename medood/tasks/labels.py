@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,22 +13,23 @@ import numpy as np
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.files import atomic_file
-from medood.core.volume import Entry, Problem, Source
-from medood.sources.annotation import slice_labels
+from medood.core.volume import Entry, Problem, Source, Volume
+from medood.export.maps import write_nrrd
+from medood.sources.annotation import DrawsMasks, slice_labels
 
 _COLUMNS = ("id", "slice", "label", "group", "mask")
 
 
-def write_labels(source: Source, out: Path) -> tuple[Problem, ...]:
+def write_labels(source: Source, out: Path, *, masks: bool = True) -> tuple[Problem, ...]:
     """Write the labels of a source that knows them; returns what could not be indexed or read and so has no row.
 
     A volume has a row per slice, numbered from 0 along its own slices, and one without number for the whole; a picture has one row. label
-    is 0 normal, 1 anomalous, or empty: leave out. group is the patient, mask the path of the lesion mask from the folder of `out`.
-    Raises MedoodError when not one label is known.
+    is 0 normal, 1 anomalous, or empty: leave out. group is the patient, mask the path of the lesion mask from the folder of `out`; masks
+    that the source draws itself are written there, into `masks/`, if `masks` are wanted. Raises MedoodError when not one label is known.
     """
     index = source.index()
     unreadable: list[Problem] = []
-    write_label_rows(out, _rows(source, index.entries, unreadable), mask_base=out.parent)
+    write_label_rows(out, _rows(source, index.entries, unreadable, out.parent / "masks" if masks else None), mask_base=out.parent)
     return (*index.problems, *unreadable)
 
 
@@ -44,15 +46,27 @@ def write_label_rows(out: Path, labelled: Iterable[tuple[Entry, np.ndarray]], ma
             raise MedoodError("This source knows no labels, so there is nothing to write; give a table with a column label.")
 
 
-def _rows(source: Source, entries: Iterable[Entry], unreadable: list[Problem]) -> Iterator[tuple[Entry, np.ndarray]]:
+def _rows(source: Source, entries: Iterable[Entry], unreadable: list[Problem], masks: Path | None) -> Iterator[tuple[Entry, np.ndarray]]:
     for entry in entries:
-        if entry.label == 0 or (entry.label is not None and entry.slices == 1):  # no pixel would change it
+        drawn = masks is not None and isinstance(source, DrawsMasks) and source.draws_mask(entry)
+        if not drawn and (entry.label == 0 or (entry.label is not None and entry.slices == 1)):  # no pixel would change it
             yield entry, slice_labels(entry.slices, entry.label)
             continue
         try:
-            yield entry, source.read(entry).labels
+            volume = source.read(entry)
         except InputError as error:
             unreadable.append(Problem(entry.id, error.code, str(error)))
+            continue
+        yield _with_mask(entry, volume, masks) if drawn and masks else entry, volume.labels
+
+
+def _with_mask(entry: Entry, volume: Volume, folder: Path) -> Entry:
+    """The entry with the file that its mask was written to."""
+    if volume.mask is None:
+        return entry
+    file = folder / f"{entry.id}.nrrd"
+    write_nrrd(file, volume.mask, volume.geometry)
+    return replace(entry, mask=file)
 
 
 def _entry_rows(entry: Entry, labels: np.ndarray, mask: str) -> Iterator[dict[str, Any]]:

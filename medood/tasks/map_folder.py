@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,7 @@ class MapFolder:
     def _append(self, line: dict[str, Any]) -> None:
         with self._list.open("ab", buffering=0) as file:
             append(file, (json.dumps(line) + "\n").encode("utf-8"))
+            os.fsync(file.fileno())  # before the rows that say the entry is complete
 
     def _lines(self) -> list[dict[str, Any]]:
         """The whole lines; what a crash left of a last one is dropped."""

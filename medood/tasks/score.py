@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,14 +66,17 @@ def score_folder(
     maps: Path | None = None,
     map_format: Literal["nrrd", "nii.gz"] = "nrrd",
     device: str = "auto",
+    parameters: Mapping[str, Any] | None = None,
     table: str | None = None,
     part: str | None = None,
+    keep: Callable[[Index], Index] | None = None,
     plane: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
 ) -> Outcome:
     """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
 
+    `parameters` are those of the source, otherwise the ones that the run itself was trained with; `keep` chooses among what was found.
     Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry. `plane` cuts volumes another way than the run's
     transforms do. A file that cannot be scored gets a row with its reason; the others go on.
     """
@@ -85,10 +88,11 @@ def score_folder(
     _guard(out, header, resume, overwrite)
     if maps and (maps / "maps.jsonl").exists() and not (resume or overwrite):
         raise MedoodError(f"{maps} already holds maps. Choose another --maps, or replace them with --overwrite.")
-    parameters = _reading(run, source) | ({"csv": table} if table else {})
+    parameters = dict(reading(run, source) if parameters is None else parameters) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
     started = time.perf_counter()
-    index = _of_part(reader.index(), part)
+    index = of_part(reader.index(), part)
+    index = keep(index) if keep else index
     outcome.seconds["index"] = time.perf_counter() - started
     count = sum(e.slices for e in index.entries)
     console.say(f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}.")
@@ -113,13 +117,14 @@ def score_folder(
     return outcome
 
 
-def _reading(run: Run, source: str) -> dict[str, Any]:
+def reading(run: Run, source: str) -> dict[str, Any]:
     """How the run's own source read, where it is asked for again; which entries it left out does not matter here."""
     name, parameters = run.recipe.choice("source")
     return {key: value for key, value in parameters.items() if key not in ("root", *SELECTING)} if name == source else {}
 
 
-def _of_part(index: Index, part: str | None) -> Index:
+def of_part(index: Index, part: str | None) -> Index:
+    """The entries of one part, or all. Raises MedoodError when there are none."""
     if part is None:
         return index
     chosen = tuple(e for e in index.entries if e.part == part)
@@ -188,6 +193,7 @@ def _score_all(
                 end = begin + len(item.prepared.images)
                 piece, begin = scored[begin:end], end
             _write(item, piece, scorer, table, maps, outcome)
+        table.sync()
         outcome.seconds["write"] += time.perf_counter() - started
 
 

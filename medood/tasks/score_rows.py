@@ -13,10 +13,19 @@ from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
 from medood.tasks.calibrate import series_score
 from medood.tasks.gate import input_facts, unlike_training
-from medood.tasks.inference import Scored, score_images
+from medood.tasks.inference import Scored, reconstruct_images, score_images
 from medood.transforms.pipeline import Pipeline, Prepared
 
-HARMLESS = ("mask_file", "not_an_image", "dicomdir", "localizer_excluded", "duplicate_sop_instance", "not_listed", "incomplete")
+HARMLESS = (
+    "mask_file",
+    "not_an_image",
+    "dicomdir",
+    "localizer_excluded",
+    "duplicate_sop_instance",
+    "duplicate",
+    "not_listed",
+    "incomplete",
+)
 """Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
 
 
@@ -34,6 +43,9 @@ class Scorer:
 
     def score(self, images: np.ndarray) -> Scored:
         return score_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
+
+    def reconstruct(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        return reconstruct_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
 
 
 def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored | None, scorer: Scorer) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -53,12 +54,19 @@ class ScoreTable:
         return _written(identifier) in self.done
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Append the rows of one entry and hand them to the disk."""
+        """Append the rows of one entry. They survive the end of this process; only `sync` makes them survive that of the machine."""
         try:
             append(self._file, self._bytes(rows))
         except OSError as error:
             raise _unwritable(self.path, error) from error
         self.failed += any(row["status"] == "error" for row in rows)
+
+    def sync(self) -> None:
+        """Hand the rows to the disk: milliseconds, so once for many entries."""
+        try:
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise _unwritable(self.path, error) from error
 
     def close(self) -> None:
         self._file.close()

@@ -24,6 +24,7 @@ from medood.tasks.console import Console
 from medood.tasks.data import open_source, side_by_side
 from medood.tasks.device import pick_device
 from medood.training.checkpoint import discard_checkpoint
+from medood.training.progress import Silence
 from medood.training.trainer import train
 from medood.transforms.pipeline import Pipeline, augmentation
 
@@ -45,8 +46,9 @@ def train_recipe(
     resume: bool = False,
     overwrite: bool = False,
     cache: Path | None = None,
+    progress: Silence | bool = True,
 ) -> Path:
-    """Train the recipe's detector into the run folder `out` and return it.
+    """Train the recipe's detector into the run folder `out` and return it; `progress` as for the trainer.
 
     Nothing about anomalies reaches training: entries and slices with a label other than normal are left out before the split.
     """
@@ -82,7 +84,7 @@ def train_recipe(
         device=target,
         augment=augmentation(recipe.augment),
         resume=resume,
-        progress=True,
+        progress=progress,
     )
     seconds = time.perf_counter() - started
     with console.step("Calibrating on the held-out normal images"):
@@ -110,16 +112,18 @@ def split(index: Index, recipe: Recipe) -> Parts:
         raise TrainingError(f"{index.root}: found no normal images to train on ({_reasons(index)}). `medood inspect` tells more.")
     if any(e.part == "val" for e in usable):
         return Parts([e for e in usable if e.part != "val"], [e for e in usable if e.part == "val"])
-    groups = sorted({e.group for e in usable})
-    order = np.random.default_rng(recipe.split.seed).permutation(len(groups))
+    anomalous = {e.group for e in index.entries if e.label == 1} if recipe.split.test else set()
+    groups = sorted({e.group for e in usable} - anomalous)
+    order = [groups[i] for i in np.random.default_rng(recipe.split.seed).permutation(len(groups))]
     count = max(1, round(recipe.split.held_out * len(groups)))
-    if count >= len(groups):
+    aside = count + round(recipe.split.test * len(groups))
+    if aside >= len(groups):
         raise TrainingError(
-            f"{index.root}: {len(groups)} patient(s) cannot be split into training and held-out normals; at least 2 are needed. "
-            "If the patients were not recognised, name them in a table with a `group` column."
+            f"{index.root}: {len(groups)} patient(s) cannot be split into training and held-out normals; at least 2 are needed, more if "
+            "some are set aside for a test. If the patients were not recognised, name them in a table with a `group` column."
         )
-    held = {groups[i] for i in order[:count]}
-    return Parts([e for e in usable if e.group not in held], [e for e in usable if e.group in held])
+    train, held = set(order[aside:]), set(order[:count])
+    return Parts([e for e in usable if e.group in train], [e for e in usable if e.group in held])
 
 
 def _prepare(store: Cache, source: Any, entries: Sequence[Entry], part: str, console: Console) -> list[CachedEntry]:

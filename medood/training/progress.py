@@ -87,8 +87,11 @@ class Lines(Silence):
 
 
 @contextmanager
-def reporting(progress: Progress | bool) -> Iterator[Silence]:
-    """`progress`: a running rich Progress to add bars to, True for one of its own on the error stream, False for silence."""
+def reporting(progress: Progress | Silence | bool) -> Iterator[Silence]:
+    """`progress`: a running rich Progress to add bars to, an object to be told, True for bars on the error stream, False for silence."""
+    if isinstance(progress, Silence):
+        yield progress
+        return
     if isinstance(progress, Progress):
         yield Bars(progress) if progress.console.is_terminal else Lines(progress.console)
         return

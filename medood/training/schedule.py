@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ignite.engine import Engine
 from torch.optim import Optimizer
 
+from medood.core.detector import Phase
 from medood.core.errors import TrainingError
 from medood.core.recipe import Training
 
@@ -28,6 +29,8 @@ class Schedule:
         self.kind = plan.schedule
         self.warmup = plan.warmup_epochs * epoch_length
         self.total = epochs * epoch_length
+        shares = plan.milestones.get(phase, ()) if isinstance(plan.milestones, Mapping) else plan.milestones
+        self.milestones = [round(share * epochs) * epoch_length for share in shares]
         self.optimizers = optimizers
         for group in self._groups():
             group.setdefault("initial_lr", group["lr"])
@@ -41,9 +44,21 @@ class Schedule:
         """What the learning rate is multiplied with in iteration 0, 1, ...; 0 would be reached one iteration after the last."""
         if iteration < self.warmup:
             return (iteration + 1) / self.warmup
+        if self.kind == "step":
+            return 0.1 ** sum(iteration >= milestone for milestone in self.milestones)
         way = (iteration - self.warmup) / (self.total - self.warmup)
         return {"constant": 1.0, "linear": 1 - way, "cosine": (1 + math.cos(math.pi * way)) / 2}[self.kind]
 
     def _groups(self) -> list[dict[str, Any]]:
         """Asked for anew each time: an optimizer that loads a state replaces its groups."""
         return [group for optimizer in self.optimizers.values() for group in optimizer.param_groups]
+
+
+def check_milestones(plan: Training, phases: Sequence[Phase]) -> None:
+    """Raises TrainingError when `training.milestones` names a phase that has no learning rate."""
+    learning = [phase.name for phase in phases if phase.optimizers]
+    named = plan.milestones if isinstance(plan.milestones, Mapping) else {}
+    if unknown := [name for name in named if name not in learning]:
+        raise TrainingError(
+            f"training.milestones names {', '.join(map(repr, unknown))}; the phases that learn are: {', '.join(learning) or 'none'}."
+        )

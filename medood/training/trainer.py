@@ -21,8 +21,8 @@ from medood.training.data import Augment, Batches, Images
 from medood.training.history import History
 from medood.training.identity import identity
 from medood.training.losses import Losses, LossEvents, diverged
-from medood.training.progress import reporting
-from medood.training.schedule import Schedule
+from medood.training.progress import Silence, reporting
+from medood.training.schedule import Schedule, check_milestones
 from medood.training.tensorboard import curves
 from medood.training.update import step_function
 from medood.training.validation import validation_loss
@@ -43,7 +43,7 @@ def train(
     device: torch.device,
     augment: Augment | None = None,
     resume: bool = False,
-    progress: Progress | bool = True,
+    progress: Progress | Silence | bool = True,
 ) -> None:
     """Train on normal images; afterwards the detector is on `device`, in eval mode and fitted.
 
@@ -97,6 +97,7 @@ class _Trainer:
         self.folder = folder
         self.phases = list(detector.phases())
         self.epochs = planned_epochs(self.phases, plan.epochs)
+        check_milestones(plan, self.phases)
         known = identity(detector, self.phases, plan, seed=seed, images=len(images), held_out=len(held_out))
         self.file = CheckpointFile(folder, known)
         self.batches = [
@@ -116,7 +117,7 @@ class _Trainer:
             for phase, epochs, batches in zip(self.phases, self.epochs, self.batches, strict=True)
         ]
 
-    def run(self, resume: bool, progress: Progress | bool) -> None:
+    def run(self, resume: bool, progress: Progress | Silence | bool) -> None:
         start = self.file.read() if resume else None
         if start is None:
             discard_checkpoint(self.folder)

@@ -26,7 +26,14 @@ def step_function(phase: Phase, plan: Training, device: torch.device, losses: Lo
     def step(engine: Engine, batch: Batch) -> dict[str, Tensor]:
         # Autocast's cache of weights in bfloat16 outlives an optimizer step: a second loss in the same iteration would see the old weights.
         with torch.set_grad_enabled(learns), torch.autocast(device.type, torch.bfloat16, enabled=mixed, cache_enabled=False):
-            return phase.step(batch.to(device), update)
+            try:
+                return phase.step(batch.to(device), update)
+            except ValueError as error:
+                if len(batch.image) > 1:
+                    raise
+                raise TrainingError(
+                    f"This detector cannot learn from one image at a time ({error}): set training.batch_size to 2 or more."
+                ) from error
 
     return step
 

@@ -35,7 +35,8 @@ class DeepSVDD(Detector):
     width          channels of the first block; they double up to 8 width. 16 is meant for 256 pixels; 32 gives the authors' network for
                    CIFAR at 32 pixels
     code           number of features, a multiple of 16
-    learning_rate  of both Adam optimizers; the authors divide it by ten after 250 and 50 epochs, `training.schedule` has other courses
+    learning_rate  of both Adam optimizers; the authors divide it by ten after 250 and 50 epochs: `training.schedule: step` with
+                   `milestones: {autoencoder: [0.714], svdd: [0.333]}`
     weight_decay   of both
     autoencoder_epochs, epochs   of the two trainings
     warmup_epochs  before which the radius of the soft boundary stays 0; afterwards it follows the last batch

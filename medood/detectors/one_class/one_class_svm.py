@@ -66,9 +66,7 @@ class OneClassSVM(Detector):
         if nu == 0 or variance == 0:
             raise MedoodError("OneClassSVM: `nu` and `variance` are shares above 0: set them to something like 0.1 and 0.95.")
         if input == "crop32":
-            require_multiple(spec, _STRIDE, "OneClassSVM on crops")
-            if min(spec.height, spec.width) < _CROP:
-                raise MedoodError(f"OneClassSVM on crops takes images of at least {_CROP} pixels, found {spec.height} x {spec.width}.")
+            require_multiple(spec, _STRIDE, "OneClassSVM on crops", least=_CROP)
         self.crops, self.size, self.scaling, self.variance = input == "crop32", size, scaling, variance
         self.nu, self.gamma, self.most, self.seed = nu, gamma, most, seed
         self.min_foreground, self.top_crops = min_foreground, top_crops
