@@ -1,0 +1,244 @@
+"""Benchmark files: a grid of detectors, cohorts and seeds, resolved to one recipe for every run."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from medood.core.check import check, nearest
+from medood.core.errors import RecipeError
+from medood.core.literals import Lines, read_literals
+from medood.core.recipe import Recipe, apply_change, find_file, resolve
+from medood.core.types import NonNegativeInt, PositiveInt
+
+INTRA = "intra"
+"""Name of the comparison with the cohort's own anomalous images."""
+
+Layout = Literal["intra", "inter", "components", "auroc"]
+Figure = float | tuple[float, float] | None
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class OutlierSet(_Section):
+    """Images of another kind, all of them outliers: `source` as in a recipe; only this `part`; at most `limit`, evenly spaced."""
+
+    source: dict[str, Any]
+    part: str | None = None
+    limit: PositiveInt | None = None
+
+
+class Published(_Section):
+    """Figures of a publication: by cohort, then by row. A figure is a number, a pair of it and its standard deviation, or nothing.
+
+    The order of a row is FPR, TPR, AUROC, then the AUROC against each outlier set. FPR and TPR are for the table "intra" alone, and not for
+    parts; with the table "inter" alone the first AUROC is left out too.
+    beside  by the name of a cohort of this file: measured on the same images as ours
+    apart   by the name of the publication's cohort: measured on other images
+    """
+
+    title: str
+    beside: dict[str, dict[str, list[Figure]]] = {}
+    apart: dict[str, dict[str, list[Figure]]] = {}
+
+
+class _File(_Section):
+    """What a benchmark file may say.
+
+    tables     the layouts to print: "intra" (own anomalous images), "inter" (outlier sets), "components" (parts of a score), "auroc"
+    seeds      every detector is trained once with each
+    common     keys of a recipe that hold for every run
+    cohorts    by name: keys of a recipe, `source` and `transforms` at least; and `outliers`, the sets or cohorts to compare with
+    sets       outlier sets by name
+    detectors  by name: keys of a recipe, `detector` at least; and `parts`, components to show as rows: {name of the row: component}
+    """
+
+    summary: str = ""
+    tables: list[Layout] = ["intra"]
+    seeds: list[NonNegativeInt] = [0]
+    common: dict[str, Any] = {}
+    cohorts: dict[str, dict[str, Any]]
+    sets: dict[str, OutlierSet] = {}
+    detectors: dict[str, dict[str, Any]]
+    published: Published | None = None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run of the grid. `recipe` is resolved; `place` is its folder below the benchmark's."""
+
+    cohort: str
+    detector: str
+    seed: int
+    recipe: Recipe
+    place: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.cohort}, {self.detector}, seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A checked benchmark. `outliers` names the sets by cohort; `sets` holds each of them; `parts` the extra rows by detector."""
+
+    summary: str
+    tables: tuple[Layout, ...]
+    seeds: tuple[int, ...]
+    cohorts: tuple[str, ...]
+    detectors: tuple[str, ...]
+    outliers: Mapping[str, tuple[str, ...]]
+    sets: Mapping[str, OutlierSet]
+    parts: Mapping[str, Mapping[str, str]]
+    published: Published | None
+    jobs: tuple[Job, ...]
+
+
+def load_grid(name: str | Path, data: Path | None = None, changes: Sequence[str] = ()) -> Grid:
+    """Read and check a benchmark by file name, or by its name among those that come with medood.
+
+    Relative folders of sources are taken below `data`; `changes` ("key.key=value" of a recipe) hold for every run. Raises RecipeError with
+    every mistake found.
+    """
+    path = find_file(name, "benchmarks")
+    values, lines = read_literals(path)
+    problems: list[str] = []
+    file = check(_File, values, lines, str(path), problems)
+    if file is None:
+        raise RecipeError(problems)
+    grid = _resolve(file, _Blocks(lines, path, data, changes), problems)
+    if problems:
+        raise RecipeError(list(dict.fromkeys(problems)))
+    return grid
+
+
+def slug(name: str) -> str:
+    """A name as part of a path: small letters, digits and single hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "unnamed"
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """What is needed to turn blocks of the file into a recipe, or into a sentence with the right line."""
+
+    lines: Lines
+    path: Path
+    data: Path | None
+    changes: Sequence[str]
+
+    def line(self, *key: str) -> str:
+        return f"{self.path}:{self.lines.get(key, 1)}: {'.'.join(key)}"
+
+    def recipe(self, blocks: Mapping[tuple[str, ...], Mapping[str, Any]], seed: int) -> Recipe:
+        """The recipe that the blocks make together, later ones over earlier ones. Raises RecipeError."""
+        values: dict[str, Any] = {}
+        lines: Lines = {}
+        for place, block in blocks.items():
+            values = _over(values, block)
+            lines |= {key[len(place) :]: line for key, line in self.lines.items() if key[: len(place)] == place}
+        for change in self.changes:
+            apply_change(values, change)
+        values["seed"] = seed
+        values["source"] = below(values.get("source"), self.data)
+        return resolve(values, lines, str(self.path))
+
+
+def below(source: Any, data: Path | None) -> Any:
+    """A source with its relative root below the folder `data`."""
+    if data is None or not isinstance(source, Mapping) or not isinstance(source.get("root"), str):
+        return source
+    return {**source, "root": str(data / source["root"])}
+
+
+def _resolve(file: _File, blocks: _Blocks, problems: list[str]) -> Grid:
+    _check_names(file, blocks, problems)
+    cohorts = {name: {k: v for k, v in block.items() if k != "outliers"} for name, block in file.cohorts.items()}
+    detectors = {name: {k: v for k, v in block.items() if k != "parts"} for name, block in file.detectors.items()}
+    outliers = {name: _outliers(name, file, blocks, problems) for name in cohorts}
+    parts = {name: _parts(name, file, blocks, problems) for name in detectors}
+    jobs = []
+    for cohort, images in cohorts.items():
+        for detector, method in detectors.items():
+            stack = {("common",): file.common, ("detectors", detector): method, ("cohorts", cohort): images}
+            for seed in file.seeds:
+                try:
+                    recipe = blocks.recipe(stack, seed)
+                except RecipeError as error:
+                    problems += error.problems
+                    break
+                jobs.append(Job(cohort, detector, seed, recipe, f"{slug(cohort)}/{slug(detector)}/seed-{seed}"))
+    sets = {name: entry.model_copy(update={"source": below(entry.source, blocks.data)}) for name, entry in file.sets.items()}
+    sets |= {name: OutlierSet(source=below(block.get("source", {}), blocks.data)) for name, block in cohorts.items()}
+    return Grid(
+        summary=file.summary,
+        tables=tuple(file.tables),
+        seeds=tuple(file.seeds),
+        cohorts=tuple(cohorts),
+        detectors=tuple(detectors),
+        outliers=outliers,
+        sets={name: sets[name] for names in outliers.values() for name in names if name in sets},
+        parts=parts,
+        published=file.published,
+        jobs=tuple(jobs),
+    )
+
+
+def _check_names(file: _File, blocks: _Blocks, problems: list[str]) -> None:
+    for section in ("cohorts", "detectors", "sets"):
+        names: dict[str, str] = {}
+        for name in getattr(file, section):
+            if slug(name) in names:
+                problems.append(f"{blocks.line(section, name)}: like {names[slug(name)]!r}: both would use the folder {slug(name)}.")
+            names[slug(name)] = name
+    for section in ("cohorts", "detectors", "seeds"):
+        if not getattr(file, section):
+            problems.append(f"{blocks.line(section)}: is empty, so there is nothing to run.")
+    if len(set(file.seeds)) < len(file.seeds):
+        problems.append(f"{blocks.line('seeds')}: a seed stands there twice.")
+    if same := set(file.sets) & set(file.cohorts):
+        problems.append(f"{blocks.line('sets', min(same))}: a cohort has this name too.")
+    for name in set(file.published.beside if file.published else ()) - set(file.cohorts):
+        problems.append(f"{blocks.line('published', 'beside', name)}: is no cohort of this file; put it under `apart`.")
+
+
+def _outliers(cohort: str, file: _File, blocks: _Blocks, problems: list[str]) -> tuple[str, ...]:
+    given = file.cohorts[cohort].get("outliers", [])
+    known = [*file.sets, *(name for name in file.cohorts if name != cohort)]
+    if not isinstance(given, list):
+        problems.append(f"{blocks.line('cohorts', cohort, 'outliers')}: expected a list of names, found {given!r}.")
+        return ()
+    for name in given:
+        if name not in known:
+            near = nearest(str(name), known) or "."
+            problems.append(
+                f"{blocks.line('cohorts', cohort, 'outliers')}: {name!r} is neither a set nor another cohort of this file{near}"
+            )
+    return tuple(map(str, given))
+
+
+def _parts(detector: str, file: _File, blocks: _Blocks, problems: list[str]) -> dict[str, str]:
+    given = file.detectors[detector].get("parts", {})
+    if isinstance(given, dict) and all(isinstance(part, str) for part in given.values()):
+        return {str(name): part for name, part in given.items()}
+    problems.append(f"{blocks.line('detectors', detector, 'parts')}: expected names of rows and of components, found {given!r}.")
+    return {}
+
+
+def _over(values: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
+    """`block` over `values`, key by key; a source, detector or transforms file of another name replaces the whole of the former."""
+    merged = dict(values)
+    for key, value in block.items():
+        before = merged.get(key)
+        if key == "transforms":  # a bare name is the mapping that holds this name
+            before, value = (({"name": each} if isinstance(each, str) else each) for each in (before, value))
+        both = isinstance(before, Mapping) and isinstance(value, Mapping)
+        same = both and ("name" not in before or before["name"] == value.get("name", before["name"]))
+        merged[key] = _over(before, value) if same else value
+    return merged
