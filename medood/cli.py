@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from errno import ENOSPC
 from pathlib import Path
@@ -37,6 +38,10 @@ Identifiers = Annotated[
 ]
 
 
+_RESUMES = " The same command with --resume goes on from there."
+_GOES_ON = {"train": _RESUMES, "score": _RESUMES, "benchmark": " The same command goes on from there."}
+
+
 class _Commands(TyperGroup):
     """Turns what the user can mend into one sentence, and Ctrl-C into a quiet end."""
 
@@ -52,7 +57,7 @@ class _Commands(TyperGroup):
             typer.secho(f"Error: {error.filename or 'The disk'}: {error.strerror}.", fg="red", err=True)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            again = " The same command with --resume goes on from there." if ctx.invoked_subcommand in ("train", "score") else ""
+            again = _GOES_ON.get(ctx.invoked_subcommand, "")
             typer.secho(f"Stopped. What was finished is on disk.{again}", fg="yellow", err=True)
             raise typer.Exit(130) from None
 
@@ -179,6 +184,69 @@ def evaluate(
 
 
 @app.command()
+def benchmark(
+    file: Annotated[str, typer.Argument(help="A benchmark file, or the name of one that comes with medood.", show_default=False)],
+    data: Annotated[Path | None, typer.Option(help="Folder below which the file's relative folders of images lie.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for runs, scores and tables.", show_default="runs/NAME OF THE FILE")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Runs to work on at the same time.", show_default="one per GPU, else one per core, 4 at most")
+    ] = None,
+    device: Device = "auto",
+    changes: Changes = None,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train runs again that another recipe has made.")] = False,
+    only_tables: Annotated[bool, typer.Option("--only-tables", help="Only make the tables, of what is finished.")] = False,
+    cache: Cache = None,
+) -> None:
+    """Train and compare detectors on cohorts, and print the tables of a paper; the same command goes on after an interruption.
+
+    Exit status 3 says that some runs failed; the others are in the tables.
+    """
+    from medood.core.grid import load_grid
+
+    grid = load_grid(file, data, changes or ())
+    from medood.export.tables import as_text
+    from medood.tasks.benchmark import benchmark as carry_out
+
+    folder = out or Path("runs") / Path(file).stem
+    outcome = carry_out(grid, folder, workers=workers, device=device, retrain=retrain, only_tables=only_tables, cache=cache)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 140
+    for table in outcome.tables:
+        typer.echo(as_text(table, width) + "\n")
+    typer.echo(f"{folder / 'tables'} has them as Markdown, LaTeX and CSV too", err=True)
+    if outcome.failed:
+        typer.secho(f"{len(outcome.failed)} runs failed; their log.txt says more.", fg="yellow", err=True)
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
+def plot(
+    run: Run,
+    folders: Annotated[
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Folders of images; without one: training curves only.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("plots"),
+    labels: Annotated[Path | None, typer.Option(help="CSV of id, slice, label for the first folder.", show_default=False)] = None,
+    table: Table = None,
+    part: Annotated[str | None, typer.Option(help="Take only this part of the first folder's table or cohort: test, say.")] = None,
+    source: Source = "folder",
+    plane: Plane = None,
+    rows: Annotated[int, typer.Option(min=1, max=20, help="Images per class, from its lowest score to its highest.")] = 4,
+    limit: Annotated[int, typer.Option(min=1, help="Score at most so many series or images of each folder, evenly spaced.")] = 200,
+    device: Device = "auto",
+) -> None:
+    """Draw training curves, images with their scores by class, and what the detector reconstructs of them, as PNG and SVG.
+
+    --labels, --table, --part and --source are about the first folder, whose classes are then normal and anomalous. Every further folder is
+    a class of its own, such as images of another kind.
+    """
+    from medood.tasks.plot import plot as draw
+
+    given = {"source": source, "table": table, "part": part, "labels": labels, "plane": plane}
+    for path in draw(run, folders or (), out, **given, rows=rows, limit=limit, device=device):
+        typer.echo(path)
+
+
+@app.command()
 def inspect(
     folder: Annotated[Path, typer.Argument(help="Folder to look into.", show_default=False)],
     source: Source = "folder",
@@ -197,12 +265,19 @@ def labels(
     folder: Annotated[Path, typer.Argument(help="Folder of the cohort.", show_default=False)],
     out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("labels.csv"),
     table: Table = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the cohort: year=2016.")] = None,
 ) -> None:
-    """Write a cohort's own labels as the CSV that `medood evaluate` reads."""
+    """Write a cohort's own labels as the CSV that `medood evaluate` reads.
+
+    Lesion masks that are boxes in a table (rsna) are written as images into the folder masks/ beside it.
+    """
+    from medood.core.recipe import apply_change
     from medood.tasks.data import open_source
     from medood.tasks.labels import write_labels
 
-    parameters = {"csv": table} if table else {}
+    parameters: dict[str, Any] = {"csv": table} if table else {}
+    for change in changes or ():
+        apply_change(parameters, change)
     write_labels(open_source(source, folder, **parameters), out)
     typer.echo(out)
 

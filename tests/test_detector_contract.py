@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -262,10 +263,50 @@ def test_validation_is_a_loss_per_image_that_repeats(fitted: Trained) -> None:
             assert torch.equal(once, again)
 
 
+def test_reconstructions_are_images_of_the_range(fitted: Trained) -> None:
+    images = phantoms(fitted.spec, 3, seed=2)
+    for title, values in fitted.detector.reconstructions(images).items():
+        assert values.shape == images.shape, title
+        assert values.dtype == torch.float32, title
+        assert torch.isfinite(values).all(), title
+        assert values.min() >= fitted.spec.low, title
+        assert values.max() <= fitted.spec.high, title
+        assert not values.requires_grad, title
+
+
+def test_each_image_is_reconstructed_by_itself(case: Case, fitted: Trained) -> None:
+    images = mixed(fitted.spec, 6)[0]
+    together = fitted.detector.reconstructions(images)
+    for i in range(len(images)):
+        alone = fitted.detector.reconstructions(images[i : i + 1])
+        assert list(alone) == list(together)
+        for title, values in alone.items():
+            assert (values - together[title][i]).abs().max() <= case.rounding * (fitted.spec.high - fitted.spec.low), title
+
+
+@pytest.mark.parametrize("mode", [True, False])
+def test_reconstructing_changes_nothing(fitted: Trained, mode: bool) -> None:
+    detector, images = fitted.detector, phantoms(fitted.spec, 4, seed=3)
+    before, given = {name: value.clone() for name, value in detector.state_dict().items()}, images.clone()
+    usual = detector.reconstructions(images)
+    detector.train(mode)
+    try:
+        again = detector.reconstructions(images)
+        assert all(module.training == mode for module in detector.modules())
+    finally:
+        detector.eval()
+    assert torch.equal(images, given)
+    assert usual.keys() == again.keys()
+    assert all(torch.equal(again[title], values) for title, values in usual.items())
+    assert all(torch.equal(value, before[name]) for name, value in detector.state_dict().items())
+
+
 def test_an_untrained_detector_says_so(case: Case) -> None:
     spec = spec_of(case)
     with pytest.raises(NotFitted):
         make(case, spec).score(phantoms(spec, 1, seed=6))
+    with pytest.raises(NotFitted):
+        make(case, spec).reconstructions(phantoms(spec, 1, seed=6))
 
 
 def test_images_of_other_shapes_are_refused(fitted: Trained) -> None:
@@ -273,6 +314,8 @@ def test_images_of_other_shapes_are_refused(fitted: Trained) -> None:
     for shape in ((channels + 1, height, width), (channels, height + 32, width), (channels, height, width - 1)):
         with pytest.raises(MedoodError):
             fitted.detector.score(torch.zeros((2, *shape)))
+        with pytest.raises(MedoodError):
+            fitted.detector.reconstructions(torch.zeros((2, *shape)))
 
 
 @pytest.mark.parametrize(("channels", "height", "width"), [(3, 64, 64), (1, 64, 96), (1, 48, 64), (1, 50, 50), (1, 61, 37)])
@@ -287,6 +330,29 @@ def test_other_specs_work_or_are_refused_in_a_sentence(case: Case, channels: int
     assert scores.image.shape == (2,)
     assert torch.isfinite(scores.image).all()
     assert scores.map is None or scores.map.shape == (2, 1, height, width)
+
+
+@pytest.mark.parametrize(("height", "width"), [(28, 28), (30, 30), (48, 48), (100, 100), (224, 224), (64, 96), (512, 512)])
+def test_a_size_works_or_the_refusal_names_the_nearest_that_do(case: Case, height: int, width: int) -> None:
+    asked = replace(spec_of(case), height=height, width=width, background=None)  # so that crops of small images count too
+    try:
+        make(case, asked)
+    except MedoodError as error:
+        sentence = str(error)
+    else:
+        scores = trained(case, asked, epochs=1, images=2).detector.score(phantoms(asked, 1, seed=7))
+        assert torch.isfinite(scores.image).all()
+        return
+    sizes = {(int(h), int(w)) for h, w in re.findall(r"(\d+) x (\d+)", sentence)} - {(height, width)}
+    assert sizes, sentence
+    for h, w in sizes:
+        make(case, replace(asked, height=h, width=w))
+    if height == width:
+        below = max((h for h, _ in sizes if h < height), default=0)
+        above = min((h for h, _ in sizes if h > height), default=height)
+        for side in range(below + 1, above):
+            with pytest.raises(MedoodError):
+                make(case, replace(asked, height=side, width=side))
 
 
 @cache

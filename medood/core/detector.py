@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from medood.core.errors import MedoodError, NotFitted
 
+Result = TypeVar("Result")
 Update = Callable[[Tensor, str], None]
 """`update(loss, name)` steps the optimizer called `name`: zero gradients, backward, clip, step. The trainer provides it."""
 
@@ -137,6 +138,19 @@ class Detector(nn.Module):
 
         Raises NotFitted before training, MedoodError when the shape is not the spec's. Leaves the detector as it was.
         """
+        return self._at_rest(self._score, image)
+
+    def reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        """What the method makes of (B, C, H, W) images, to look at: (B, C, H, W) each, by the titles of a figure and in its order.
+
+        The last one, x', is the finished reconstruction. Values lie in the range of the spec: what a network without a last activation
+        puts outside is cut off. Empty for a method that does not reconstruct. Otherwise as `score`.
+        """
+        made = self._at_rest(self._reconstructions, image)
+        return {title: value.clamp(self.spec.low, self.spec.high) for title, value in made.items()}
+
+    def _at_rest(self, method: Callable[[Tensor], Result], image: Tensor) -> Result:
+        """What `method` says of images that it can take, in eval mode and without gradients."""
         if not bool(self.fitted_):
             raise NotFitted(f"{type(self).__name__} has not been trained yet: train it, or load it from a run folder.")
         if tuple(image.shape[1:]) != self.spec.shape:
@@ -146,7 +160,7 @@ class Detector(nn.Module):
         self.eval()
         try:
             with torch.no_grad():
-                return self._score(image)
+                return method(image)
         finally:
             for module, mode in modes.items():
                 module.training = mode
@@ -154,6 +168,10 @@ class Detector(nn.Module):
     def _score(self, image: Tensor) -> Scores:
         """The method's own score; called in eval mode without gradients (enable them locally where the score needs them)."""
         raise NotImplementedError
+
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        """The method's own reconstructions, if it makes any; called as `_score` is."""
+        return {}
 
     def foreground(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) bool: True inside the body, from the spec's background value; all True when there is none."""

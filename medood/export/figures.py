@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Blue, vermilion and grey of Okabe and Ito: told apart with every colour vision, and by line style or hatching in print.
-_NORMAL, _ANOMALOUS, _OTHER = "#0072B2", "#D55E00", "#767676"
+NORMAL, ANOMALOUS, OTHER = "#0072B2", "#D55E00", "#767676"
 _PANEL = (4.6, 4.2)  # inches
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "medood", "svg.fonttype": "path"}
 
@@ -42,16 +42,16 @@ class ScorePanel:
 
 def roc_figure(panels: Sequence[RocPanel]) -> Figure:
     """ROC curves side by side."""
-    figure, axes = _row_of_axes(len(panels))
-    for panel, ax in zip(panels, axes, strict=True):
+    figure, axes = grid_of_axes(1, len(panels))
+    for panel, ax in zip(panels, axes[0], strict=True):
         _draw_roc(ax, panel)
     return figure
 
 
 def score_figure(panels: Sequence[ScorePanel]) -> Figure:
     """Histograms of the scores of normal and of anomalous rows, each as a share of its own class."""
-    figure, axes = _row_of_axes(len(panels))
-    for panel, ax in zip(panels, axes, strict=True):
+    figure, axes = grid_of_axes(1, len(panels))
+    for panel, ax in zip(panels, axes[0], strict=True):
         _draw_scores(ax, panel)
     return figure
 
@@ -68,23 +68,24 @@ def save_figure(figure: Figure, folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def _row_of_axes(count: int) -> tuple[Figure, list[Axes]]:
-    """A figure that needs no display and leaves no state in pyplot."""
+def grid_of_axes(rows: int, columns: int, panel: tuple[float, float] = _PANEL) -> tuple[Figure, np.ndarray]:
+    """A figure of rows x columns axes of `panel` inches (across, down) each, and the axes as an array; it needs no display and leaves no
+    state in pyplot."""
     import matplotlib
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(_STYLE):
-        figure = Figure(figsize=(_PANEL[0] * count, _PANEL[1]), layout="constrained")
-        return figure, list(figure.subplots(1, count, squeeze=False)[0])
+        figure = Figure(figsize=(panel[0] * columns, panel[1] * rows), layout="constrained")
+        return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _draw_roc(ax: Axes, panel: RocPanel) -> None:
     ax.plot([0, 1], [0, 1], color="#BBBBBB", linewidth=0.8)
     for number, (text, (fpr, tpr)) in enumerate(panel.curves.items()):
-        look = {"color": _ANOMALOUS, "linewidth": 2} if number == 0 else {"color": _OTHER, "linewidth": 1.2, "linestyle": "--"}
+        look = {"color": ANOMALOUS, "linewidth": 2} if number == 0 else {"color": OTHER, "linewidth": 1.2, "linestyle": "--"}
         ax.plot(fpr, tpr, label=text, **look)
     for (text, (x, y)), marker in zip(panel.points.items(), "osD^", strict=False):
-        ax.plot([x], [y], marker, label=text, color=_NORMAL, markersize=6, markerfacecolor="white", markeredgewidth=1.5, clip_on=False)
+        ax.plot([x], [y], marker, label=text, color=NORMAL, markersize=6, markerfacecolor="white", markeredgewidth=1.5, clip_on=False)
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=panel.title)
     ax.set(xlabel="False-positive rate (normal called anomalous)", ylabel="True-positive rate (anomalous found)")
     ax.legend(loc="lower right", fontsize=8, framealpha=1)
@@ -92,7 +93,7 @@ def _draw_roc(ax: Axes, panel: RocPanel) -> None:
 
 def _draw_scores(ax: Axes, panel: ScorePanel) -> None:
     edges, logarithmic = _bins(panel.scores)
-    for label, name, colour, hatch in ((0, "normal", _NORMAL, None), (1, "anomalous", _ANOMALOUS, "////")):
+    for label, name, colour, hatch in ((0, "normal", NORMAL, None), (1, "anomalous", ANOMALOUS, "////")):
         values = panel.scores[panel.labels == label]
         if values.size:
             look = {"color": (colour, 0.35), "edgecolor": colour, "hatch": hatch, "linewidth": 1.2}

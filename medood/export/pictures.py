@@ -84,7 +84,7 @@ def write_montage_png(
         frame.imshow(picture, aspect=turned.spacing[1] / turned.spacing[0])
         frame.set_title(f"slice {number}", color="white", fontsize=9)
         _name_sides(frame, turned)
-    _draw_colour_bar(figure, frames, scale)
+    draw_colour_bar(figure, frames, scale, ink="white")
     with atomic_file(path) as part:
         figure.savefig(part, dpi=100, metadata={"Software": None})
 
@@ -122,8 +122,8 @@ def _name_sides(frame: Axes, turned: Geometry) -> None:
     frame.text(0.5, 0.98, top, ha="center", va="top", **style)
 
 
-def _draw_colour_bar(figure: Figure, frames: Sequence[Axes], scale: MapScale) -> None:
-    """What each colour means, mixed with a middle grey as it is mixed with the image; white line: the threshold."""
+def draw_colour_bar(figure: Figure, frames: Sequence[Axes], scale: MapScale, ink: str) -> None:
+    """What each colour means, mixed with a middle grey as it is mixed with the image; white line: the threshold. Text is in `ink`."""
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
@@ -131,9 +131,9 @@ def _draw_colour_bar(figure: Figure, frames: Sequence[Axes], scale: MapScale) ->
     grey = np.full((256, 3), 128, np.uint8)
     mappable = ScalarMappable(Normalize(scale.low, scale.high), ListedColormap(blend(grey, shown) / 255))
     bar = figure.colorbar(mappable, ax=list(frames), shrink=0.7, aspect=30)
-    bar.set_label("map value", color="white", fontsize=9)
-    bar.ax.tick_params(colors="white", labelsize=8)
-    bar.outline.set_edgecolor("white")
+    bar.set_label("map value", color=ink, fontsize=9)
+    bar.ax.tick_params(colors=ink, labelsize=8)
+    bar.outline.set_edgecolor(ink)
     if scale.low < scale.threshold < scale.high:
         bar.ax.axhline(scale.threshold, color="white", linewidth=1)
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from medood.core.errors import InputError
 from medood.core.files import write_text
 
 
@@ -35,3 +38,30 @@ class History:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A line of the history: losses are means over the epoch; validation is that on held-out normal images, or None."""
+
+    phase: str
+    number: int
+    losses: Mapping[str, float]
+    validation: float | None
+
+
+def read_history(folder: Path) -> list[Epoch]:
+    """All epochs of a run in order; none where it has no `history.jsonl`. Raises InputError naming a line that is damaged."""
+    path = folder / "history.jsonl"
+    lines = path.read_bytes().splitlines() if path.is_file() else []
+    return [_epoch(line, f"{path}:{number}") for number, line in enumerate(lines, 1)]
+
+
+def _epoch(text: bytes, where: str) -> Epoch:
+    try:
+        line = json.loads(text)
+        losses = {str(name): float(value) for name, value in line["losses"].items()}
+        validation = None if line["validation"] is None else float(line["validation"])
+        return Epoch(str(line["phase"]), int(line["epoch"]), losses, validation)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise InputError(f"{where}: this is not a line of a training history: restore the file from a copy.") from error

@@ -14,7 +14,7 @@ from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Upda
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.error_maps import absolute_error, squared_error
 from medood.nets.normal_weights import normal_weights
-from medood.nets.signed import signed
+from medood.nets.signed import signed, unsigned
 
 
 class ALOCC(Detector):
@@ -70,6 +70,9 @@ class ALOCC(Detector):
             "mse": squared_error(image, refined).mean((1, 2, 3)),
         }
         return Scores(of_refined, absolute_error(image, refined), parts=parts)
+
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        return {"x' (refined)": unsigned(self.refiner(signed(image, self.spec)), self.spec)}
 
 
 class _Adversarial(Phase):

@@ -91,17 +91,6 @@ class CVAD(Detector):
     def phases(self) -> list[Phase]:
         return [_Generator(self), _Discriminator(self), _Scale(self)]
 
-    def branches(self, image: Tensor) -> dict[str, Tensor]:
-        """The paper's figure 4 for (B, C, H, W) images: "x2" of the branch, "x1" of the main VAE, and "reconstruction", values 0..1."""
-        training = self.training
-        self.eval()
-        try:
-            with torch.no_grad():
-                seen = self.generator(image)
-                return {"x2": seen.detail.sigmoid(), "x1": seen.coarse.sigmoid(), "reconstruction": self.combined(seen)}
-        finally:
-            self.train(training)
-
     def combined(self, seen: Cascaded) -> Tensor:
         """(B, C, H, W): the reconstruction x' from both branches."""
         if self.combine == "mean":
@@ -127,6 +116,11 @@ class CVAD(Detector):
         parts = {"generator": generator, "discriminator": discriminator, "combined": (scaled + discriminator) / 2}
         return Scores(parts[self.kind], error, parts=parts)
 
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        """The columns of the paper's figure 4."""
+        seen = self.generator(image)
+        return {"x2' (branch)": seen.detail.sigmoid(), "x1' (main VAE)": seen.coarse.sigmoid(), "x' (both)": self.combined(seen)}
+
 
 class _Generator(Phase):
     name = "generator"
@@ -135,7 +129,7 @@ class _Generator(Phase):
         self.detector = detector
         self.epochs = detector.generator_epochs
         parameters = detector.generator.parameters()
-        self.optimizers = {"generator": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay)}
+        self.optimizers = {"generator": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay, fused=True)}
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         _, error, kl = self.detector.generate(batch.image)
@@ -157,7 +151,7 @@ class _Discriminator(Phase):
         self.detector = detector
         self.epochs = detector.discriminator_epochs
         parameters = detector.discriminator.parameters()
-        self.optimizers = {"discriminator": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay)}
+        self.optimizers = {"discriminator": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay, fused=True)}
 
     def begin(self) -> None:
         self.detector.generator.eval()

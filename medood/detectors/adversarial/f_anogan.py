@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam, RMSprop
 
+from medood.core.demands import require_square
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.errors import MedoodError
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.detectors.adversarial.f_anogan_networks import features, generator, glorot, over_the_image
 from medood.nets.error_maps import absolute_error, squared_error
-from medood.nets.signed import signed
+from medood.nets.signed import signed, unsigned
 
 _WIDTHS = {64: (8, 8, 4, 2, 1), 128: (8, 8, 4, 2, 1, 1), 256: (8, 8, 8, 4, 2, 1, 0.5)}
 """Channels of the generator from 4 x 4 pixels up to the side of the image, in units of `width`."""
@@ -59,11 +59,7 @@ class FAnoGAN(Detector):
         encoder_epochs: PositiveInt = 100,
     ) -> None:
         super().__init__(spec)
-        if spec.height != spec.width or spec.height not in _WIDTHS:
-            raise MedoodError(
-                "FAnoGAN takes square images of 64 x 64, 128 x 128 or 256 x 256 pixels, "
-                f"found {spec.height} x {spec.width}: set `size` in the transforms file."
-            )
+        require_square(spec, tuple(_WIDTHS), "FAnoGAN")
         coarse_to_fine = [max(int(width * factor), 1) for factor in _WIDTHS[spec.height]]
         self.generator = generator(latent, coarse_to_fine, spec.channels)
         self.critic = Critic(spec.channels, coarse_to_fine[::-1])
@@ -97,6 +93,9 @@ class FAnoGAN(Detector):
         pixels, of_features = self.errors(image, drawing)
         parts = {"pixels": pixels, "features": of_features, "code": (self.encoder(drawing) - code).square().mean(1)}
         return Scores(pixels + self.kappa * of_features, absolute_error(image, drawing), parts=parts)
+
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        return {"x' (drawing)": unsigned(self.generator(self.encoder(signed(image, self.spec))), self.spec)}
 
 
 class Critic(nn.Module):

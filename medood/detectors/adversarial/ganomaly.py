@@ -16,7 +16,7 @@ from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, Positiv
 from medood.nets.error_maps import absolute_error
 from medood.nets.halvings import halvings
 from medood.nets.normal_weights import normal_weights
-from medood.nets.signed import signed
+from medood.nets.signed import signed, unsigned
 
 Norm = Literal["batch", "instance"]
 _DISCRIMINATOR_WON = 1e-5
@@ -84,6 +84,9 @@ class GANomaly(Detector):
         copy, code, copied_code = self.generator(image)
         residual = absolute_error(image, copy)
         return Scores((code - copied_code).square().mean(1), residual, parts={"residual": residual.mean((1, 2, 3))})
+
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        return {"x' (copy)": unsigned(self.generator(signed(image, self.spec))[0], self.spec)}
 
 
 class Discriminator(nn.Module):

@@ -111,8 +111,11 @@ class PatchGAN(Detector):
         seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(spec)
+        require_range(spec, 0.0, 1.0, "PatchGAN")
+        require_multiple(spec, 32, "PatchGAN")
         self.crops = reading == "crop32"
         self.tile = (32, 32) if self.crops else (spec.height, spec.width)
+        self.grid = spec.height // self.tile[0], spec.width // self.tile[1]
         self.patch = patch or (16 if self.crops else min(self.tile) // 8)
         hide = hide or ("none" if self.crops else "complementary")
         skips = hide == "complementary" and not self.crops if skips is None else skips
@@ -136,8 +139,6 @@ class PatchGAN(Detector):
         self.validation = Passes(diagonal, diagonal.float(), fill, context, margin)
 
     def _check(self, hide: str, skips: bool, passes: int, layers: int) -> None:
-        require_range(self.spec, 0.0, 1.0, "PatchGAN")
-        require_multiple(self.spec, 32, "PatchGAN")
         height, width = self.tile
         if height % self.patch or width % self.patch:
             raise MedoodError(f"PatchGAN: patches of {self.patch} pixels do not tile {height} x {width}: choose another `patch`.")
@@ -181,8 +182,10 @@ class PatchGAN(Detector):
         patches = avg_pool2d(error, self.patch) * counted
         unreal = self.unreal(filled) * counted
         parts = self._rank(patches.flatten(1), unreal.flatten(1), counted.flatten(1), len(image))
-        grid = image.shape[2] // self.tile[0], image.shape[3] // self.tile[1]
-        return Scores(parts.pop("ranked"), self.blur(join(error, *grid)), join(patches, *grid), parts)
+        return Scores(parts.pop("ranked"), self.blur(join(error, *self.grid)), join(patches, *self.grid), parts)
+
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        return {"x' (filled in)": join(self.scoring(self.reconstructor, self.tiles(image)), *self.grid)}
 
     def _rank(self, errors: Tensor, unreal: Tensor, counted: Tensor, images: int) -> dict[str, Tensor]:
         """Scores by name, (images,) each, from the patches (images * n, N) of the images or crops."""

@@ -79,6 +79,9 @@ class Autoencoder(Detector):
         chosen = self._sensitivity(image) if self.error == "gradient" else maps[self.error]
         return Scores(chosen.mean((1, 2, 3)), chosen, parts={kind: error.mean((1, 2, 3)) for kind, error in maps.items()})
 
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        return {"x' (reconstruction)": self.network(image)}
+
     @torch.enable_grad()
     def _sensitivity(self, image: Tensor) -> Tensor:
         """(B, 1, H, W): absolute derivative of each image's mean squared error, mean over the channels."""
@@ -95,7 +98,7 @@ class _Reconstruction(Phase):
         self.detector = detector
         self.epochs = detector.epochs
         parameters = detector.network.parameters()
-        self.optimizers = {"autoencoder": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay)}
+        self.optimizers = {"autoencoder": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay, fused=True)}
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         loss = self.validate(batch).mean()

@@ -93,6 +93,12 @@ class PchVAE(Detector):
         errors, parts = self.terms(image)
         return Scores(parts[self.kind], errors["coarse" if self.kind == "coarse" else "image"], parts=parts)
 
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        """The details alone are what the second level adds to a middle grey."""
+        seen = self.cascade(image)
+        both = torch.sigmoid(seen.coarse + seen.detail)
+        return {"x2' (details)": torch.sigmoid(seen.detail), "x1' (coarse)": torch.sigmoid(seen.coarse), "x' (both)": both}
+
 
 class _Reconstruction(Phase):
     name = "reconstruction"
@@ -100,7 +106,7 @@ class _Reconstruction(Phase):
     def __init__(self, detector: PchVAE) -> None:
         self.detector = detector
         self.epochs = detector.epochs
-        self.optimizers = {"pch_vae": Adam(detector.parameters(), detector.learning_rate, weight_decay=detector.weight_decay)}
+        self.optimizers = {"pch_vae": Adam(detector.parameters(), detector.learning_rate, weight_decay=detector.weight_decay, fused=True)}
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         _, parts = self.detector.terms(batch.image)

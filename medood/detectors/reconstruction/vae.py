@@ -91,6 +91,9 @@ class VAE(Detector):
         heat = self._sensitivity(image, _DERIVED[self.kind]) * (error if self.kind == "combi" else 1.0)
         return Scores(heat.mean((1, 2, 3)), heat, parts=parts)
 
+    def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+        return {"x' (reconstruction)": self.rebuild(image)[0]}
+
     @torch.enable_grad()
     def _sensitivity(self, image: Tensor, term: str) -> Tensor:
         """(B, 1, H, W): absolute derivative of a term of each image, mean over the channels."""
@@ -105,7 +108,7 @@ class _Reconstruction(Phase):
     def __init__(self, detector: VAE) -> None:
         self.detector = detector
         self.epochs = detector.epochs
-        self.optimizers = {"vae": Adam(detector.parameters(), detector.learning_rate, weight_decay=detector.weight_decay)}
+        self.optimizers = {"vae": Adam(detector.parameters(), detector.learning_rate, weight_decay=detector.weight_decay, fused=True)}
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         means = {name: values.mean() for name, values in self.detector.terms(batch.image)[1].items()}

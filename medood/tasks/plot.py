@@ -1,0 +1,156 @@
+"""Figures of a run: training curves, images with their scores by class, and reconstructions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medood.core.errors import MedoodError
+from medood.core.run import Run, load_run
+from medood.export.figures import save_figure
+from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture, case_figure, picture_of, reconstruction_figure
+from medood.export.training_figure import TrainingPanel, training_figure
+from medood.tasks.cases import Class, Place, classes_of, evenly, images_of
+from medood.tasks.console import Console
+from medood.tasks.data import open_source
+from medood.tasks.device import pick_device
+from medood.tasks.labelled_scores import read_labels
+from medood.tasks.score import of_part, reading
+from medood.tasks.score_rows import Scorer
+from medood.training.history import Epoch, read_history
+
+
+def plot(
+    run_folder: Path,
+    folders: Sequence[Path],
+    out: Path,
+    *,
+    source: str = "folder",
+    table: str | None = None,
+    part: str | None = None,
+    labels: Path | None = None,
+    plane: str | None = None,
+    rows: int = 4,
+    limit: int = 200,
+    device: str = "auto",
+) -> list[Path]:
+    """Write figures of a run into `out`, each as PNG and SVG, and return the files.
+
+    training         the losses of every phase, epoch by epoch
+    scores           with folders: a column per class, `rows` images in each, chosen by the quantiles of their scores
+    reconstructions  with folders, if the detector makes any: a row per class, the image with the middle score
+
+    `source`, `table`, `part` and `labels` are about the first folder, whose classes are normal and anomalous if they say so; every
+    further folder is read as it is and is a class of its own. Of each, at most `limit` series or images are scored, evenly spaced.
+    """
+    console, run = Console(), load_run(run_folder)
+    places = _places(run, folders, (source, table, part, labels), limit, console)
+    panels = _training_panels(read_history(run_folder))
+    if not (panels or places):
+        raise MedoodError(f"{run_folder} has no training curves in its history.jsonl. Name a folder of images to draw their scores.")
+    written = save_figure(training_figure(panels), out, "training") if panels else []
+    if not panels:
+        console.say(f"{run.name} has no training curves in its history.jsonl, so there is no figure of them.")
+    if places:
+        target = pick_device(device)
+        run.detector.to(target)
+        written += _image_figures(places, Scorer(run, target, plane), rows, out, console)
+    return written
+
+
+def _places(
+    run: Run, folders: Sequence[Path], first: tuple[str, str | None, str | None, Path | None], limit: int, console: Console
+) -> list[Place]:
+    """The folders, opened and indexed before anything is scored, so that a mistake is known at once."""
+    source, table, part, labels = first
+    if not folders and (table or part or labels):
+        raise MedoodError("--table, --part and --labels are about a folder of images: name it after the run.")
+    known = read_labels(labels) if labels else None
+    places = []
+    for number, (folder, name) in enumerate(zip(folders, _names(folders), strict=True)):
+        kind = source if number == 0 else "folder"
+        parameters: dict[str, Any] = reading(run, kind) if number == 0 else {}
+        reader = open_source(kind, folder, **parameters | ({"csv": table} if table and number == 0 else {}))
+        index = of_part(reader.index(), part if number == 0 else None)
+        if not index.entries:
+            raise MedoodError(f"{folder}: found no image. Expected DICOM, NIfTI, PNG, JPEG or TIFF; `medood inspect` says what is there.")
+        chosen = [index.entries[i] for i in evenly(len(index.entries), limit)]
+        if len(chosen) < len(index.entries):
+            console.say(f"{folder}: {len(chosen)} of {len(index.entries)} series or images are looked at; --limit takes more.")
+        places.append(Place(name, folder, reader, chosen, known if number == 0 else None))
+    return places
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """The end of each path, as many parts of it as it takes to tell the folders apart, from each other and from labels."""
+    parts = [folder.resolve().parts for folder in folders]
+    if len(set(parts)) < len(parts):
+        raise MedoodError("A folder is named twice: every folder is a column of its own.")
+    for length in range(1, max(map(len, parts), default=0) + 1):
+        names = ["/".join(path[-length:]) for path in parts]
+        if len(set(names)) == len(names) and not {"normal", "anomalous"} & {name.lower() for name in names[1:]}:
+            return names
+    return ["/".join(path) for path in parts]
+
+
+def _training_panels(history: Sequence[Epoch]) -> list[TrainingPanel]:
+    """A panel for every phase that learned step by step."""
+    panels = []
+    for phase, group in groupby(history, key=lambda epoch: epoch.phase):
+        epochs = list(group)
+        names = dict.fromkeys(name for epoch in epochs for name in epoch.losses)
+        if not names:
+            continue
+        losses = {name: _curve((e.number, e.losses[name]) for e in epochs if name in e.losses) for name in names}
+        judged = [e for e in epochs if e.validation is not None]
+        best = min(judged, key=lambda e: e.validation) if judged else epochs[-1]  # the first of equals, as in training
+        panels.append(TrainingPanel(phase, losses, _curve((e.number, e.validation) for e in judged), best.number))
+    return panels
+
+
+def _curve(points: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Epochs and values of (epoch, value) pairs."""
+    pairs = np.array(list(points), float).reshape(-1, 2)
+    return pairs[:, 0].astype(int), pairs[:, 1]
+
+
+def _image_figures(places: Sequence[Place], scorer: Scorer, rows: int, out: Path, console: Console) -> list[Path]:
+    classes = [chosen for place in places for chosen in classes_of(place, scorer, console)]
+    if any("burned_in" in case.entry.issues for chosen in classes for case in (*chosen.spread(rows), *chosen.spread(1))):
+        console.warn("Some of the images shown may have text in their pixels, such as a name; so may the figures.")
+    columns = [_column(chosen, scorer, rows) for chosen in classes]
+    written = save_figure(case_figure(columns, scorer.image.threshold), out, "scores")
+    pairs = [_reconstructed(chosen, scorer) for chosen in classes]
+    if not pairs[0].reconstructions:
+        name = scorer.run.recipe.detector["name"]
+        console.say(f"The detector {name} does not reconstruct images, so there is no figure of reconstructions.")
+        return written
+    scale = scorer.image.map_scale if pairs[0].map is not None else None
+    return written + save_figure(reconstruction_figure(pairs, scale), out, "reconstructions")
+
+
+def _column(chosen: Class, scorer: Scorer, rows: int) -> Column:
+    cases = chosen.spread(rows)
+    images = images_of(chosen, cases, scorer)
+    pictures = [_picture(image, case.score, scorer) for image, case in zip(images, cases, strict=True)]
+    return Column(chosen.title, len(chosen.cases), pictures)
+
+
+def _reconstructed(chosen: Class, scorer: Scorer) -> ReconstructionRow:
+    """The case with the middle score of a class."""
+    cases = chosen.spread(1)
+    images = images_of(chosen, cases, scorer)
+    spec = scorer.pipeline.spec
+    made = {title: picture_of(values[0], spec.low, spec.high) for title, values in scorer.reconstruct(images).items()}
+    scored = scorer.score(images)
+    return ReconstructionRow(chosen.title, _picture(images[0], cases[0].score, scorer), made, None if scored.map is None else scored.map[0])
+
+
+def _picture(image: np.ndarray, score: float, scorer: Scorer) -> ScoredPicture:
+    spec = scorer.pipeline.spec
+    anomalous = bool(scorer.image.anomalous(np.array([score]))[0])
+    return ScoredPicture(picture_of(image, spec.low, spec.high), score, anomalous)
