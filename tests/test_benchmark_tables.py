@@ -198,7 +198,7 @@ def test_a_missing_set_and_a_failed_seed_are_named() -> None:
     table = made(["inter"], found, failed={("RSNA", "CVAD"): "seed 2 ran out of memory"})["inter"]
     assert values(row(block(table, "RSNA").rows, "AE")) == [0.501, None]
     assert "– AE on RSNA against SIIM: not done yet." in table.notes
-    assert "CVAD on RSNA is not complete: seed 2 ran out of memory." in table.notes
+    assert "Some seeds are missing: CVAD on RSNA: seed 2 ran out of memory." in table.notes
 
 
 def test_a_reason_is_given_once() -> None:

@@ -57,7 +57,8 @@ class _File(_Section):
     common     keys of a recipe that hold for every run
     cohorts    by name: keys of a recipe, `source` and `transforms` at least; and `outliers`, the sets or cohorts to compare with
     sets       outlier sets by name
-    detectors  by name: keys of a recipe, `detector` at least; and `parts`, components to show as rows: {name of the row: component}
+    detectors  by name: keys of a recipe, `detector` at least; `parts`, components to show as rows: {name of the row: component}; and
+               `seeds` where a detector is to have others
     """
 
     summary: str = ""
@@ -91,7 +92,6 @@ class Grid:
 
     summary: str
     tables: tuple[Layout, ...]
-    seeds: tuple[int, ...]
     cohorts: tuple[str, ...]
     detectors: tuple[str, ...]
     outliers: Mapping[str, tuple[str, ...]]
@@ -160,14 +160,15 @@ def below(source: Any, data: Path | None) -> Any:
 def _resolve(file: _File, blocks: _Blocks, problems: list[str]) -> Grid:
     _check_names(file, blocks, problems)
     cohorts = {name: {k: v for k, v in block.items() if k != "outliers"} for name, block in file.cohorts.items()}
-    detectors = {name: {k: v for k, v in block.items() if k != "parts"} for name, block in file.detectors.items()}
+    detectors = {name: {k: v for k, v in block.items() if k not in ("parts", "seeds")} for name, block in file.detectors.items()}
     outliers = {name: _outliers(name, file, blocks, problems) for name in cohorts}
     parts = {name: _parts(name, file, blocks, problems) for name in detectors}
+    seeds = {name: _seeds(name, file, blocks, problems) for name in detectors}
     jobs = []
     for cohort, images in cohorts.items():
         for detector, method in detectors.items():
             stack = {("common",): file.common, ("detectors", detector): method, ("cohorts", cohort): images}
-            for seed in file.seeds:
+            for seed in seeds[detector]:
                 try:
                     recipe = blocks.recipe(stack, seed)
                 except RecipeError as error:
@@ -179,7 +180,6 @@ def _resolve(file: _File, blocks: _Blocks, problems: list[str]) -> Grid:
     return Grid(
         summary=file.summary,
         tables=tuple(file.tables),
-        seeds=tuple(file.seeds),
         cohorts=tuple(cohorts),
         detectors=tuple(detectors),
         outliers=outliers,
@@ -197,11 +197,9 @@ def _check_names(file: _File, blocks: _Blocks, problems: list[str]) -> None:
             if slug(name) in names:
                 problems.append(f"{blocks.line(section, name)}: like {names[slug(name)]!r}: both would use the folder {slug(name)}.")
             names[slug(name)] = name
-    for section in ("cohorts", "detectors", "seeds"):
+    for section in ("cohorts", "detectors"):
         if not getattr(file, section):
             problems.append(f"{blocks.line(section)}: is empty, so there is nothing to run.")
-    if len(set(file.seeds)) < len(file.seeds):
-        problems.append(f"{blocks.line('seeds')}: a seed stands there twice.")
     if same := set(file.sets) & set(file.cohorts):
         problems.append(f"{blocks.line('sets', min(same))}: a cohort has this name too.")
     for name in set(file.published.beside if file.published else ()) - set(file.cohorts):
@@ -229,6 +227,14 @@ def _parts(detector: str, file: _File, blocks: _Blocks, problems: list[str]) -> 
         return {str(name): part for name, part in given.items()}
     problems.append(f"{blocks.line('detectors', detector, 'parts')}: expected names of rows and of components, found {given!r}.")
     return {}
+
+
+def _seeds(detector: str, file: _File, blocks: _Blocks, problems: list[str]) -> list[int]:
+    given = file.detectors[detector].get("seeds", file.seeds)
+    if isinstance(given, list) and given and all(type(seed) is int and seed >= 0 for seed in given) and len(set(given)) == len(given):
+        return given
+    problems.append(f"{blocks.line('detectors', detector, 'seeds')}: expected a list of different whole numbers, found {given!r}.")
+    return []
 
 
 def _over(values: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:

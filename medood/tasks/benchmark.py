@@ -68,10 +68,20 @@ def benchmark(
         if not only_tables:
             orders = [
                 Order(job, out, {name: grid.sets[name] for name in grid.outliers[job.cohort]}, devices, job in changed, cache)
-                for job in sorted(grid.jobs, key=lambda job: grid.seeds.index(job.seed))  # so that early tables have every row
+                for job in _seed_by_seed(grid.jobs)
             ]
             failed = _carry_out(orders, *_crew(devices, workers))
         return _report(grid, out, failed)
+
+
+def _seed_by_seed(jobs: Sequence[Job]) -> list[Job]:
+    """Every detector's first seed, then every second one, so that early tables have every row."""
+    turns: dict[tuple[str, str], int] = {}
+    order = []
+    for job in jobs:
+        turn = turns[job.cohort, job.detector] = turns.get((job.cohort, job.detector), 0) + 1
+        order.append(turn)
+    return [job for _, job in sorted(zip(order, jobs, strict=True), key=lambda pair: pair[0])]
 
 
 def _carry_out(orders: Sequence[Order], workers: int, threads: int) -> dict[str, str]:

@@ -60,9 +60,10 @@ class Display:
             text, style = f"failed: {event.value}", "red"
         else:
             seconds = event.value
-            if seconds["train"] + seconds["score"] > 1:  # a run that was only looked up says nothing of the others
+            if seconds["train"]:  # a run that was there already says nothing of the others
                 self.taken[event.number] = time.monotonic() - self.begun[event.number]
-            text, style = f"trained in {seconds['train']:.0f} s, scored in {seconds['score']:.0f} s", None
+            trained = f"trained in {seconds['train']:.0f} s" if seconds["train"] else "was trained before"
+            text, style = f"{trained}, scored in {seconds['score']:.0f} s", None
         self.console.print(f"[{self.finished}/{len(self.orders)}] {order.job.name}: {text}{self._left()}", style=style, markup=False)
 
     def _left(self) -> str:

@@ -51,12 +51,13 @@ def labels_file(out: Path, cohort: str) -> Path:
 
 
 def carry_out(order: Order, worker: int, tell: Tell) -> dict[str, float]:
-    """Train and score; what is complete and made by the same recipe is kept. Returns the seconds of both."""
+    """Train and score; what is complete and made by the same recipe is kept. Returns the seconds of both, 0 for what was kept."""
     device = order.devices[worker % len(order.devices)]
     order.folder.mkdir(parents=True, exist_ok=True)
+    reused = is_run(order.folder) and not order.retrain
     with _output_to(order.folder / "log.txt"):
         started = time.perf_counter()
-        if order.retrain or not is_run(order.folder):
+        if not reused:
             train_recipe(
                 order.job.recipe,
                 order.folder,
@@ -73,7 +74,7 @@ def carry_out(order: Order, worker: int, tell: Tell) -> dict[str, float]:
         for name, outliers in order.sets.items():
             tell(f"scoring {name}")
             _score(order.folder, name, outliers, device, lambda index, chosen=outliers: _chosen(index, chosen))
-    return {"train": round(trained - started, 1), "score": round(time.perf_counter() - trained, 1)}
+    return {"train": 0.0 if reused else round(trained - started, 1), "score": round(time.perf_counter() - trained, 1)}
 
 
 def _score_own(order: Order, device: str) -> None:

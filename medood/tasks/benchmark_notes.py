@@ -70,9 +70,13 @@ def _missing(results: Results, lines: Sequence[Line], places: Sequence[Place]) -
     for reason, members in reasons.items():
         yield f"{MISSING} {'; '.join(f'{detector} on {_listed(where)}' for detector, where in members.items())}: {reason}."
     told = {(place.cohort, line.detector) for line, place in missing if results.comparison(place, line.detector) is None}
-    for cohort, detector in dict.fromkeys((place.cohort, line.detector) for line in lines for place in places):
+    partial: dict[str, dict[tuple[str, str], None]] = {}
+    pairs = dict.fromkeys((line.detector, place.cohort) for line in lines for place in places)
+    for detector, cohort in pairs:
         if (cohort, detector) in results.failed and (cohort, detector) not in told:
-            yield f"{detector} on {cohort} is not complete: {_sentence(results.failed[cohort, detector])}."
+            partial.setdefault(_sentence(results.failed[cohort, detector]), {})[detector, cohort] = None
+    for reason, members in partial.items():
+        yield f"Some seeds are missing: {_named(members, set(pairs))}: {reason}."
 
 
 def _reason(results: Results, line: Line, place: Place) -> tuple[str, str]:
