@@ -337,8 +337,8 @@ def recipe_keys() -> None:
 
 @recipes.command("check")
 def check_recipe(recipe: Recipe, changes: Changes = None) -> None:
-    """Report every mistake of a recipe or transforms file at once."""
-    from medood.core.recipe import check_file
+    """Report every mistake of a recipe, benchmark or transforms file at once."""
+    from medood.core.grid import check_file
 
     typer.echo(f"{check_file(recipe, changes or ())}: no mistakes found")
 

@@ -13,8 +13,9 @@ import pytest
 
 from medood.core.errors import InputError, MedoodError, RecipeError
 from medood.core.files import append, atomic_folder
+from medood.core.grid import check_file
 from medood.core.literals import parse_value, read_literals
-from medood.core.recipe import Preparation, check_file
+from medood.core.recipe import Preparation
 from medood.sources.folder import Folder
 from medood.sources.phantom import Phantom
 from medood.tasks.cache import Cache

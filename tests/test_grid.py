@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import RecipeError
-from medood.core.grid import load_grid, slug
+from medood.core.grid import check_file, load_grid, slug
 from medood.core.recipe import shipped
 
 GRID = """\
@@ -164,3 +164,12 @@ def test_the_tables_of_one_paper_share_their_runs():
     second, third, fourth = (load_grid(f"cvad_table{number}") for number in (2, 3, 4))
     assert [job.recipe for job in second.jobs] == [job.recipe for job in third.jobs]
     assert {job.place: job.recipe for job in third.jobs if job.detector == "CVAD"} == {job.place: job.recipe for job in fourth.jobs}
+
+
+def test_a_benchmark_is_checked_as_recipes_are(tmp_path):
+    path = tmp_path / "grid.yaml"
+    path.write_text(GRID, encoding="utf-8")
+    assert check_file(path) == path
+    path.write_text(GRID.replace("latent: 4", "laten: 4"), encoding="utf-8")
+    with pytest.raises(RecipeError, match="laten: unknown key"):
+        check_file(path)

@@ -9,8 +9,9 @@ import pytest
 
 from medood.core import catalogue
 from medood.core.errors import RecipeError
+from medood.core.grid import check_file
 from medood.core.literals import parse_literals
-from medood.core.recipe import Recipe, check_file, load_preparation, load_recipe, shipped
+from medood.core.recipe import Recipe, load_preparation, load_recipe, shipped
 
 GOOD = """
 summary: a test

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from medood.core.check import check, nearest
 from medood.core.errors import RecipeError
 from medood.core.literals import Lines, read_literals
-from medood.core.recipe import Recipe, apply_change, find_file, resolve
+from medood.core.recipe import Recipe, apply_change, find_file, load_preparation, load_recipe, resolve
 from medood.core.types import NonNegativeInt, PositiveInt
 
 INTRA = "intra"
@@ -117,6 +117,24 @@ def load_grid(name: str | Path, data: Path | None = None, changes: Sequence[str]
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return grid
+
+
+def check_file(name: str | Path, changes: Sequence[str] = ()) -> Path:
+    """Check a recipe, a benchmark (it has `cohorts`) or a transforms file (it has no `detector`); returns its path.
+
+    Raises RecipeError with every mistake.
+    """
+    path = Path(name)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        keys = read_literals(path)[0].keys()
+        if "cohorts" in keys:
+            load_grid(path, changes=changes)
+            return path
+        if keys & {"steps", "plane", "channels", "size", "fit"} and not keys & {"source", "detector", "training"}:
+            load_preparation(path)
+            return path
+    load_recipe(name, changes)
+    return find_file(name, "recipes")
 
 
 def slug(name: str) -> str:

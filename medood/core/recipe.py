@@ -147,18 +147,6 @@ def resolve(values: Mapping[str, Any], lines: Lines, where: str) -> Recipe:
     return recipe.model_copy(update={k: values[k] for k in ("source", "detector", "augment", "transforms")})
 
 
-def check_file(name: str | Path, changes: Sequence[str] = ()) -> Path:
-    """Check a recipe, or a transforms file when it has no `detector`; returns its path. Raises RecipeError with every mistake."""
-    path = Path(name)
-    if path.suffix in (".yaml", ".yml") and path.is_file():
-        keys = read_literals(path)[0].keys()
-        if keys & {"steps", "plane", "channels", "size", "fit"} and not keys & {"source", "detector", "training"}:
-            load_preparation(path)
-            return path
-    load_recipe(name, changes)
-    return find_file(name, "recipes")
-
-
 def load_preparation(name: str | Path) -> Preparation:
     """Read and check a transforms file by file name or by its name alone."""
     problems: list[str] = []
