@@ -329,7 +329,7 @@ def steps(name: Annotated[str | None, typer.Argument(help="One step, with its pa
 
 @recipes.command("keys")
 def recipe_keys() -> None:
-    """Explain every key of a recipe and of a transforms file."""
+    """Explain every key of a recipe, a transforms file and a benchmark."""
     from medood.tasks.listing import print_keys
 
     print_keys()
@@ -345,7 +345,7 @@ def check_recipe(recipe: Recipe, changes: Changes = None) -> None:
 
 @recipes.command("list")
 def list_recipes() -> None:
-    """List the recipes that come with medood."""
+    """List the recipes and benchmarks that come with medood."""
     from medood.tasks.listing import print_recipes
 
     print_recipes()

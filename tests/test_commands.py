@@ -45,6 +45,12 @@ def test_recipe_keys_explain_every_key_with_its_choices() -> None:
         assert key in text
     assert "[whole number, whole number]" in text
     assert "constant, cosine, linear" in text
+    assert "outliers" in text
+
+
+def test_recipe_list_names_recipes_and_benchmarks() -> None:
+    text = run("recipe", "list")
+    assert all(path.stem in text for folder in ("recipes", "benchmarks") for path in shipped(folder))
 
 
 def test_recipe_show_prints_what_recipe_check_takes(tmp_path: Path) -> None:

@@ -49,7 +49,7 @@ class Published(_Section):
     apart: dict[str, dict[str, list[Figure]]] = {}
 
 
-class _File(_Section):
+class Benchmark(_Section):
     """What a benchmark file may say.
 
     tables     the layouts to print: "intra" (own anomalous images), "inter" (outlier sets), "components" (parts of a score), "auroc"
@@ -110,7 +110,7 @@ def load_grid(name: str | Path, data: Path | None = None, changes: Sequence[str]
     path = find_file(name, "benchmarks")
     values, lines = read_literals(path)
     problems: list[str] = []
-    file = check(_File, values, lines, str(path), problems)
+    file = check(Benchmark, values, lines, str(path), problems)
     if file is None:
         raise RecipeError(problems)
     grid = _resolve(file, _Blocks(lines, path, data, changes), problems)
@@ -175,7 +175,7 @@ def below(source: Any, data: Path | None) -> Any:
     return {**source, "root": str(data / source["root"])}
 
 
-def _resolve(file: _File, blocks: _Blocks, problems: list[str]) -> Grid:
+def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
     _check_names(file, blocks, problems)
     cohorts = {name: {k: v for k, v in block.items() if k != "outliers"} for name, block in file.cohorts.items()}
     detectors = {name: {k: v for k, v in block.items() if k not in ("parts", "seeds")} for name, block in file.detectors.items()}
@@ -208,7 +208,7 @@ def _resolve(file: _File, blocks: _Blocks, problems: list[str]) -> Grid:
     )
 
 
-def _check_names(file: _File, blocks: _Blocks, problems: list[str]) -> None:
+def _check_names(file: Benchmark, blocks: _Blocks, problems: list[str]) -> None:
     for section in ("cohorts", "detectors", "sets"):
         names: dict[str, str] = {}
         for name in getattr(file, section):
@@ -224,7 +224,7 @@ def _check_names(file: _File, blocks: _Blocks, problems: list[str]) -> None:
         problems.append(f"{blocks.line('published', 'beside', name)}: is no cohort of this file; put it under `apart`.")
 
 
-def _outliers(cohort: str, file: _File, blocks: _Blocks, problems: list[str]) -> tuple[str, ...]:
+def _outliers(cohort: str, file: Benchmark, blocks: _Blocks, problems: list[str]) -> tuple[str, ...]:
     given = file.cohorts[cohort].get("outliers", [])
     known = [*file.sets, *(name for name in file.cohorts if name != cohort)]
     if not isinstance(given, list):
@@ -239,7 +239,7 @@ def _outliers(cohort: str, file: _File, blocks: _Blocks, problems: list[str]) ->
     return tuple(map(str, given))
 
 
-def _parts(detector: str, file: _File, blocks: _Blocks, problems: list[str]) -> dict[str, str]:
+def _parts(detector: str, file: Benchmark, blocks: _Blocks, problems: list[str]) -> dict[str, str]:
     given = file.detectors[detector].get("parts", {})
     if isinstance(given, dict) and all(isinstance(part, str) for part in given.values()):
         return {str(name): part for name, part in given.items()}
@@ -247,7 +247,7 @@ def _parts(detector: str, file: _File, blocks: _Blocks, problems: list[str]) -> 
     return {}
 
 
-def _seeds(detector: str, file: _File, blocks: _Blocks, problems: list[str]) -> list[int]:
+def _seeds(detector: str, file: Benchmark, blocks: _Blocks, problems: list[str]) -> list[int]:
     given = file.detectors[detector].get("seeds", file.seeds)
     if isinstance(given, list) and given and all(type(seed) is int and seed >= 0 for seed in given) and len(set(given)) == len(given):
         return given

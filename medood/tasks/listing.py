@@ -14,6 +14,7 @@ from rich.table import Table
 from medood.core import catalogue
 from medood.core.check import nearest
 from medood.core.errors import MedoodError
+from medood.core.grid import Benchmark, OutlierSet, Published
 from medood.core.literals import read_literals
 from medood.core.recipe import CalibrationPlan, Preparation, Recipe, Scoring, Split, Training, shipped
 
@@ -56,9 +57,9 @@ def _allowed(annotation: Any) -> str:
 
 
 def print_keys() -> None:
-    """Every key of a recipe and of a transforms file, with its default, from the docstrings of their sections."""
+    """Every key of a recipe, a transforms file and a benchmark, with its default, from the docstrings of their sections."""
     console = Console(highlight=False)
-    for section in (Recipe, Preparation, Split, Training, CalibrationPlan, Scoring):
+    for section in (Recipe, Preparation, Split, Training, CalibrationPlan, Scoring, Benchmark, OutlierSet, Published):
         console.print(f"{section.__name__}: {inspect.getdoc(section)}\n", markup=False, soft_wrap=True)
         table = Table("key", "allowed", "default", box=None)
         for key, field in section.model_fields.items():
@@ -68,11 +69,13 @@ def print_keys() -> None:
 
 
 def print_recipes() -> None:
-    table = Table("recipe", "what it trains", box=None)
-    for path in shipped("recipes"):
-        values, _ = read_literals(path)
-        table.add_row(path.stem, str(values.get("summary", "")))
-    Console().print(table)
+    """The recipes and the benchmarks that come with medood."""
+    for folder, name, what in (("recipes", "recipe", "what it trains"), ("benchmarks", "benchmark", "what it compares")):
+        table = Table(name, what, box=None)
+        for path in shipped(folder):
+            values, _ = read_literals(path)
+            table.add_row(path.stem, str(values.get("summary", "")))
+        Console().print(table, "")
 
 
 def print_resolved(recipe: Recipe) -> None:
