@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import sys
 from errno import ENOSPC
@@ -361,6 +362,7 @@ def show_recipe(recipe: Recipe, changes: Changes = None) -> None:
 
 
 def main() -> None:
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for large pages: on Linux, large images are scored a fifth faster
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows console may not know every character of a path
             stream.reconfigure(errors="replace")

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from training_toys import train_watched
 
-from medood.core.files import atomic_file
-from medood.training import checkpoint
+from medood.core import files
 
 
 def train_until(folder: str, call: str, number: int) -> None:
@@ -30,15 +29,16 @@ def train_until(folder: str, call: str, number: int) -> None:
 
     @contextmanager
     def file_in_halves(path: Path) -> Iterator[Path]:
-        """As `atomic_file`, but the process may end when half of the content is in the part."""
-        with atomic_file(path) as part:
+        """As `atomic_file`, but the process may end when half of a checkpoint is in the part."""
+        with whole(path) as part:
             yield part
             content = part.read_bytes()
             part.write_bytes(content[: len(content) // 2])
-            count("write checkpoint")
+            if path.suffix == ".safetensors":
+                count("write checkpoint")
             part.write_bytes(content)
 
-    checkpoint.atomic_file = file_in_halves
+    whole, files.atomic_file = files.atomic_file, file_in_halves
     train_watched(Path(folder), watch=count)
 
 

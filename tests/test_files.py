@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import errno
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,3 +53,23 @@ def test_json_refuses_what_json_cannot_say(tmp_path: Path) -> None:
 def test_checksum_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(b"abc")
     assert sha256(tmp_path / "x") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="limits the size of files as Unix does")
+def test_tensors_that_do_not_fit_on_the_disk_are_one_sentence(tmp_path: Path) -> None:
+    script = f"""
+import resource, signal, torch
+from pathlib import Path
+from medood.core.errors import MedoodError
+from medood.core.files import write_tensors
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+write_tensors(Path({str(tmp_path)!r}) / "small", {{"a": torch.ones(3)}})
+try:
+    write_tensors(Path({str(tmp_path)!r}) / "large", {{"a": torch.zeros(100_000)}})
+except MedoodError as error:
+    print(error)
+"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert "large: the disk may be full. Free some space" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["small"]

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -70,6 +70,18 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=1, sort_keys=False, allow_nan=False) + "\n")
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+    """Contiguous torch tensors by name as safetensors, straight from their memory to the disk."""
+    from safetensors import SafetensorError
+    from safetensors.torch import save_file
+
+    with atomic_file(path) as part:
+        try:
+            save_file(dict(tensors), part, dict(metadata) if metadata else None)
+        except SafetensorError as error:  # how the library says that the disk is full
+            raise OSError(str(error)) from error
 
 
 def sha256(path: Path) -> str:

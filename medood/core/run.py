@@ -15,7 +15,7 @@ from medood import __version__
 from medood.core import catalogue
 from medood.core.detector import Detector, ImageSpec
 from medood.core.errors import MedoodError, RunError
-from medood.core.files import sha256, write_json
+from medood.core.files import sha256, write_json, write_tensors
 from medood.core.recipe import Recipe
 
 _FORMAT = 1
@@ -68,14 +68,9 @@ def save_run(
 
     `index` has one object per training or held-out entry: id, group, part, images. `training` is added to the provenance.
     """
-    from safetensors.torch import save
-
-    from medood.core.files import atomic_file
-
     folder.mkdir(parents=True, exist_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()}
-    with atomic_file(folder / "weights.safetensors") as part:
-        part.write_bytes(save(state))
+    write_tensors(folder / "weights.safetensors", state)
     write_json(folder / "calibration.json", calibration)
     write_json(folder / "index.json", index)
     content = {

@@ -99,10 +99,12 @@ def _work(pipe: Connection, function: Function, slot: int, threads: int) -> None
     while True:
         try:
             task = pipe.recv()
-        except EOFError:
+        except (EOFError, OSError):
             return
         try:
             pipe.send(("done", function(task, slot, tell)))
+        except BrokenPipeError:  # the parent is gone, and nobody will hear the rest
+            return
         except (MedoodError, OSError) as error:
             pipe.send(("failed", str(error)))
         except Exception as error:  # a mistake of ours in one task must not cost the others

@@ -11,13 +11,12 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor
 from torch.optim import Optimizer
 
 from medood.core.detector import Detector
 from medood.core.errors import TrainingError
-from medood.core.files import atomic_file
+from medood.core.files import write_tensors
 from medood.training.best_epoch import BestEpoch
 from medood.training.identity import require_same
 from medood.training.randomness import random_states, set_random_states
@@ -115,8 +114,7 @@ class CheckpointFile:
         }
         sections = {"weights": checkpoint.weights, "best": best.weights, "optimizers": checkpoint.optimizers, "random": checkpoint.random}
         tensors = {f"{section}/{name}": value for section, values in sections.items() for name, value in values.items()}
-        with atomic_file(self.path) as part:
-            part.write_bytes(save(tensors, {"training": json.dumps(facts, allow_nan=False)}))
+        write_tensors(self.path, tensors, {"training": json.dumps(facts, allow_nan=False)})
 
     def read(self) -> Checkpoint | None:
         """The checkpoint, or None if there is none. Raises TrainingError when it is of another training or cannot be read."""

@@ -129,7 +129,7 @@ class _Gan(Phase):
         self.detector = detector
         self.epochs = detector.gan_epochs
         self.optimizers = {
-            name: Adam(network.parameters(), detector.learning_rate, (0.0, 0.9))
+            name: Adam(network.parameters(), detector.learning_rate, (0.0, 0.9), fused=True)
             for name, network in (("critic", detector.critic), ("generator", detector.generator))
         }
 

@@ -112,7 +112,7 @@ class _Adversarial(Phase):
         self.epochs = detector.epochs
         generator = [*detector.encoder.parameters(), *detector.decoder.parameters(), *detector.second_encoder.parameters()]
         self.optimizers = {
-            name: Adam(parameters, detector.learning_rate, detector.betas)
+            name: Adam(parameters, detector.learning_rate, detector.betas, fused=True)
             for name, parameters in (("generator", generator), ("discriminator", detector.discriminator.parameters()))
         }
 

@@ -213,7 +213,7 @@ class _Adversarial(Phase):
         self.detector = detector
         self.epochs = detector.epochs
         self.optimizers = {
-            name: Adam(network.parameters(), detector.learning_rate, detector.betas)
+            name: Adam(network.parameters(), detector.learning_rate, detector.betas, fused=True)
             for name, network in (("discriminator", detector.discriminator), ("reconstructor", detector.reconstructor))
         }
 

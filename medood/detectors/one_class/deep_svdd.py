@@ -160,7 +160,8 @@ class _Autoencoder(Phase):
         self.detector = detector
         self.epochs = detector.autoencoder_epochs
         self.network = nn.Sequential(detector.encoder, detector.decoder)
-        self.optimizers = {"autoencoder": Adam(self.network.parameters(), detector.learning_rate, weight_decay=detector.weight_decay)}
+        parameters = self.network.parameters()
+        self.optimizers = {"autoencoder": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay, fused=True)}
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         loss = self.validate(batch).mean()
@@ -204,7 +205,7 @@ class _Svdd(Phase):
         self.detector = detector
         self.epochs = detector.epochs
         parameters = detector.encoder.parameters()
-        self.optimizers = {"encoder": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay)}
+        self.optimizers = {"encoder": Adam(parameters, detector.learning_rate, weight_decay=detector.weight_decay, fused=True)}
 
     def begin(self) -> None:
         self.detector.seen_.zero_()
