@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
 from errno import ENOSPC
@@ -14,6 +13,7 @@ from typer.core import TyperGroup
 
 from medood import __version__
 from medood.core.errors import MedoodError
+from medood.core.memory import keep_freed_memory
 
 SOME_FAILED = 3
 """Exit status of a scoring that finished, but met files that could not be scored."""
@@ -213,7 +213,7 @@ def benchmark(
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 140
     for table in outcome.tables:
         typer.echo(as_text(table, width) + "\n")
-    typer.echo(f"{folder / 'tables'} has them as Markdown, LaTeX and CSV too", err=True)
+    typer.echo(f"{outcome.folder} has them as Markdown, LaTeX and CSV too", err=True)
     if outcome.failed:
         typer.secho(f"{len(outcome.failed)} runs failed; their log.txt says more.", fg="yellow", err=True)
         raise typer.Exit(SOME_FAILED)
@@ -362,7 +362,7 @@ def show_recipe(recipe: Recipe, changes: Changes = None) -> None:
 
 
 def main() -> None:
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch asks for large pages: on Linux, large images are scored a fifth faster
+    keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows console may not know every character of a path
             stream.reconfigure(errors="replace")

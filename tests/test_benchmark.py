@@ -21,7 +21,7 @@ from medood.core.errors import MedoodError
 from medood.core.grid import Grid, load_grid
 from medood.core.volume import Entry, Index
 from medood.tasks.benchmark import benchmark
-from medood.tasks.benchmark_job import _chosen, _unseen
+from medood.tasks.benchmark_images import Chosen, Unseen
 from medood.tasks.benchmark_results import compare, read_rows
 from medood.tasks.labelled_scores import read_scores
 
@@ -90,7 +90,7 @@ def finished(data, tmp_path_factory) -> Path:
 
 
 def _results(out: Path) -> dict[tuple[str, str], dict]:
-    found = json.loads((out / "results.json").read_text(encoding="utf-8"))["comparisons"]
+    found = json.loads((out / "tables" / "grid" / "results.json").read_text(encoding="utf-8"))["comparisons"]
     return {(each["detector"], each["against"]): each for each in found}
 
 
@@ -138,27 +138,27 @@ def test_numbers_are_those_of_scikit_learn_averaged_over_seeds(finished):
 
 
 def test_tables_are_written_in_four_forms(finished):
-    names = {path.name for path in (finished / "tables").iterdir()}
+    names = {path.name for path in (finished / "tables" / "grid").iterdir()}
     assert {f"{table}.{ending}" for table in ("intra", "inter", "components") for ending in ("txt", "md", "tex", "csv")} <= names
-    text = (finished / "tables" / "components.txt").read_text(encoding="utf-8")
+    text = (finished / "tables" / "grid" / "components.txt").read_text(encoding="utf-8")
     assert "CVAD G" in text
     assert "SVM" not in text
 
 
 def test_what_is_finished_is_not_done_again(data, finished, tmp_path):
     before = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.name in ("manifest.json", "own.csv", "stripes.csv")}
-    results = (finished / "results.json").read_bytes()
+    results = (finished / "tables" / "grid" / "results.json").read_bytes()
     outcome = benchmark(_grid(tmp_path, data), finished, workers=1, device="cpu")
     assert outcome.failed == {}
     assert before == {path: path.stat().st_mtime_ns for path in before}
-    assert (finished / "results.json").read_bytes() == results
+    assert (finished / "tables" / "grid" / "results.json").read_bytes() == results
 
 
 def test_runs_of_a_recipe_that_has_changed_are_refused_and_trained_again_on_request(data, finished, tmp_path):
     out = tmp_path / "out"
     shutil.copytree(finished, out)
     changed = _grid(tmp_path, data, GRID.replace("latent: 4", "latent: 5"))
-    with pytest.raises(MedoodError, match=r"2 runs that were made by another recipe .*blobs/cvad/seed-0, blobs/cvad/seed-1.*--retrain"):
+    with pytest.raises(MedoodError, match=r"2 runs that were made by another recipe, .*blobs/cvad/seed-0, blobs/cvad/seed-1.*--retrain"):
         benchmark(changed, out, workers=1, device="cpu")
     kept, replaced = (out / "blobs" / name / "seed-0" / "manifest.json" for name in ("svm", "cvad"))
     before = kept.stat().st_mtime_ns, replaced.read_bytes(), (out / "blobs/cvad/seed-0/scores/own.csv").read_bytes()
@@ -168,13 +168,71 @@ def test_runs_of_a_recipe_that_has_changed_are_refused_and_trained_again_on_requ
     assert (out / "blobs/cvad/seed-0/scores/own.csv").read_bytes() != before[2], "scores of the old run are not kept"
 
 
+def _written(out: Path) -> dict[Path, int]:
+    """When the runs and scores were written."""
+    return {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.name in ("manifest.json", "own.csv", "stripes.csv")}
+
+
 def test_other_summaries_and_another_place_of_the_images_are_no_change(data, finished, tmp_path):
-    moved = tmp_path / "moved"
+    moved, before = tmp_path / "moved", _written(finished)
     shutil.copytree(data, moved)
     text = GRID.replace("common:\n", "common:\n  summary: in other words\n")
-    outcome = benchmark(_grid(tmp_path, moved, text), finished, only_tables=True, device="cpu")
-    assert outcome.failed == {}
-    assert len(outcome.tables) >= 3
+    assert benchmark(_grid(tmp_path, moved, text), finished, workers=1, device="cpu").failed == {}
+    assert _written(finished) == before
+
+
+@pytest.mark.parametrize("change", ["a new image", "another patient", "a withdrawn image"])
+def test_runs_of_other_images_are_refused(data, finished, tmp_path, change):
+    other = tmp_path / "other"
+    shutil.copytree(data, other)
+    table = other / "blobs" / "table.csv"
+    trained = min(_ids(finished, "blobs/svm/seed-0")["train"])
+    patient = f"patient{int(trained[:2]) // 2}"
+    if change == "a new image":
+        shutil.copy(other / "blobs" / "04.png", other / "blobs" / "99.png")
+        table.write_text(table.read_text() + f"99.png,{patient},0,\n")
+    elif change == "another patient":
+        table.write_text(table.read_text().replace(f"{trained},{patient},", f"{trained},somebody,"))
+    else:
+        table.write_text(table.read_text().replace(f"{trained},{patient},0", f"{trained},{patient},"))
+    with pytest.raises(MedoodError, match="4 runs that were made by another recipe, or from other images"):
+        benchmark(_grid(tmp_path, other), finished, workers=1, device="cpu")
+
+
+def test_changed_labels_of_test_images_are_scored_again_without_training(data, finished, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    shutil.copytree(finished, out)
+    shutil.copytree(data, other)
+    table = other / "blobs" / "table.csv"
+    last = f"{NORMALS + ANOMALIES - 1:02d}.png"
+    table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if not line.startswith(last)))
+    before = _written(out)
+    text = GRID[: GRID.index("  CVAD:\n")]
+    assert benchmark(_grid(tmp_path, other, text), out, workers=1, device="cpu").failed == {}
+    after = _written(out)
+    assert all(after[path] == before[path] for path in before if path.name == "manifest.json")
+    assert all(after[path] != before[path] for path in before if path.match("svm/*/scores/own.csv"))
+    assert _results(out)["SVM", "intra"]["anomalous"] == ANOMALIES - 1
+
+
+def test_numbers_of_an_old_run_are_not_shown_when_the_new_one_fails(data, finished, tmp_path):
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    text = GRID.replace("{detector: {name: one_class_svm}}", "{detector: {name: f_anogan}}")
+    grid = _grid(tmp_path, data, text[: text.index("  CVAD:\n")])
+    assert benchmark(grid, out, device="cpu", only_tables=True).tables, "what was made otherwise is left out"
+    assert _results(out) == {}
+    assert set(benchmark(grid, out, workers=1, device="cpu", retrain=True).failed) == {"Blobs, SVM, seed 0", "Blobs, SVM, seed 1"}
+    assert _results(out) == {}
+    assert "64 x 64" in (out / "blobs" / "svm" / "seed-0" / "log.txt").read_text(encoding="utf-8")
+    assert "its log.txt says why" in (out / "tables" / "grid" / "intra.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("old", "new", "said"), [("root: stripes", "root: nowhere", "nowhere"), ("limit: 5", "part: test", "part 'test'")])
+def test_missing_outliers_are_known_before_anything_is_trained(data, tmp_path, old, new, said):
+    with pytest.raises(MedoodError, match=said):
+        benchmark(_grid(tmp_path, data, GRID.replace(old, new)), tmp_path / "out", workers=1, device="cpu")
+    assert not list((tmp_path / "out").rglob("log.txt"))
 
 
 def test_a_failed_run_costs_the_others_nothing(data, tmp_path):
@@ -184,7 +242,12 @@ def test_a_failed_run_costs_the_others_nothing(data, tmp_path):
     assert set(outcome.failed) == {"Blobs, Wide, seed 0"}
     assert "64 x 64" in outcome.failed["Blobs, Wide, seed 0"]
     assert set(_results(tmp_path / "out")) == {("SVM", "intra"), ("SVM", "Stripes")}
-    assert "64 x 64" in (tmp_path / "out" / "tables" / "intra.txt").read_text(encoding="utf-8")
+
+
+def test_tables_of_nothing_are_refused(data, tmp_path):
+    with pytest.raises(MedoodError, match=r"There is no folder .*nowhere with runs of a benchmark"):
+        benchmark(_grid(tmp_path, data), tmp_path / "nowhere", only_tables=True, device="cpu")
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="Ctrl-C is sent as Unix does")
@@ -204,19 +267,21 @@ def test_an_interrupted_benchmark_goes_on_and_ends_with_the_same_numbers(data, f
         "1",
     ]
     command += ["--device", "cpu", "--cache", "cache"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, encoding="utf-8") as process:
+    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("[1/2]"):
-                process.send_signal(signal.SIGINT)
+                os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
                 break
         rest = process.stderr.read()
     assert process.returncode == 130
     assert "The same command goes on from there." in rest
     assert "Traceback" not in rest
-    assert not (tmp_path / "out" / "results.json").exists()
+    assert not (tmp_path / "out" / "tables").exists()
+    first = _written(tmp_path / "out")
     again = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, encoding="utf-8", check=True)
     assert "AUC" in again.stdout
+    assert first.items() <= _written(tmp_path / "out").items(), "what was finished is kept"
     for key, found in _results(tmp_path / "out").items():
         assert found["score"]["by_seed"] == _results(finished)[key]["score"]["by_seed"][:1]
 
@@ -228,21 +293,14 @@ def _entries(names: str, **more) -> tuple[Entry, ...]:
 def test_images_of_known_patients_and_without_label_are_not_tested_on(tmp_path):
     entries = (*_entries("ab", label=0), *_entries("c"), *_entries("d", slices=3), *_entries("e", label=1))
     index = Index(tmp_path, entries)
-    assert [e.id for e in _unseen(index, {"patient of a"}).entries] == ["b", "d", "e"]
+    assert [e.id for e in Unseen(frozenset({"patient of a"}))(index).entries] == ["b", "d", "e"]
     with pytest.raises(MedoodError, match=r"no labelled image is left to test on.*split\.test"):
-        _unseen(index, {e.group for e in entries})
+        Unseen(frozenset(e.group for e in entries))(index)
 
 
 def test_a_set_is_thinned_evenly(tmp_path):
-    grid = load_grid_set(limit=3)
-    assert [e.id for e in _chosen(Index(tmp_path, _entries("abcdefg")), grid).entries] == ["a", "c", "e"]
-    assert [e.id for e in _chosen(Index(tmp_path, _entries("ab")), grid).entries] == ["a", "b"]
-
-
-def load_grid_set(limit: int):
-    from medood.core.grid import OutlierSet
-
-    return OutlierSet(source={"name": "folder"}, limit=limit)
+    assert [e.id for e in Chosen(None, 3)(Index(tmp_path, _entries("abcdefg"))).entries] == ["a", "c", "e"]
+    assert [e.id for e in Chosen(None, 3)(Index(tmp_path, _entries("ab"))).entries] == ["a", "b"]
 
 
 def _scores(path: Path, rows: Sequence[tuple[str, float, str]]) -> Path:

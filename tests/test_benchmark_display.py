@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 
 import pytest
 from rich.console import Console
@@ -21,9 +22,9 @@ def clock(monkeypatch):
     return now
 
 
-def _display(detectors: str, workers: int = 1, terminal: bool = False) -> tuple[Display, io.StringIO]:
+def _display(detectors: Sequence[str], workers: int = 1, terminal: bool = False) -> tuple[Display, io.StringIO]:
     text = io.StringIO()
-    orders = [Order(Job("C", name, 0, None, ""), None, {}, ("cpu",), False, None) for name in detectors]
+    orders = [Order(Job("C", name, 0, None, ""), None, None, {}, ("cpu",), False, None) for name in detectors]
     console = Console(file=text, width=100, force_terminal=terminal, highlight=False, color_system=None)
     return Display(orders, workers, console), text
 
@@ -60,12 +61,12 @@ def test_a_failure_is_told_and_counted(clock):
 
 
 def test_the_table_on_a_terminal_shows_what_is_being_done(clock):
-    display, text = _display("AB", workers=2, terminal=True)
+    display, text = _display(["A [wide]", "B [/]"], workers=2, terminal=True)
     display.show(Event(0, "begun"))
     display.show(Event(0, "told", "generator, epoch 3 of 40"))
     clock[0] += 7
     display.console.print(display._table())
-    assert "C, A, seed 0" in text.getvalue()
+    assert "C, A [wide], seed 0" in text.getvalue()
     assert "generator, epoch 3 of 40" in text.getvalue()
     assert "7 s" in text.getvalue()
     assert "0 of 2 runs done" in text.getvalue()

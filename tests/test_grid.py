@@ -83,12 +83,17 @@ def test_a_detector_may_have_seeds_of_its_own(tmp_path):
     ]
 
 
+def test_seeds_are_not_changed_from_the_command_line(tmp_path):
+    with pytest.raises(RecipeError, match="a benchmark has `seeds`, in its file"):
+        _load(tmp_path, changes=["seed=3"])
+
+
 def test_outliers_are_sets_or_whole_cohorts(tmp_path):
     grid = _load(tmp_path, data=Path("/data"))
     assert grid.outliers == {"Skin photographs": ("Chests", "Birds"), "Chests": ()}
     assert grid.sets["Birds"].limit == 10
     assert Path(grid.sets["Birds"].source["root"]) == Path("/data/birds")
-    assert grid.sets["Chests"].source == {"name": "folder", "root": "/elsewhere/chests"}
+    assert grid.sets["Chests"].source == {"name": "folder", "root": "/elsewhere/chests", "csv": None}
     assert grid.sets["Chests"].part is None
     assert grid.parts == {"AE": {}, "SVM": {"half of it": "half"}}
 
@@ -105,13 +110,22 @@ def test_outliers_are_sets_or_whole_cohorts(tmp_path):
         ("latent: 4", "laten: 4", "grid.yaml:18: detector.laten: unknown key; did you mean 'latent'?"),
         ("patience: 7", "patience: 0", "grid.yaml:18: training.patience"),
         ("name: grey_image", "name: gray_image", "'grey_image'"),
-        ("seeds: [3, 1]", "seeds: [3, 3]", "detectors.AE.seeds: expected a list of different whole numbers, found [3, 3]"),
-        ("seeds: [3, 1]", "seeds: []", "detectors.SVM.seeds: expected a list of different whole numbers"),
+        ("seeds: [3, 1]", "seeds: [3, 3]", "grid.yaml:2: seeds: expected different whole numbers, found [3, 3]"),
+        ("seeds: [3, 1]", "seeds: []", "grid.yaml:2: seeds: expected different whole numbers, found []"),
         ("tables: [intra, inter]", "tables: [intre]", "grid.yaml:1: tables"),
-        ("  Birds: {source", "  Chests: {source", "grid.yaml:16: sets.Chests: a cohort has this name too"),
-        ("  SVM:\n", "  a e: {detector: {name: vae}}\n  A-E: {detector: {name: vae}}\n  SVM:\n", "both would use the folder a-e"),
+        ("  Birds: {source", "  Chests: {source", "grid.yaml:16: sets.Chests: like 'Chests': both would use the name chests for files"),
+        ("  SVM:\n", "  a e: {detector: {name: vae}}\n  A-E: {detector: {name: vae}}\n  SVM:\n", "both would use the name a-e for files"),
         ("    parts: {half of it: half}", "    parts: [half]", "grid.yaml:21: detectors.SVM.parts: expected names of rows"),
         ("seeds:", "sets_: 1\nseeds:", "sets_: unknown key"),
+        (
+            "  SVM:\n",
+            "  SVM:\n    seeds: [1, 1]\n",
+            "grid.yaml:20: detectors.SVM.seeds: expected a list of different whole numbers, found [1, 1]",
+        ),
+        ("root: birds}", "rot: birds}", "grid.yaml:16: sets.Birds.source.rot: unknown key"),
+        ("name: folder, root: birds", "name: foldr, root: birds", "grid.yaml:16: sets.Birds.source.name: found 'foldr'"),
+        ("  Birds: {source", "  Own: {source", "grid.yaml:16: sets.Own: this name has a meaning of its own"),
+        ("  Birds: {source", "  Skin: {source: {name: idx}}\n  skin!: {source", "both would use the name skin for files"),
     ],
 )
 def test_a_mistake_is_one_sentence_with_its_line(tmp_path, old, new, said):

@@ -333,7 +333,9 @@ def test_of_a_large_folder_evenly_spaced_images_are_scored(
     monkeypatch.setattr(Phantom, "read", lambda self, entry: (read.append(entry.id), real(self, entry))[1])
     draw(run, tmp_path, source="phantom", limit=4, rows=2)
     assert sorted(set(read)) == [f"skin_{n:04d}" for n in (0, 20, 41, 61)]
-    assert "4 of 62 series or images are looked at" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "4 of 62 series or images are looked at" in said
+    assert re.search(r"[1-4] images have the ids of images that .* was trained or calibrated on", said)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Results of a benchmark: one detector on one cohort against one set of anomalous images, as numbers that go to JSON and back."""
+"""Results of a benchmark: one detector on one cohort against one set of anomalous images, as numbers."""
 
 from __future__ import annotations
 
@@ -21,10 +21,6 @@ class Bounded:
         """A number that is not finite becomes None, which JSON can say."""
         return {name: _finite(getattr(self, name)) for name in ("value", "low", "high", "spread")}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Bounded:
-        return cls(_number(values["value"]), values["low"], values["high"], values["spread"])
-
 
 @dataclass(frozen=True)
 class Ranked:
@@ -46,18 +42,13 @@ class Ranked:
         rates = {name: getattr(self, name).to_dict() for name in ("auroc", "oracle_fpr", "oracle_tpr")}
         return {**rates, "by_seed": [_finite(value) for value in self.by_seed], "direction": self.direction}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Ranked:
-        rates = (Bounded.from_dict(values[name]) for name in ("auroc", "oracle_fpr", "oracle_tpr"))
-        return cls(*rates, tuple(map(_number, values["by_seed"])), values["direction"])
-
 
 @dataclass(frozen=True)
 class Comparison:
     """One detector (all its seeds) trained on one cohort: the cohort's normal test images against one set of anomalous images.
 
     against           "intra": the cohort's own anomalous images; else the name of an outlier set
-    level             what is counted: "slice", "image" or "series"
+    level             what is counted: "slice" or "image"
     normal, anomalous, patients   how many, normal and anomalous ones together for the patients
     parts             component scores of the detector, by their name
     plain             trivial features, the better of both directions
@@ -81,7 +72,7 @@ class Comparison:
     false_alarm_rate: float | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values that JSON can say; `from_dict` gives the same comparison back."""
+        """Plain values that JSON can say."""
         names = ("cohort", "detector", "against", "level", "normal", "anomalous", "patients")
         return {
             **{name: getattr(self, name) for name in names},
@@ -94,22 +85,6 @@ class Comparison:
             "false_alarm_rate": _finite(self.false_alarm_rate),
         }
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Comparison:
-        rebuilt = {
-            "seeds": tuple(values["seeds"]),
-            "score": Ranked.from_dict(values["score"]),
-            "parts": {name: Ranked.from_dict(each) for name, each in values["parts"].items()},
-            "plain": {name: Ranked.from_dict(each) for name, each in values["plain"].items()},
-            "run_fpr": values["run_fpr"] and Bounded.from_dict(values["run_fpr"]),
-            "run_tpr": values["run_tpr"] and Bounded.from_dict(values["run_tpr"]),
-        }
-        return cls(**{**values, **rebuilt})
-
 
 def _finite(value: float | None) -> float | None:
     return float(value) if value is not None and math.isfinite(value) else None
-
-
-def _number(value: float | None) -> float:
-    return math.nan if value is None else value

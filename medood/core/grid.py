@@ -13,11 +13,14 @@ from pydantic import BaseModel, ConfigDict
 from medood.core.check import check, nearest
 from medood.core.errors import RecipeError
 from medood.core.literals import Lines, read_literals
-from medood.core.recipe import Recipe, apply_change, find_file, load_preparation, load_recipe, resolve
+from medood.core.recipe import Recipe, apply_change, check_source, find_file, load_preparation, load_recipe, resolve, shipped
 from medood.core.types import NonNegativeInt, PositiveInt
 
 INTRA = "intra"
 """Name of the comparison with the cohort's own anomalous images."""
+
+OWN = "own"
+"""Name of the file with the scores of a cohort's own test images."""
 
 Layout = Literal["intra", "inter", "components", "auroc"]
 Figure = float | tuple[float, float] | None
@@ -90,6 +93,7 @@ class Job:
 class Grid:
     """A checked benchmark. `outliers` names the sets by cohort; `sets` holds each of them; `parts` the extra rows by detector."""
 
+    name: str
     summary: str
     tables: tuple[Layout, ...]
     cohorts: tuple[str, ...]
@@ -125,6 +129,8 @@ def check_file(name: str | Path, changes: Sequence[str] = ()) -> Path:
     Raises RecipeError with every mistake.
     """
     path = Path(name)
+    if str(name) in {place.stem for place in shipped("benchmarks")}:
+        path = find_file(name, "benchmarks")
     if path.suffix in (".yaml", ".yml") and path.is_file():
         keys = read_literals(path)[0].keys()
         if "cohorts" in keys:
@@ -193,9 +199,14 @@ def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
                     problems += error.problems
                     break
                 jobs.append(Job(cohort, detector, seed, recipe, f"{slug(cohort)}/{slug(detector)}/seed-{seed}"))
-    sets = {name: entry.model_copy(update={"source": below(entry.source, blocks.data)}) for name, entry in file.sets.items()}
-    sets |= {name: OutlierSet(source=below(block.get("source", {}), blocks.data)) for name, block in cohorts.items()}
+    sources = {name: (("sets", name, "source"), entry.source) for name, entry in file.sets.items()}
+    sources |= {name: (("cohorts", name, "source"), block.get("source")) for name, block in cohorts.items()}
+    sets = {}
+    for name, (key, source) in sources.items():
+        checked = check_source(source, blocks.lines, str(blocks.path), key, problems)
+        sets[name] = file.sets.get(name, OutlierSet(source={})).model_copy(update={"source": below(checked, blocks.data)})
     return Grid(
+        name=blocks.path.stem,
         summary=file.summary,
         tables=tuple(file.tables),
         cohorts=tuple(cohorts),
@@ -209,17 +220,24 @@ def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
 
 
 def _check_names(file: Benchmark, blocks: _Blocks, problems: list[str]) -> None:
-    for section in ("cohorts", "detectors", "sets"):
+    for sections in (("cohorts", "sets"), ("detectors",)):  # a cohort can be a set of outliers too
         names: dict[str, str] = {}
-        for name in getattr(file, section):
-            if slug(name) in names:
-                problems.append(f"{blocks.line(section, name)}: like {names[slug(name)]!r}: both would use the folder {slug(name)}.")
-            names[slug(name)] = name
+        for section in sections:
+            for name in getattr(file, section):
+                if slug(name) in names:
+                    problems.append(
+                        f"{blocks.line(section, name)}: like {names[slug(name)]!r}: both would use the name {slug(name)} for files."
+                    )
+                if slug(name) in (INTRA, OWN):
+                    problems.append(f"{blocks.line(section, name)}: this name has a meaning of its own; choose another.")
+                names[slug(name)] = name
     for section in ("cohorts", "detectors"):
         if not getattr(file, section):
             problems.append(f"{blocks.line(section)}: is empty, so there is nothing to run.")
-    if same := set(file.sets) & set(file.cohorts):
-        problems.append(f"{blocks.line('sets', min(same))}: a cohort has this name too.")
+    if not _different(file.seeds):
+        problems.append(f"{blocks.line('seeds')}: expected different whole numbers, found {file.seeds!r}.")
+    if any(change.partition("=")[0].strip() == "seed" for change in blocks.changes):
+        problems.append("--set seed: a benchmark has `seeds`, in its file.")
     for name in set(file.published.beside if file.published else ()) - set(file.cohorts):
         problems.append(f"{blocks.line('published', 'beside', name)}: is no cohort of this file; put it under `apart`.")
 
@@ -249,10 +267,16 @@ def _parts(detector: str, file: Benchmark, blocks: _Blocks, problems: list[str])
 
 def _seeds(detector: str, file: Benchmark, blocks: _Blocks, problems: list[str]) -> list[int]:
     given = file.detectors[detector].get("seeds", file.seeds)
-    if isinstance(given, list) and given and all(type(seed) is int and seed >= 0 for seed in given) and len(set(given)) == len(given):
+    if given is file.seeds or _different(given):
         return given
     problems.append(f"{blocks.line('detectors', detector, 'seeds')}: expected a list of different whole numbers, found {given!r}.")
     return []
+
+
+def _different(seeds: Any) -> bool:
+    return (
+        isinstance(seeds, list) and bool(seeds) and all(type(seed) is int and seed >= 0 for seed in seeds) and len(set(seeds)) == len(seeds)
+    )
 
 
 def _over(values: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:

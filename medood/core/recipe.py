@@ -131,6 +131,17 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
     return resolve(values, lines, str(path))
 
 
+def changed_keys(before: Recipe, now: Recipe) -> list[str]:
+    """Keys of two recipes that train differently. Summaries do not matter, nor where the images lie."""
+
+    def matters(recipe: Recipe) -> dict[str, Any]:
+        values = recipe.model_dump(mode="json", exclude={"summary": True, "transforms": {"summary"}})
+        return {**values, "source": {key: value for key, value in values["source"].items() if key != "root"}}
+
+    old, new = matters(before), matters(now)
+    return [key for key in new if old[key] != new[key]]
+
+
 def resolve(values: Mapping[str, Any], lines: Lines, where: str) -> Recipe:
     problems: list[str] = []
     values = dict(values)
@@ -239,7 +250,7 @@ def _named(
         what = f"{where}:{lines.get((*path, 'name'), lines.get(path, 1))}: {section}.name"
         problems.append(f"{what}: found {name!r}, expected one of {', '.join(cards)}{nearest(str(name), cards) or '.'}")
         return dict(values)
-    root = {"root": values["root"]} if section == "source" and "root" in values else {}
+    root = {"root": values["root"]} if cards is catalogue.sources() and "root" in values else {}
     if not isinstance(root.get("root", ""), str):
         line = lines.get((*path, "root"), 1)
         problems.append(f"{where}:{line}: {section}.root: found {root['root']!r}, expected the path of a folder as text.")
@@ -248,6 +259,14 @@ def _named(
     here.setdefault((), lines.get(path, 1))
     model = check(cards[name].parameters, given, here, where, problems, prefix=section)
     return {"name": name, **root, **(model.model_dump(mode="json") if model else given)}
+
+
+def check_source(values: Any, lines: Lines, where: str, path: tuple[Any, ...], problems: list[str]) -> dict[str, Any]:
+    """A source with its defaults filled in; what is wrong with it is appended to `problems`."""
+    if isinstance(values, dict):
+        return _named(".".join(map(str, path)), values, catalogue.sources(), lines, where, problems, path)
+    problems.append(f"{where}:{lines.get(path, 1)}: {'.'.join(map(str, path))}: expected a mapping with a `name`, found {values!r}.")
+    return {}
 
 
 def apply_change(values: dict[str, Any], change: str) -> None:

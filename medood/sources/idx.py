@@ -60,10 +60,11 @@ class Idx:
         return Volume(entry, image, photograph_geometry(image.shape[1:]), slice_labels(1, entry.label))
 
     def _entries(self, name: str, path: Path, part: str | None) -> list[Entry]:
-        count = len(self._array(path, 3))
+        images = self._array(path, 3)
+        count, size = len(images), float(images[:1].nbytes)
         labels = [None] * count if self.normal is None else [int(c != self.normal) for c in self._classes(name, count)]
         ids = (f"{name}/{number:05d}" for number in range(count))
-        return [Entry(id, (path,), id, label=label, part=part) for id, label in zip(ids, labels, strict=True)]
+        return [Entry(id, (path,), id, label=label, part=part, bytes_per_image=size) for id, label in zip(ids, labels, strict=True)]
 
     def _classes(self, images: str, count: int) -> list[int]:
         """The class of each of the images of a part."""

@@ -72,7 +72,9 @@ class IsicCrops:
                 stem = entry.files[0].stem
                 mask = self.root / f"{name}_GroundTruth" / f"{stem}_Segmentation.png"
                 if mask.is_file():
-                    entries.append(replace(entry, group=stem, slices=self.crops, part=_PARTS[name], files=(entry.files[0], mask)))
+                    size = entry.files[0].stat().st_size / self.crops  # not that of the segmentation, which shows the lesion
+                    more = {"group": stem, "slices": self.crops, "part": _PARTS[name], "bytes_per_image": size}
+                    entries.append(replace(entry, files=(entry.files[0], mask), **more))
                 else:
                     problems.append(Problem(entry.id, "no_mask", f"There is no {mask.name} in {name}_GroundTruth; it is left out."))
         return Index(self.root, tuple(sorted(entries, key=lambda e: e.id)), tuple(sorted(problems, key=lambda p: p.path)))

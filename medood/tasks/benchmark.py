@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -16,12 +14,11 @@ from medood.core.comparison import Comparison
 from medood.core.errors import MedoodError
 from medood.core.files import write_json, write_text
 from medood.core.grid import INTRA, Grid, Job
-from medood.core.recipe import Recipe
-from medood.core.run import is_run
 from medood.export.tables import Table, as_csv, as_latex, as_markdown, as_text
 from medood.tasks.benchmark_display import Display
-from medood.tasks.benchmark_job import Order, carry_out, labels_file, scores_file
-from medood.tasks.benchmark_results import compare, read_rows
+from medood.tasks.benchmark_images import cohort_source, look_at_cohort, look_at_outliers, write_cohort_labels
+from medood.tasks.benchmark_job import Order, carry_out, is_scored, labels_file, made_otherwise, scores_file
+from medood.tasks.benchmark_results import compare, false_alarm_rate, read_rows
 from medood.tasks.benchmark_tables import tables
 from medood.tasks.console import Console
 from medood.tasks.workers import work_through
@@ -32,9 +29,10 @@ MOST_WORKERS = 4
 
 @dataclass(frozen=True)
 class Outcome:
-    """The tables that could be made, and why runs failed, by the name of the run."""
+    """The tables that could be made, where they are, and why runs failed, by the name of the run."""
 
     tables: Sequence[Table]
+    folder: Path
     failed: Mapping[str, str]
 
 
@@ -53,25 +51,53 @@ def benchmark(
     ```
     out/COHORT/DETECTOR/seed-0/     a run folder as `medood train` makes it; log.txt; scores/own.csv, scores/OUTLIERS.csv
     out/COHORT/labels.csv           labels of the cohort
-    out/results.json                every number
-    out/tables/*.txt, .md, .tex, .csv
+    out/tables/BENCHMARK/           results.json with every number; each table as .txt, .md, .tex and .csv
     ```
-    A failed run does not stop the others. Raises MedoodError when runs are there that another recipe has made and `retrain` is not given.
+    A failed run does not stop the others. Benchmarks that share an `out` share their runs. Raises MedoodError when images are missing, or
+    when runs are there that another recipe or other images have made and `retrain` is not given.
     """
-    devices = _devices(device)
-    changed = [job for job in grid.jobs if _made_otherwise(out / job.place, job.recipe)]
-    if changed and not (retrain or only_tables):
-        raise MedoodError(_refusal(out, changed))
     _tables(grid, (), {})  # a published row of the wrong length is known before hours of training
-    failed: dict[str, str] = {}
+    if only_tables and not out.is_dir():
+        raise MedoodError(f"There is no folder {out} with runs of a benchmark: run it without --only-tables first, or name its --out.")
     with _alone(out):
-        if not only_tables:
-            orders = [
-                Order(job, out, {name: grid.sets[name] for name in grid.outliers[job.cohort]}, devices, job in changed, cache)
-                for job in _seed_by_seed(grid.jobs)
-            ]
-            failed = _carry_out(orders, *_crew(devices, workers))
-        return _report(grid, out, failed)
+        orders = _orders(grid, out, _devices(device), cache)
+        changed = [order for order in orders if made_otherwise(order)]
+        if changed and not (retrain or only_tables):
+            raise MedoodError(_refusal(out, changed))
+        if only_tables:
+            return _report(grid, [order for order in orders if order not in changed], out, {})
+        renewed = [replace(order, retrain=order in changed) for order in orders]
+        failed = _carry_out(renewed, *_crew(orders[0].devices, workers))
+        return _report(grid, orders, out, failed)
+
+
+def _orders(grid: Grid, out: Path, devices: tuple[str, ...], cache: Path | None) -> list[Order]:
+    """All jobs in the order in which to do them, with their images. Labels are written anew: they may have changed."""
+    console = Console()
+    with console.step("Looking for the images"):
+        sets = {name: look_at_outliers(outliers) for name, outliers in grid.sets.items()}
+        cohorts = {}
+        for name in grid.cohorts:
+            recipes = [job.recipe for job in grid.jobs if job.cohort == name]
+            source = cohort_source(recipes[0])
+            index = source.index()
+            for recipe in recipes:
+                key = name, recipe.split.model_dump_json()
+                if key not in cohorts:
+                    cohorts[key] = look_at_cohort(index, recipe)
+            write_cohort_labels(source, labels_file(out, name))
+    return [
+        Order(
+            job,
+            out,
+            cohorts[job.cohort, job.recipe.split.model_dump_json()],
+            {name: sets[name] for name in grid.outliers[job.cohort]},
+            devices,
+            False,
+            cache,
+        )
+        for job in _seed_by_seed(grid.jobs)
+    ]
 
 
 def _seed_by_seed(jobs: Sequence[Job]) -> list[Job]:
@@ -87,22 +113,23 @@ def _seed_by_seed(jobs: Sequence[Job]) -> list[Job]:
 def _carry_out(orders: Sequence[Order], workers: int, threads: int) -> dict[str, str]:
     """Reasons of the runs that failed, by their name."""
     failed = {}
-    with Display(orders, workers) as display:
-        for event in work_through(orders, carry_out, workers, threads):
+    with Display(orders, workers) as display, closing(work_through(orders, carry_out, workers, threads)) as events:
+        for event in events:
             display.show(event)
             if event.kind == "failed":
                 failed[orders[event.number].job.name] = event.value
     return failed
 
 
-def _report(grid: Grid, out: Path, failed: Mapping[str, str]) -> Outcome:
-    comparisons, missing = _comparisons(grid, out, failed)
-    write_json(out / "results.json", {"comparisons": [each.to_dict() for each in comparisons], "failed": dict(failed)})
+def _report(grid: Grid, orders: Sequence[Order], out: Path, failed: Mapping[str, str]) -> Outcome:
+    comparisons, missing = _comparisons(grid, orders, failed)
+    folder = out / "tables" / grid.name
+    write_json(folder / "results.json", {"comparisons": [each.to_dict() for each in comparisons], "failed": dict(failed)})
     made = _tables(grid, comparisons, missing)
     for table in made:
         for ending, render in ((".txt", as_text), (".md", as_markdown), (".tex", as_latex), (".csv", as_csv)):
-            write_text(out / "tables" / f"{table.name}{ending}", render(table))
-    return Outcome(made, failed)
+            write_text(folder / f"{table.name}{ending}", render(table))
+    return Outcome(made, folder, failed)
 
 
 def _tables(grid: Grid, comparisons: Sequence[Comparison], missing: Mapping[tuple[str, str], str]) -> list[Table]:
@@ -118,64 +145,40 @@ def _tables(grid: Grid, comparisons: Sequence[Comparison], missing: Mapping[tupl
     )
 
 
-def _comparisons(grid: Grid, out: Path, failed: Mapping[str, str]) -> tuple[list[Comparison], dict[tuple[str, str], str]]:
+def _comparisons(grid: Grid, orders: Sequence[Order], failed: Mapping[str, str]) -> tuple[list[Comparison], dict[tuple[str, str], str]]:
     """What can be compared, from the seeds that are finished, and why the rest cannot."""
     found, missing = [], {}
-    console = Console()
     pairs = [(cohort, detector) for cohort in grid.cohorts for detector in grid.detectors]
-    for cohort, detector in console.track(pairs, "Comparing", len(pairs)):
-        jobs = [job for job in grid.jobs if (job.cohort, job.detector) == (cohort, detector)]
-        names = (INTRA, *grid.outliers[cohort])
-        finished = [job for job in jobs if all(_scored(out / job.place, name) for name in names)]
-        if len(finished) < len(jobs):
-            missing[cohort, detector] = next((failed[job.name] for job in jobs if job.name in failed), "not finished yet")
-        if not finished:
-            continue
-        for name in names:
-            try:
-                found.append(_compare(out, finished, name))
-            except MedoodError as error:
-                missing[cohort, detector] = f"{name}: {error}"
+    for cohort, detector in Console().track(pairs, "Comparing", len(pairs)):
+        seeds = [job.name for job in grid.jobs if (job.cohort, job.detector) == (cohort, detector)]
+        mine = [order for order in orders if (order.job.cohort, order.job.detector) == (cohort, detector)]
+        for name in (INTRA, *grid.outliers[cohort]):
+            finished = [order for order in mine if is_scored(order, INTRA) and is_scored(order, name)]
+            if len(finished) < len(seeds):
+                broken = any(name in failed for name in seeds)
+                missing[cohort, detector] = "it failed, and its log.txt says why" if broken else "not finished yet"
+            if finished:
+                try:
+                    found.append(_compare(finished, name))
+                except MedoodError as error:
+                    missing[cohort, detector] = str(error)
     return found, missing
 
 
-def _compare(out: Path, jobs: Sequence[Job], against: str) -> Comparison:
-    folders = [out / job.place for job in jobs]
-    own = [scores_file(folder, INTRA) for folder in folders]
-    others = None if against == INTRA else [scores_file(folder, against) for folder in folders]
-    rate = json.loads(own[0].with_suffix(".json").read_text(encoding="utf-8"))["false_alarm_rate"]
-    rows = read_rows(own, others, labels_file(out, jobs[0].cohort))
-    seeds = [job.seed for job in jobs]
-    return compare(rows, cohort=jobs[0].cohort, detector=jobs[0].detector, against=against, seeds=seeds, rate=rate)
+def _compare(orders: Sequence[Order], against: str) -> Comparison:
+    """The seeds of one detector on one cohort."""
+    job = orders[0].job
+    own = [scores_file(order.folder, INTRA) for order in orders]
+    others = None if against == INTRA else [scores_file(order.folder, against) for order in orders]
+    rows = read_rows(own, others, labels_file(orders[0].out, job.cohort))
+    seeds = [order.job.seed for order in orders]
+    return compare(rows, cohort=job.cohort, detector=job.detector, against=against, seeds=seeds, rate=false_alarm_rate(own[0]))
 
 
-def _scored(folder: Path, against: str) -> bool:
-    return scores_file(folder, against).with_suffix(".done.json").is_file()
-
-
-def _made_otherwise(folder: Path, recipe: Recipe) -> bool:
-    """Whether a run, finished or not, lies there that this recipe would not make."""
-    path = folder / ("run.json" if is_run(folder) else "training.json")
-    if not path.is_file():
-        return False
-    try:
-        before = Recipe.model_validate_json(json.dumps(json.loads(path.read_text(encoding="utf-8"))["recipe"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return True
-    return _matters(before.model_dump(mode="json")) != _matters(recipe.model_dump(mode="json"))
-
-
-def _matters(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    """A recipe without what changes no weight: its summaries, and where the images lie."""
-    source = {key: value for key, value in recipe["source"].items() if key != "root"}
-    transforms = {key: value for key, value in recipe["transforms"].items() if key != "summary"}
-    return {**recipe, "summary": "", "source": source, "transforms": transforms}
-
-
-def _refusal(out: Path, changed: Sequence[Job]) -> str:
-    shown = ", ".join(job.place for job in changed[:3]) + (" ..." if len(changed) > 3 else "")
+def _refusal(out: Path, changed: Sequence[Order]) -> str:
+    shown = ", ".join(order.job.place for order in changed[:3]) + (" ..." if len(changed) > 3 else "")
     return (
-        f"{out} holds {len(changed)} runs that were made by another recipe than this benchmark's ({shown}). "
+        f"{out} holds {len(changed)} runs that were made by another recipe, or from other images, than this benchmark's ({shown}). "
         "Train them anew with --retrain, or choose another --out."
     )
 

@@ -73,7 +73,7 @@ class Display:
     def _table(self) -> Group:
         table = Table("run", "now", "for", box=None)
         for number, text in sorted(self.told.items()):
-            table.add_row(self.orders[number].job.name, text, _duration(time.monotonic() - self.begun[number]))
+            table.add_row(Text(self.orders[number].job.name), Text(text), _duration(time.monotonic() - self.begun[number]))
         failed = f", {self.failed} failed" if self.failed else ""
         return Group(table, Text(f"{self.finished} of {len(self.orders)} runs done{failed}{self._left()}", style="bold"))
 

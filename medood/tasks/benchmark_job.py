@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from medood.core.errors import MedoodError
 from medood.core.files import sha256, write_json
-from medood.core.grid import INTRA, Job, OutlierSet, slug
+from medood.core.grid import INTRA, OWN, Job, slug
+from medood.core.recipe import Recipe, changed_keys
 from medood.core.run import is_run
-from medood.core.volume import Entry, Index
-from medood.tasks.data import open_source
-from medood.tasks.labels import write_labels
-from medood.tasks.score import of_part, score_folder
+from medood.tasks.benchmark_images import Cohort, Images
+from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe
 from medood.tasks.workers import Tell
 from medood.training.progress import Silence
@@ -27,11 +28,12 @@ from medood.training.progress import Silence
 
 @dataclass(frozen=True)
 class Order:
-    """What a worker needs to carry out a job. `devices`: one for each worker, or "auto"."""
+    """What a worker needs to carry out a job: where, on which images, and a device for each worker."""
 
     job: Job
     out: Path
-    sets: Mapping[str, OutlierSet]
+    cohort: Cohort
+    sets: Mapping[str, Images]
     devices: tuple[str, ...]
     retrain: bool
     cache: Path | None
@@ -40,90 +42,106 @@ class Order:
     def folder(self) -> Path:
         return self.out / self.job.place
 
+    @property
+    def images(self) -> dict[str, Images]:
+        """Everything to score, the cohort's own test images first."""
+        return {INTRA: self.cohort.own, **self.sets}
+
 
 def scores_file(folder: Path, against: str) -> Path:
     """Where a run's scores of its own test images (INTRA) or of an outlier set are."""
-    return folder / "scores" / f"{'own' if against == INTRA else slug(against)}.csv"
+    return folder / "scores" / f"{OWN if against == INTRA else slug(against)}.csv"
 
 
 def labels_file(out: Path, cohort: str) -> Path:
     return out / slug(cohort) / "labels.csv"
 
 
+def made_otherwise(order: Order) -> bool:
+    """Whether a run, finished or not, lies there that the job's recipe and the present images would not make."""
+    path = order.folder / ("run.json" if is_run(order.folder) else "training.json")
+    if not path.is_file():
+        return False
+    try:
+        before = Recipe.model_validate_json(json.dumps(_json(path)["recipe"]))
+        return bool(changed_keys(before, order.job.recipe)) or _json(_stamp_of_training(order)) != {"images": order.cohort.training}
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
+def is_scored(order: Order, against: str) -> bool:
+    """Whether the scores are those of the present run, of the present images."""
+    path = scores_file(order.folder, against)
+    try:
+        return path.is_file() and _json(path.with_suffix(".done.json")) == _stamp_of_scores(order, against)
+    except (OSError, ValueError):
+        return False
+
+
 def carry_out(order: Order, worker: int, tell: Tell) -> dict[str, float]:
     """Train and score; what is complete and made by the same recipe is kept. Returns the seconds of both, 0 for what was kept."""
     device = order.devices[worker % len(order.devices)]
     order.folder.mkdir(parents=True, exist_ok=True)
-    reused = is_run(order.folder) and not order.retrain
     with _output_to(order.folder / "log.txt"):
-        started = time.perf_counter()
-        if not reused:
-            train_recipe(
-                order.job.recipe,
-                order.folder,
-                data=None,
-                device=device,
-                resume=not order.retrain,
-                overwrite=order.retrain,
-                cache=order.cache,
-                progress=_Told(tell),
-            )
-        trained = time.perf_counter()
-        tell("scoring")
-        _score_own(order, device)
-        for name, outliers in order.sets.items():
-            tell(f"scoring {name}")
-            _score(order.folder, name, outliers, device, lambda index, chosen=outliers: _chosen(index, chosen))
-    return {"train": 0.0 if reused else round(trained - started, 1), "score": round(time.perf_counter() - trained, 1)}
+        try:
+            started = time.perf_counter()
+            trained = _train(order, device, tell)
+            seconds = time.perf_counter() - started
+            _score_all(order, device, tell)
+            return {"train": round(seconds, 1) if trained else 0.0, "score": round(time.perf_counter() - started - seconds, 1)}
+        except MedoodError as error:
+            print(f"Error: {error}", file=sys.stderr)
+            raise
+        except Exception:
+            traceback.print_exc()
+            raise
 
 
-def _score_own(order: Order, device: str) -> None:
-    """The labelled images of patients that the run has not seen."""
-    name, parameters = order.job.recipe.choice("source")
-    labels = labels_file(order.out, order.job.cohort)
-    if not labels.is_file():
-        source = dict(parameters)
-        write_labels(open_source(name, source.pop("root", None), **source), labels, masks=False)
-    rows = json.loads((order.folder / "index.json").read_text(encoding="utf-8"))
-    known = {row["group"] for row in rows}
-    own = OutlierSet(source={"name": name, **parameters})
-    _score(order.folder, INTRA, own, device, lambda index: _unseen(index, known))
+def _train(order: Order, device: str, tell: Tell) -> bool:
+    """Train, go on with a training, or leave the run as it is: then False."""
+    if is_run(order.folder) and not order.retrain:
+        return False
+    if order.retrain:
+        shutil.rmtree(order.folder / "scores", ignore_errors=True)
+    write_json(_stamp_of_training(order), {"images": order.cohort.training})
+    more: dict[str, Any] = {"resume": not order.retrain, "overwrite": order.retrain, "cache": order.cache}
+    train_recipe(order.job.recipe, order.folder, data=None, device=device, progress=_Told(tell), **more)
+    return True
 
 
-def _unseen(index: Index, known: set[str]) -> Index:
-    entries = tuple(e for e in index.entries if e.group not in known and (e.label is not None or e.slices > 1))
-    if not entries:
-        raise MedoodError(
-            f"{index.root}: no labelled image is left to test on: all are of patients in training. Set patients aside with "
-            "`split.test`, or name a test part in the table."
-        )
-    return replace(index, entries=entries, problems=())
+def _score_all(order: Order, device: str, tell: Tell) -> None:
+    """Score what is not scored yet; a set that fails does not keep the others from being scored."""
+    errors = []
+    for against, images in order.images.items():
+        if is_scored(order, against):
+            continue
+        tell("scoring" if against == INTRA else f"scoring {against}")
+        try:
+            _score(order, against, images, device)
+        except MedoodError as error:
+            errors.append(error)
+    if errors:
+        raise errors[0]
 
 
-def _chosen(index: Index, outliers: OutlierSet) -> Index:
-    """The entries of a set's part, thinned evenly to its limit."""
-    entries = of_part(index, outliers.part).entries
-    if outliers.limit is not None and len(entries) > outliers.limit:
-        entries = _thinned(entries, outliers.limit)
-    return replace(index, entries=entries, problems=())
-
-
-def _thinned(entries: tuple[Entry, ...], limit: int) -> tuple[Entry, ...]:
-    return tuple(entries[i * len(entries) // limit] for i in range(limit))
-
-
-def _score(folder: Path, against: str, images: OutlierSet, device: str, keep: Any) -> None:
-    """Score, unless the same run has scored the same set before."""
-    out = scores_file(folder, against)
-    done = out.with_suffix(".done.json")
-    stamp = {"run": sha256(folder / "manifest.json"), "set": images.model_dump(mode="json")}
-    with suppress(OSError, ValueError):
-        if out.is_file() and json.loads(done.read_text(encoding="utf-8")) == stamp:
-            return
-    source = dict(images.source)
+def _score(order: Order, against: str, images: Images, device: str) -> None:
+    out = scores_file(order.folder, against)
+    source: dict[str, Any] = dict(images.source)
     name, root = source.pop("name"), source.pop("root", None)
-    score_folder(folder, Path(root or "."), out, source=name, parameters=source, keep=keep, device=device, overwrite=True)
-    write_json(done, stamp)
+    score_folder(order.folder, Path(root or "."), out, source=name, parameters=source, keep=images.keep, device=device, overwrite=True)
+    write_json(out.with_suffix(".done.json"), _stamp_of_scores(order, against))
+
+
+def _stamp_of_training(order: Order) -> Path:
+    return order.folder / "benchmark.json"
+
+
+def _stamp_of_scores(order: Order, against: str) -> dict[str, str]:
+    return {"run": sha256(order.folder / "manifest.json"), "images": order.images[against].fingerprint}
+
+
+def _json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 class _Told(Silence):

@@ -9,7 +9,7 @@ from medood.core.grid import INTRA
 from medood.export.table_model import MISSING, Block, Number, decimal
 from medood.tasks.benchmark_rows import NOTHING, Line, Place, Results
 
-_LEVELS = {"image": "images", "slice": "slices", "series": "series"}
+_LEVELS = {"image": "images", "slice": "slices"}
 
 
 def notes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,11 @@ def compare(
         run_tpr=_rate(rows, ~normal),
         false_alarm_rate=rate,
     )
+
+
+def false_alarm_rate(scores: Path) -> float | None:
+    """What the run that made the scores promises."""
+    return json.loads(scores.with_suffix(".json").read_text(encoding="utf-8"))["false_alarm_rate"]
 
 
 def _labelled(rows: Sequence[ScoredRow], labels: Labels, level: str) -> dict[tuple[str, Key], tuple[ScoredRow, int, str]]:

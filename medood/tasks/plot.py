@@ -19,7 +19,7 @@ from medood.tasks.console import Console
 from medood.tasks.data import open_source
 from medood.tasks.device import pick_device
 from medood.tasks.labelled_scores import read_labels
-from medood.tasks.score import of_part, reading
+from medood.tasks.score import of_part, reading, seen_before
 from medood.tasks.score_rows import Scorer
 from medood.training.history import Epoch, read_history
 
@@ -81,6 +81,8 @@ def _places(
         chosen = [index.entries[i] for i in evenly(len(index.entries), limit)]
         if len(chosen) < len(index.entries):
             console.say(f"{folder}: {len(chosen)} of {len(index.entries)} series or images are looked at; --limit takes more.")
+        if seen := seen_before(run, chosen):
+            console.warn(f"{folder}: {seen} images have the ids of images that {run.name} was trained or calibrated on.")
         places.append(Place(name, folder, reader, chosen, known if number == 0 else None))
     return places
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -98,7 +98,7 @@ def score_folder(
     console.say(f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}.")
     if not index.entries and not index.problems:
         raise MedoodError(f"{root}: found no file at all. Expected DICOM, NIfTI, PNG, JPEG or TIFF images.")
-    header["seen_in_training"] = seen = _seen_before(run, index)
+    header["seen_in_training"] = seen = seen_before(run, index.entries)
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
@@ -160,10 +160,10 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
         )
 
 
-def _seen_before(run: Run, index: Index) -> int:
+def seen_before(run: Run, entries: Sequence[Entry]) -> int:
     """How many entries have the id of a training or held-out entry of the run."""
     known = {row["id"] for row in json.loads((run.folder / "index.json").read_text(encoding="utf-8")) if row["images"]}
-    return sum(entry.id in known for entry in index.entries)
+    return sum(entry.id in known for entry in entries)
 
 
 def _score_all(

@@ -73,11 +73,19 @@ def _numbers(scored: Scored | None, position: int, prepared: Prepared, entry: En
     background = scorer.pipeline.spec.background
     body = None if background is None else (image != background).any(0)
     number = int(prepared.slices[position])
-    files = entry.files
-    size = files[number].stat().st_size if len(files) == entry.slices > 1 else sum(f.stat().st_size for f in files) / entry.slices
+    size = _bytes_in_file(entry, number)
     score = float(scored.image[position])
     parts = {f"part_{name}": float(values[position]) for name, values in scored.parts.items()}
     return {"score": score, **_judged(score, scorer.image), "status": "ok", **parts, **trivial_features(image, body, size)}
+
+
+def _bytes_in_file(entry: Entry, number: int) -> float:
+    """What slice `number` takes in its file."""
+    if entry.bytes_per_image is not None:
+        return entry.bytes_per_image
+    if len(entry.files) == entry.slices > 1:
+        return entry.files[number].stat().st_size
+    return sum(file.stat().st_size for file in entry.files) / entry.slices
 
 
 def _series_numbers(scored: Scored | None, scorer: Scorer) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import torch
 
 from medood.core.errors import InputError, MedoodError, TrainingError
 from medood.core.files import atomic_file, write_json
-from medood.core.recipe import Recipe
+from medood.core.recipe import Recipe, changed_keys
 from medood.core.run import build_detector, is_run, save_run
 from medood.core.volume import Entry, Index
 from medood.tasks.cache import Cache, CachedEntry, CachedImages
@@ -72,7 +72,7 @@ def train_recipe(
     groups = len(set(images.groups)), len(set(held_out.groups))
     console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
     (out / "manifest.json").unlink(missing_ok=True)  # a run that is being replaced is no longer complete
-    _same_training(out, {"recipe": recipe.model_dump(mode="json"), "index": _fingerprint(prepared)}, resume)
+    _same_training(out, recipe, _fingerprint(prepared), resume)
     started = time.perf_counter()
     train(
         detector,
@@ -100,14 +100,19 @@ def train_recipe(
 
 
 def split(index: Index, recipe: Recipe) -> Parts:
-    """Normal entries into train and held-out, by patient. A table's own `part` column is followed; "test" is never used."""
+    """Normal entries into train and held-out, by patient. A table's own `part` column is followed; "test" is never used.
+
+    Where some entries have a label, those without one are left out, unless their mask will tell.
+    """
     wrong = [e for e in index.entries if e.label == 1 and e.part in ("train", "val")]
     if wrong:
         raise TrainingError(
             f"{index.root}: {len(wrong)} entries of the parts train and val are labelled anomalous, the first is {wrong[0].id}. "
             "Training sees normal images only: move them to the part test."
         )
-    usable = [e for e in index.entries if e.label in (0, None) and e.part != "test" and "no_labels" not in e.issues]
+    labelled = any(e.label is not None for e in index.entries)  # then an empty label means: leave out
+    normal = [e for e in index.entries if e.label == 0 or (e.label is None and (e.mask is not None or not labelled))]
+    usable = [e for e in normal if e.part != "test" and "no_labels" not in e.issues]
     if not usable:
         raise TrainingError(f"{index.root}: found no normal images to train on ({_reasons(index)}). `medood inspect` tells more.")
     if any(e.part == "val" for e in usable):
@@ -163,22 +168,22 @@ def _guard(out: Path, resume: bool, overwrite: bool) -> None:
     (out / "trial").unlink()
 
 
-def _same_training(out: Path, plan: dict[str, Any], resume: bool) -> None:
+def _same_training(out: Path, recipe: Recipe, index: str, resume: bool) -> None:
     """Remember what is being trained, and refuse to resume something else."""
     path = out / "training.json"
     if resume and path.is_file():
         try:
             before = json.loads(path.read_text(encoding="utf-8"))
-            changed = [key for key in plan["recipe"] if before["recipe"].get(key) != plan["recipe"][key]]
-            changed += ["the training images"] if before["index"] != plan["index"] else []
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            changed = changed_keys(Recipe.model_validate_json(json.dumps(before["recipe"])), recipe)
+            changed += ["the training images"] if before["index"] != index else []
+        except (ValueError, TypeError, KeyError) as error:
             raise TrainingError(f"{path} is damaged, so the training cannot be resumed: start anew with --overwrite.") from error
         if changed:
             raise TrainingError(
                 f"{out} was begun with another recipe or other images (changed: {', '.join(changed)}), so it cannot be resumed. "
                 "Undo the change, choose another --out, or start anew with --overwrite."
             )
-    write_json(path, plan)
+    write_json(path, {"recipe": recipe.model_dump(mode="json"), "index": index})
 
 
 def _reasons(index: Index) -> str:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import traceback
+import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal
 
 from medood.core.errors import MedoodError
+from medood.core.memory import keep_freed_memory
 
 Tell = Callable[[str], None]
 Function = Callable[[Any, int, Tell], Any]
@@ -33,62 +34,95 @@ class Event:
 class _Worker:
     process: Any
     pipe: Connection
-    slot: int
     task: int | None = None
 
 
-def work_through(tasks: Sequence[Any], function: Function, workers: int, threads: int) -> Iterator[Event]:
+def work_through(tasks: Sequence[Any], function: Function, workers: int, threads: int) -> Generator[Event, None, None]:
     """Carry out all tasks in `workers` processes of `threads` threads each, and yield what happens.
 
-    A task that raises, or whose process dies, has failed; the others go on. Closing the iterator stops the processes.
+    A task that raises, or whose process dies, has failed; the others go on. Closing the generator stops the processes.
     """
     waiting = deque(range(len(tasks)))
+    crew: list[_Worker] = []
     with _environment({"OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads)}):  # read when numpy and torch are imported
-        crew = [_hire(function, slot, threads) for slot in range(min(workers, len(tasks)))]
         try:
+            crew += [_hire(function, slot, threads) for slot in range(min(workers, len(tasks)))]
             while waiting or any(worker.task is not None for worker in crew):
-                for worker in crew:
-                    if worker.task is None and waiting:
+                for slot, worker in enumerate(crew):
+                    if worker.task is None and not worker.process.is_alive():
+                        crew[slot] = _hire(function, slot, threads)
+                    elif worker.task is None and waiting and _given(worker, tasks[waiting[0]]):
                         worker.task = waiting.popleft()
-                        worker.pipe.send(tasks[worker.task])
                         yield Event(worker.task, "begun")
                 busy = {worker.pipe: worker for worker in crew if worker.task is not None}
                 for pipe in wait(list(busy), timeout=1.0):
-                    worker = busy[pipe]  # type: ignore[index]
-                    event = _heard(worker)
-                    if event.kind in ("done", "failed"):
-                        worker.task = None
-                    if not worker.process.is_alive():
-                        crew[crew.index(worker)] = _hire(function, worker.slot, threads)
-                    yield event
+                    yield _heard(busy[pipe])  # type: ignore[index]
         finally:
             _dismiss(crew)
 
 
+def _given(worker: _Worker, task: Any) -> bool:
+    """Whether the worker could be given the task; one that died meanwhile cannot."""
+    try:
+        worker.pipe.send(task)
+    except OSError:
+        worker.process.join()
+        return False
+    return True
+
+
 def _heard(worker: _Worker) -> Event:
+    """The next message of a busy worker; when it is the last one, the worker is free."""
     assert worker.task is not None
+    number = worker.task
     try:
         kind, value = worker.pipe.recv()
     except (EOFError, OSError):
         worker.process.join()
         code = worker.process.exitcode
         why = "the system stopped it, most likely because memory ran out: use fewer --workers" if code == -9 else f"exit status {code}"
-        return Event(worker.task, "failed", f"Its process died ({why}).")
-    return Event(worker.task, kind, value)
+        kind, value = "failed", f"Its process died ({why})."
+    if kind in ("done", "failed"):
+        worker.task = None
+    return Event(number, kind, value)
 
 
 def _hire(function: Function, slot: int, threads: int) -> _Worker:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_work, args=(theirs, function, slot, threads), daemon=True)
-    process.start()
+    with _deaf_to_interrupts():  # Ctrl-C reaches the parent, who stops the others
+        process.start()
     theirs.close()
-    return _Worker(process, ours, slot)
+    return _Worker(process, ours)
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """A process that is started meanwhile ignores Ctrl-C from its first moment. Signals are the main thread's business alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _end_with_parent() -> None:
+    """A parent that is killed cannot stop us, and whoever comes next would find us at work in the same folders."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    wait([parent.sentinel])
+    os._exit(1)
 
 
 def _work(pipe: Connection, function: Function, slot: int, threads: int) -> None:
     """The life of a process: a task, its events, the next task."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, who stops us
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not hand it down
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
     import torch
 
     torch.set_num_threads(threads)
@@ -108,7 +142,6 @@ def _work(pipe: Connection, function: Function, slot: int, threads: int) -> None
         except (MedoodError, OSError) as error:
             pipe.send(("failed", str(error)))
         except Exception as error:  # a mistake of ours in one task must not cost the others
-            traceback.print_exc()
             pipe.send(("failed", f"{type(error).__name__}: {error}"))
 
 

@@ -12,12 +12,12 @@ import torch
 from medood.core import catalogue
 from medood.core.recipe import load_recipe
 
-BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
+SCRIPTS = Path(__file__).parent.parent / "measurements"
 
 
 @pytest.fixture(autouse=True)
 def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.syspath_prepend(str(SCRIPTS))
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # other tests go on with what they had
 
 

@@ -1,6 +1,6 @@
 """Seconds and peak memory of scoring N generated DICOM files with a run.
 
-    python benchmarks/scoring_scale.py RUN [--files 1000 10000] [--folder DIR]
+    python measurements/scoring_scale.py RUN [--files 1000 10000] [--folder DIR]
 
 Writes N single-slice MR files, 100 to a series, and scores them in a process of its own, whose peak memory is printed.
 """
@@ -52,7 +52,8 @@ def measure(run: Path, images: Path) -> dict[str, float]:
     """Score `images` in a child process and return its seconds by stage and its peak memory."""
     out = images.parent / "scores.csv"
     code = (
-        "import json, resource, sys; from pathlib import Path; from medood.tasks.score import score_folder; "
+        "import json, resource, sys; from pathlib import Path; from medood.core.memory import keep_freed_memory; "
+        "from medood.tasks.score import score_folder; keep_freed_memory(); "
         "result = score_folder(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), overwrite=True); "
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; "
         "print(json.dumps(result.seconds | {'rows': result.rows, 'peak_mib': peak}))"

@@ -8,6 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from medood.core.memory import keep_freed_memory
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -15,22 +17,24 @@ Result = TypeVar("Result")
 
 
 class ImagesInMemory:
-    """Images (n, C, H, W) as the trainer reads them."""
+    """Images (n, C, H, W) as the trainer reads them: like those of the cache they come from a numpy array, and not by torch's threads."""
 
     def __init__(self, images: Tensor) -> None:
-        self.images = images
+        self.images = images.numpy()
 
     def __len__(self) -> int:
         return len(self.images)
 
     def gather(self, numbers: Any) -> Tensor:
-        return self.images[numbers]
+        import torch
+
+        return torch.from_numpy(self.images[numbers])
 
 
 def in_fresh_process(function: Callable[..., Result], *arguments: Any) -> Result:
     """`function(*arguments)` in a new Python. Call it from a process that has not imported torch: on Linux the peak memory of a new
     process is never less than what the process that started it held at that moment."""
-    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=keep_freed_memory) as pool:  # as medood's own processes
         return pool.submit(function, *arguments).result()
 
 

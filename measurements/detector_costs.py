@@ -1,6 +1,6 @@
 """Time per epoch, images per second and peak memory of every detector's training and scoring, in one table.
 
-    python benchmarks/detector_costs.py [RECIPE ...] [--size 64] [--channels 1] [--images 512] [--threads 2] [--device cpu] [--set K=V ...]
+    python measurements/detector_costs.py [RECIPE ...] [--size 64] [--channels 1] [--images 512] [--threads 2] [--device cpu] [--set K=V]
 
 The detectors are those of the isic_* recipes, with their parameters and batch sizes, but on generated images that are in memory. Each is
 trained in one process and scored in another. Columns:
@@ -61,11 +61,11 @@ def training_cost(recipe: Recipe, count: int, threads: int, device: str, weights
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     detector = build_detector(recipe)
-    images, finishing = ImagesInMemory(generated_images(recipe, count)), _time_the_ends(detector, device)
+    samples, finishing = generated_images(recipe, count), _time_the_ends(detector, device)
+    images, held_out = ImagesInMemory(samples), ImagesInMemory(samples[: count // 5])
     plan = recipe.training.model_copy(update={"tensorboard": False, "patience": None})
     with tempfile.TemporaryDirectory() as folder:
         augment, place = augmentation(recipe.augment), torch.device(device)
-        held_out = ImagesInMemory(images.images[: count // 5])
         train(detector, images, held_out, plan, Path(folder), seed=0, device=place, augment=augment, progress=False)
         lines = (Path(folder) / "history.jsonl").read_text(encoding="utf-8").splitlines()
     save_file({name: value.cpu().contiguous() for name, value in detector.state_dict().items()}, weights)

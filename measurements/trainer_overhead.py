@@ -1,6 +1,6 @@
 """The trainer's overhead: CVAD's generator trained by a bare torch loop with its images in memory, and by medood; the ratio of both.
 
-    python benchmarks/trainer_overhead.py [--size 64] [--images 512] [--epochs 3] [--rounds 7] [--threads 1]
+    python measurements/trainer_overhead.py [--size 64] [--images 512] [--epochs 3] [--rounds 7] [--threads 1]
 
 Both have the same networks, loss, optimizer, batch size and memory layout. Each round runs both, in turns the one or the other first, and
 has a ratio of its own; the table shows the median ratio of all rounds, the lowest and the highest. Rows:
@@ -58,7 +58,7 @@ def bare(images: Tensor, plan: Training, device: str) -> None:
     detector = new_detector(images.shape[-1]).to(device)
     layout = torch.channels_last if plan.channels_last else torch.contiguous_format
     generator = detector.generator.to(memory_format=layout).train()
-    optimizer = Adam(generator.parameters(), detector.learning_rate, weight_decay=detector.weight_decay)
+    optimizer = Adam(generator.parameters(), detector.learning_rate, weight_decay=detector.weight_decay, fused=True)
     assert isinstance(plan.epochs, int)
     for _ in range(plan.epochs):
         for numbers in torch.randperm(len(images)).split(plan.batch_size):

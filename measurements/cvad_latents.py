@@ -1,6 +1,6 @@
 """What the size of CVAD's latent space costs: the authors' generator, the paper's and medood's default, one after the other.
 
-    python benchmarks/cvad_latents.py [KIND ...] [--size 256] [--steps 5] [--threads 2] [--device cpu]
+    python measurements/cvad_latents.py [KIND ...] [--size 256] [--steps 5] [--threads 2] [--device cpu]
 
 Kinds are "released" (the layout of the authors' code, in plain torch and torch's own memory layout: 697.78 M weights for 256 x 256 x 1),
 "paper" (branch_latent: paper, 295.39 M) and "spatial" (medood's default, 26.89 M); the weights are counted against these numbers. Measured

@@ -1,6 +1,6 @@
 """Leave one BraTS subject out: train on the lesion-free slices of the others, score the one, and evaluate all folds together.
 
-    python benchmarks/brats_leave_one_out.py DATA RECIPE [--out DIR] [--set KEY=VALUE ...]
+    python measurements/brats_leave_one_out.py DATA RECIPE [--out DIR] [--set KEY=VALUE ...]
 
 Writes OUT/scores.csv and OUT/maps of all subjects, each scored by the run that never saw it, and OUT/evaluation. Scores of different runs
 are pooled as they are: they are in the same units, but each run has its own threshold, and decisions come from it. Finished folds are
