@@ -72,7 +72,7 @@ def benchmark(
 
 
 def _orders(grid: Grid, out: Path, devices: tuple[str, ...], cache: Path | None) -> list[Order]:
-    """All jobs in the order in which to do them, with their images. Labels are written anew: they may have changed."""
+    """All jobs in the order in which to do them, with their images, and the labels of every cohort."""
     console = Console()
     with console.step("Looking for the images"):
         sets = {name: look_at_outliers(outliers) for name, outliers in grid.sets.items()}
@@ -85,7 +85,7 @@ def _orders(grid: Grid, out: Path, devices: tuple[str, ...], cache: Path | None)
                 key = name, recipe.split.model_dump_json()
                 if key not in cohorts:
                     cohorts[key] = look_at_cohort(index, recipe)
-            write_cohort_labels(source, labels_file(out, name))
+            write_cohort_labels(source, index, labels_file(out, name))
     return [
         Order(
             job,

@@ -6,11 +6,14 @@ A fingerprint changes when images, patients, labels or parts do, and not when a 
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medood.core.errors import MedoodError
+from medood.core.files import write_json
 from medood.core.grid import OutlierSet
 from medood.core.recipe import Recipe
 from medood.core.volume import Entry, Index, Source
@@ -92,8 +95,14 @@ def look_at_outliers(outliers: OutlierSet) -> Images:
     return Images(outliers.source, keep, _fingerprint(("", entry) for entry in keep(source.index()).entries))
 
 
-def write_cohort_labels(source: Source, out: Path) -> None:
+def write_cohort_labels(source: Source, index: Index, out: Path) -> None:
+    """Write the labels of a cohort, unless they are there: those of volumes take long, as their masks must be read."""
+    stamp, done = {"images": _fingerprint(("", entry) for entry in index.entries)}, out.with_suffix(".done.json")
+    with suppress(OSError, ValueError):
+        if out.is_file() and json.loads(done.read_text(encoding="utf-8")) == stamp:
+            return
     write_labels(source, out, masks=False)
+    write_json(done, stamp)
 
 
 def _fingerprint(entries: Iterable[tuple[str, Entry]]) -> str:
