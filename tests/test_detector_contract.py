@@ -48,7 +48,7 @@ class Case:
 
 SMALL_GAN = {"width": 8, "discriminator_width": 8, "learning_rate": 2e-3, "reconstruction_weight": 2.0}
 SMALL_SPHERE = {"width": 4, "code": 32, "learning_rate": 1e-3}
-SMALL_CODER = {"width": 8, "code": 300, "learning_rate": 5e-4}
+SMALL_CODER = {"width": 8, "code": 300, "learning_rate": 5e-4, "epochs": 30}
 SMALL_DRAWER = {"width": 2, "latent": 16, "critic_steps": 1, "kappa": 0.01, "learning_rate": 2e-3, "encoder_learning_rate": 5e-3}
 SMALL_CASCADE = {"width": 8, "latent": 16, "branch_width": 16, "learning_rate": 5e-3}
 CASES = (
@@ -60,8 +60,8 @@ CASES = (
     Case("deep_svdd", SMALL_SPHERE, epochs=10),
     Case("deep_svdd", SMALL_SPHERE | {"objective": "soft_boundary", "warmup_epochs": 2}, epochs=10, rounding=1e-4),
     Case("f_anogan", SMALL_DRAWER, epochs=6, images=64, auroc=0.65, rounding=1e-4),
-    Case("ganomaly", SMALL_CODER, epochs=20, auroc=0.7, rounding=1e-4),
-    Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0}, epochs=20, auroc=0.7, rounding=1e-4),
+    Case("ganomaly", SMALL_CODER, epochs=30, rounding=1e-4),
+    Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0}, epochs=30, auroc=0.7, rounding=1e-4),
     Case("one_class_svm", {"input": "image"}, images=300),
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
     Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10),
