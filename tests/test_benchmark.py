@@ -228,6 +228,21 @@ def test_numbers_of_an_old_run_are_not_shown_when_the_new_one_fails(data, finish
     assert "its log.txt says why" in (out / "tables" / "grid" / "intra.txt").read_text(encoding="utf-8")
 
 
+def test_an_old_run_does_not_pass_for_one_of_other_images_when_its_retraining_failed(data, finished, tmp_path):
+    out, other = tmp_path / "out", tmp_path / "other"
+    shutil.copytree(finished, out)
+    shutil.copytree(data, other)
+    table = other / "blobs" / "table.csv"
+    trained = min(_ids(finished, "blobs/svm/seed-0")["train"])
+    table.write_text("".join(line for line in table.read_text().splitlines(keepends=True) if not line.startswith(trained)))
+    grid = _grid(tmp_path, other, GRID[: GRID.index("  CVAD:\n")].replace("seeds: [0, 1]", "seeds: [0]"))
+    (tmp_path / "file").touch()  # no folder for prepared images can be made below a file, so that training fails
+    assert benchmark(grid, out, workers=1, device="cpu", retrain=True, cache=tmp_path / "file").failed
+    assert _results(out) == {}
+    assert benchmark(grid, out, workers=1, device="cpu", cache=tmp_path / "cache").failed == {}
+    assert trained not in _ids(out, "blobs/svm/seed-0")["train"]
+
+
 @pytest.mark.parametrize(("old", "new", "said"), [("root: stripes", "root: nowhere", "nowhere"), ("limit: 5", "part: test", "part 'test'")])
 def test_missing_outliers_are_known_before_anything_is_trained(data, tmp_path, old, new, said):
     with pytest.raises(MedoodError, match=said):

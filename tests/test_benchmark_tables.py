@@ -34,7 +34,7 @@ def bounded(value: float) -> Bounded:
 
 def ranked(value: float, direction: str = "higher", seeds: Sequence[float] = (0.0,)) -> Ranked:
     by_seed = tuple(value + seed for seed in seeds)
-    return Ranked(bounded(value), bounded(value - 0.3), bounded(value - 0.1), by_seed, direction)  # type: ignore[arg-type]
+    return Ranked(bounded(value), bounded(value - 0.3), bounded(value - 0.1), by_seed, direction)
 
 
 def comparison(cohort: str, detector: str, against: str) -> Comparison:
@@ -304,8 +304,8 @@ def test_a_published_row_of_another_length_is_refused_before_anything_is_trained
 
 def test_seeds_go_to_the_csv_and_to_the_notes() -> None:
     found = made(["auroc"])["auroc"]
-    assert found.blocks[0].rows[0].cells[0].seeds is None  # type: ignore[union-attr]
-    assert found.blocks[0].rows[1].cells[1].seeds == pytest.approx((0.59, 0.62))  # type: ignore[union-attr]
+    assert found.blocks[0].rows[0].cells[0].seeds is None
+    assert found.blocks[0].rows[1].cells[1].seeds == pytest.approx((0.59, 0.62))
     assert "2 seeds (0, 1), numbers are their means: CVAD." in found.notes
     assert "1 seed: AE." in found.notes
     assert any("furthest apart for CVAD on" in note and (".590 to .620" in note or ".490 to .520" in note) for note in found.notes)

@@ -20,7 +20,7 @@ def cells(*values: float) -> tuple[Number, ...]:
 
 
 def table(*blocks: Block, best: tuple[str | None, ...] = ("low", "high"), **more: object) -> Table:
-    return Table("rates", "Rates", (("RSNA", 2),), ("FPR", "AUC"), best, blocks, **more)  # type: ignore[arg-type]
+    return Table("rates", "Rates", (("RSNA", 2),), ("FPR", "AUC"), best, blocks, **more)
 
 
 FULL = table(

@@ -101,7 +101,8 @@ def _train(order: Order, device: str, tell: Tell) -> bool:
     """Train, go on with a training, or leave the run as it is: then False."""
     if is_run(order.folder) and not order.retrain:
         return False
-    if order.retrain:
+    if order.retrain:  # nothing of the old run may pass for one of the present images, should the new training fail
+        (order.folder / "manifest.json").unlink(missing_ok=True)
         shutil.rmtree(order.folder / "scores", ignore_errors=True)
     write_json(_stamp_of_training(order), {"images": order.cohort.training})
     more: dict[str, Any] = {"resume": not order.retrain, "overwrite": order.retrain, "cache": order.cache}

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from medood.core.errors import MedoodError
 from medood.core.memory import keep_freed_memory
@@ -56,7 +56,7 @@ def work_through(tasks: Sequence[Any], function: Function, workers: int, threads
                         yield Event(worker.task, "begun")
                 busy = {worker.pipe: worker for worker in crew if worker.task is not None}
                 for pipe in wait(list(busy), timeout=1.0):
-                    yield _heard(busy[pipe])  # type: ignore[index]
+                    yield _heard(busy[cast(Connection, pipe)])
         finally:
             _dismiss(crew)
 
