@@ -105,7 +105,7 @@ def scoring_cost(recipe: Recipe, count: int, threads: int, device: str, weights:
     from safetensors.torch import load_file
 
     from medood.core.run import build_detector
-    from medood.tasks.inference import score_images
+    from medood.scoring.inference import score_images
 
     torch.set_num_threads(threads)
     detector = build_detector(recipe)

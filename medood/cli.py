@@ -140,7 +140,7 @@ def score(
         overwrite=overwrite,
     )
     if identifiers:
-        from medood.tasks.identifiers import write_identifiers
+        from medood.data.identifiers import write_identifiers
 
         write_identifiers(folder, identifiers)
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in outcome.seconds.items())
@@ -178,10 +178,12 @@ def evaluate(
     """Compare scores with labels: AUROC, average precision, error rates and localisation, with intervals by patient."""
     from rich.console import Console
 
+    from medood.evaluation.report_tables import tables
     from medood.tasks.evaluate import evaluate as measure
 
     report = measure(scores, labels, maps=maps, out=out, seed=seed, bootstraps=bootstraps)
-    Console().print(report)
+    for part in tables(report):
+        Console().print(part)
 
 
 @app.command()
@@ -272,14 +274,9 @@ def labels(
 
     Lesion masks that are boxes in a table (rsna) are written as images into the folder masks/ beside it.
     """
-    from medood.core.recipe import apply_change
-    from medood.tasks.data import open_source
-    from medood.tasks.labels import write_labels
+    from medood.tasks.labels import labels_of
 
-    parameters: dict[str, Any] = {"csv": table} if table else {}
-    for change in changes or ():
-        apply_change(parameters, change)
-    write_labels(open_source(source, folder, **parameters), out)
+    labels_of(source, folder, out, table=table, changes=changes or ())
     typer.echo(out)
 
 
@@ -290,7 +287,7 @@ def phantoms(
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Make brain-like FLAIR volumes with and without lesions, as NIfTI and as a DICOM series, to try medood on."""
-    from medood.tasks.phantom import write_phantoms
+    from medood.tasks.phantoms import write_phantoms
 
     write_phantoms(out, subjects=subjects, seed=seed)
     typer.echo(out)

@@ -50,7 +50,7 @@ def detectors() -> dict[str, Card]:
 
 @cache
 def sources() -> dict[str, Card]:
-    return _cards("source", sorted((_PACKAGE / "sources").glob("*.py")))
+    return _cards("source", sorted((_PACKAGE / "sources").glob("**/*.py"), key=lambda path: path.stem))
 
 
 @cache

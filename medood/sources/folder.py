@@ -8,9 +8,10 @@ from pathlib import Path
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.volume import Entry, Index, Problem, Source, Volume
-from medood.sources.annotation import read_mask, slice_labels
+from medood.sources.annotation import slice_labels
 from medood.sources.content import Kind, kind_of, kind_of_name
 from medood.sources.indexing import files_below, index_files, name_of
+from medood.sources.mask_file import read_mask
 from medood.sources.table import Row, read_table
 
 
@@ -50,7 +51,7 @@ class Folder:
     def _reader(self, kind: Kind | None) -> Source:
         """The source of one kind of files; DICOM is imported only where there is some."""
         if kind == "dicom":
-            from medood.sources.dicom import Dicom
+            from medood.sources.dicom.dicom import Dicom
 
             return Dicom(self.root)
         if kind == "nifti":

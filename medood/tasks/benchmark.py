@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from medood.benchmarking.display import Display
+from medood.benchmarking.images import cohort_source, look_at_cohort, look_at_outliers, write_cohort_labels
+from medood.benchmarking.job import Order, carry_out, is_scored, labels_file, made_otherwise, scores_file
+from medood.benchmarking.results import compare, false_alarm_rate, read_rows
+from medood.benchmarking.tables import tables
+from medood.benchmarking.workers import work_through
 from medood.core.comparison import Comparison
+from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.files import write_json, write_text
 from medood.core.grid import INTRA, Grid, Job
+from medood.core.lock import alone
 from medood.export.tables import Table, as_csv, as_latex, as_markdown, as_text
-from medood.tasks.benchmark_display import Display
-from medood.tasks.benchmark_images import cohort_source, look_at_cohort, look_at_outliers, write_cohort_labels
-from medood.tasks.benchmark_job import Order, carry_out, is_scored, labels_file, made_otherwise, scores_file
-from medood.tasks.benchmark_results import compare, false_alarm_rate, read_rows
-from medood.tasks.benchmark_tables import tables
-from medood.tasks.console import Console
-from medood.tasks.workers import work_through
+from medood.tasks.score import score_folder
+from medood.tasks.train import train_recipe
 
 MOST_WORKERS = 4
 """Processes on a machine without GPUs, unless the user says otherwise: each holds its own copy of the libraries."""
@@ -59,7 +61,7 @@ def benchmark(
     _tables(grid, (), {})  # a published row of the wrong length is known before hours of training
     if only_tables and not out.is_dir():
         raise MedoodError(f"There is no folder {out} with runs of a benchmark: run it without --only-tables first, or name its --out.")
-    with _alone(out):
+    with alone(out / ".benchmark.lock", out):
         orders = _orders(grid, out, _devices(device), cache)
         changed = [order for order in orders if made_otherwise(order)]
         if changed and not (retrain or only_tables):
@@ -113,7 +115,8 @@ def _seed_by_seed(jobs: Sequence[Job]) -> list[Job]:
 def _carry_out(orders: Sequence[Order], workers: int, threads: int) -> dict[str, str]:
     """Reasons of the runs that failed, by their name."""
     failed = {}
-    with Display(orders, workers) as display, closing(work_through(orders, carry_out, workers, threads)) as events:
+    function = partial(carry_out, train=train_recipe, score=score_folder)
+    with Display(orders, workers) as display, closing(work_through(orders, function, workers, threads)) as events:
         for event in events:
             display.show(event)
             if event.kind == "failed":
@@ -185,7 +188,7 @@ def _refusal(out: Path, changed: Sequence[Order]) -> str:
 
 def _devices(device: str) -> tuple[str, ...]:
     """All GPUs for "auto", else the one device that is asked for. Raises MedoodError if it is not there."""
-    from medood.tasks.device import pick_device
+    from medood.core.device import pick_device
 
     chosen = str(pick_device(device))
     if device != "auto" or chosen != "cuda":
@@ -200,18 +203,3 @@ def _crew(devices: tuple[str, ...], workers: int | None) -> tuple[int, int]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     count = workers or (len(devices) if devices[0] != "cpu" else min(cores, MOST_WORKERS))
     return count, max(1, cores // count)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keeps a second medood from training in the same folders."""
-    out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".benchmark.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise MedoodError(f"Another medood is working in {out} right now: wait for it, or choose another --out.") from error
-    try:
-        yield
-    finally:
-        lock.release()

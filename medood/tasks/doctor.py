@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 from medood import __version__
-from medood.sources.dicom_decoders import installed_decoders
-from medood.tasks.cache import default_cache
+from medood.data.cache import default_cache
+from medood.sources.dicom.decoders import installed_decoders
 
 
 def print_report() -> None:

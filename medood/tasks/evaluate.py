@@ -4,63 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from medood.core.errors import InputError
 from medood.core.files import write_json
-from medood.metrics.intervals import Estimate
+from medood.evaluation.labelled_scores import join, read_labels, read_scores
+from medood.evaluation.level_report import LevelReport, judge_level
+from medood.evaluation.localisation import judge_maps
+from medood.evaluation.report import Report
 from medood.metrics.pixel import Localisation
-from medood.tasks.labelled_scores import join, read_labels, read_scores
-from medood.tasks.level_report import LevelReport, judge_level
-from medood.tasks.localisation import judge_maps
 
 if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderResult
-
     from medood.export.figures import RocPanel
 
-CONVENTIONS = {
-    "positive": "anomalous (label 1); a higher score is more anomalous",
-    "decision": "anomalous when score > threshold",
-    "fpr_at_95_tpr": "smallest share of normal rows called anomalous by a threshold that finds at least 95 % of the anomalous rows",
-    "oracle": "threshold chosen on these very labels; optimistic, for comparison with publications only",
-    "intervals": "95 %; patients resampled with replacement, for rates at the run's threshold Korn-Graubard by patient",
-    "aupro": "mean overlap with each lesion (3-D for volumes) up to a false-positive rate of 0.3, divided by 0.3",
-}
 _RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_interval", "complete")
-_NOT_WRITTEN = ("warnings", "rows", "points")  # of a level: warnings stand together, arrays are in scores.csv
-
-
-@dataclass(frozen=True, eq=False)
-class Report:
-    """What an evaluation found; print it with rich (`rich.print(report)`), or take the numbers from `to_dict`.
-
-    run      what scores.json says of the run, its threshold and false-alarm rate
-    maps     pixel numbers of the "map" and of the "plain" intensity taken as a map; empty without maps
-    notes    what was left out and why;  warnings  what throws doubt on the scores
-    """
-
-    run: Mapping[str, Any]
-    levels: Sequence[LevelReport]
-    maps: Mapping[str, Localisation]
-    notes: Sequence[str]
-    warnings: Sequence[str]
-    seed: int
-    bootstraps: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """The content of evaluation.json; numbers that do not exist are null."""
-        whole = {"conventions": CONVENTIONS, **{field.name: getattr(self, field.name) for field in fields(self)}}
-        return _plain({**whole, "levels": {level.level: level for level in self.levels}})
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        from medood.tasks.evaluation_tables import tables
-
-        yield from tables(self)
 
 
 def evaluate(
@@ -140,18 +98,3 @@ def _roc_panel(level: LevelReport) -> RocPanel:
     return RocPanel(
         f"{level.level.capitalize()} scores, {level.patients} patients", {text: (c.fpr, c.tpr) for text, c in curves.items()}, points
     )
-
-
-def _plain(value: Any) -> Any:
-    """Dataclasses, mappings and numbers as JSON has them; NaN and infinity become null."""
-    if isinstance(value, Estimate):
-        return _plain(value.to_dict())
-    if is_dataclass(value):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value) if field.name not in _NOT_WRITTEN}
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if np.isfinite(value) else None
-    return value

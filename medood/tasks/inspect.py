@@ -12,7 +12,7 @@ from rich.table import Table
 
 from medood.core.errors import MedoodError
 from medood.core.volume import Index
-from medood.tasks.data import open_source
+from medood.data.opening import open_source
 
 
 def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool) -> None:

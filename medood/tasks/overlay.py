@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 
 from medood.core.check import nearest
+from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.geometry import Geometry
 from medood.core.map_scale import MapScale
 from medood.core.volume import Entry, Source, Volume
+from medood.data.opening import open_source
 from medood.export.colours import Window
 from medood.export.maps import read_map
 from medood.export.pictures import write_montage_png, write_overlay_png
 from medood.export.scene import write_bundle
-from medood.tasks.console import Console
-from medood.tasks.data import open_source
 
 _SAME_PLACE = 1e-4  # mm, of a step and of the origin; the float32 of NIfTI stays below it
 

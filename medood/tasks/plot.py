@@ -9,18 +9,19 @@ from typing import Any
 
 import numpy as np
 
+from medood.core.console import Console
+from medood.core.device import pick_device
 from medood.core.errors import MedoodError
 from medood.core.run import Run, load_run
+from medood.data.opening import open_source
+from medood.data.split import of_part
+from medood.data.training_images import reading, seen_before
+from medood.evaluation.cases import Class, Place, classes_of, evenly, images_of
+from medood.evaluation.labelled_scores import read_labels
 from medood.export.figures import save_figure
 from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture, case_figure, picture_of, reconstruction_figure
 from medood.export.training_figure import TrainingPanel, training_figure
-from medood.tasks.cases import Class, Place, classes_of, evenly, images_of
-from medood.tasks.console import Console
-from medood.tasks.data import open_source
-from medood.tasks.device import pick_device
-from medood.tasks.labelled_scores import read_labels
-from medood.tasks.score import of_part, reading, seen_before
-from medood.tasks.score_rows import Scorer
+from medood.scoring.rows import Scorer
 from medood.training.history import Epoch, read_history
 
 

@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-from filelock import FileLock, Timeout
 
+from medood.core.console import Console
+from medood.core.device import pick_device
 from medood.core.errors import InputError, MedoodError
 from medood.core.files import sha256, write_json
+from medood.core.lock import alone
 from medood.core.run import Run, load_run
 from medood.core.volume import Entry, Index, Source, Volume
-from medood.tasks.cache import SELECTING
-from medood.tasks.console import Console
-from medood.tasks.data import open_source, side_by_side
-from medood.tasks.device import pick_device
-from medood.tasks.inference import Scored
-from medood.tasks.map_folder import MapFolder
-from medood.tasks.score_rows import Scorer, entry_row, entry_rows, problem_row
-from medood.tasks.score_table import ScoreTable
+from medood.data.opening import open_source
+from medood.data.side_by_side import side_by_side
+from medood.data.split import of_part
+from medood.data.training_images import reading, seen_before
+from medood.scoring.inference import Scored
+from medood.scoring.map_folder import MapFolder
+from medood.scoring.rows import Scorer, entry_row, entry_rows, problem_row
+from medood.scoring.table import ScoreTable
 from medood.transforms.pipeline import Pipeline, Prepared
 
 
@@ -102,7 +103,7 @@ def score_folder(
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
-    with _alone(out):
+    with alone(out.with_name(f".{out.name}.lock"), out):
         write_json(out.with_suffix(".json"), header)
         rows = ScoreTable(out, run.calibration["parts"], resume=resume)
         folder = MapFolder(maps, run, place, resume, f".{map_format}") if maps else None
@@ -117,39 +118,6 @@ def score_folder(
     return outcome
 
 
-def reading(run: Run, source: str) -> dict[str, Any]:
-    """How the run's own source read, where it is asked for again; which entries it left out does not matter here."""
-    name, parameters = run.recipe.choice("source")
-    return {key: value for key, value in parameters.items() if key not in ("root", *SELECTING)} if name == source else {}
-
-
-def of_part(index: Index, part: str | None) -> Index:
-    """The entries of one part, or all. Raises MedoodError when there are none."""
-    if part is None:
-        return index
-    chosen = tuple(e for e in index.entries if e.part == part)
-    if not chosen:
-        known = ", ".join(sorted({e.part for e in index.entries if e.part})) or "no parts at all"
-        raise MedoodError(f"{index.root}: no image is in the part {part!r}; found {known}.")
-    return Index(index.root, chosen, index.problems)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    """Keeps a second medood from writing the same scores; the operating system lets go when this one dies."""
-    lock = FileLock(out.with_name(f".{out.name}.lock"))
-    try:
-        lock.acquire(blocking=False)
-    except Timeout as error:
-        raise MedoodError(f"Another medood is writing {out} right now: wait for it, or choose another --out.") from error
-    except OSError as error:
-        raise MedoodError(f"Cannot write {out}: {error.strerror}. Choose another --out.") from error
-    try:
-        yield
-    finally:
-        lock.release()
-
-
 def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
     if outcome.skipped:
         console.say(f"{outcome.skipped} slices with little of the body in them were skipped.")
@@ -158,12 +126,6 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
             f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
             f"their scores mean little. The column unlike_training of {out.name} says why."
         )
-
-
-def seen_before(run: Run, entries: Sequence[Entry]) -> int:
-    """How many entries have the id of a training or held-out entry of the run."""
-    known = {row["id"] for row in json.loads((run.folder / "index.json").read_text(encoding="utf-8")) if row["images"]}
-    return sum(entry.id in known for entry in entries)
 
 
 def _score_all(

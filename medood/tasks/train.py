@@ -6,35 +6,27 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
+from medood.core.console import Console
+from medood.core.device import pick_device
 from medood.core.errors import InputError, MedoodError, TrainingError
 from medood.core.files import atomic_file, write_json
 from medood.core.recipe import Recipe, changed_keys
 from medood.core.run import build_detector, is_run, save_run
-from medood.core.volume import Entry, Index
-from medood.tasks.cache import Cache, CachedEntry, CachedImages
-from medood.tasks.calibrate import calibrate, check_enough
-from medood.tasks.console import Console
-from medood.tasks.data import open_source, side_by_side
-from medood.tasks.device import pick_device
+from medood.core.volume import Entry
+from medood.data.cache import Cache, CachedEntry, CachedImages
+from medood.data.opening import open_source
+from medood.data.side_by_side import side_by_side
+from medood.data.split import split
+from medood.scoring.calibrate import calibrate, check_enough
 from medood.training.checkpoint import discard_checkpoint
 from medood.training.progress import Silence
 from medood.training.trainer import train
 from medood.transforms.pipeline import Pipeline, augmentation
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Entries of normal images, no patient in two parts."""
-
-    train: list[Entry]
-    held_out: list[Entry]
 
 
 def train_recipe(
@@ -99,38 +91,6 @@ def train_recipe(
     return out
 
 
-def split(index: Index, recipe: Recipe) -> Parts:
-    """Normal entries into train and held-out, by patient. A table's own `part` column is followed; "test" is never used.
-
-    Where some entries have a label, those without one are left out, unless their mask will tell.
-    """
-    wrong = [e for e in index.entries if e.label == 1 and e.part in ("train", "val")]
-    if wrong:
-        raise TrainingError(
-            f"{index.root}: {len(wrong)} entries of the parts train and val are labelled anomalous, the first is {wrong[0].id}. "
-            "Training sees normal images only: move them to the part test."
-        )
-    labelled = any(e.label is not None for e in index.entries)  # then an empty label means: leave out
-    normal = [e for e in index.entries if e.label == 0 or (e.label is None and (e.mask is not None or not labelled))]
-    usable = [e for e in normal if e.part != "test" and "no_labels" not in e.issues]
-    if not usable:
-        raise TrainingError(f"{index.root}: found no normal images to train on ({_reasons(index)}). `medood inspect` tells more.")
-    if any(e.part == "val" for e in usable):
-        return Parts([e for e in usable if e.part != "val"], [e for e in usable if e.part == "val"])
-    anomalous = {e.group for e in index.entries if e.label == 1} if recipe.split.test else set()
-    groups = sorted({e.group for e in usable} - anomalous)
-    order = [groups[i] for i in np.random.default_rng(recipe.split.seed).permutation(len(groups))]
-    count = max(1, round(recipe.split.held_out * len(groups)))
-    aside = count + round(recipe.split.test * len(groups))
-    if aside >= len(groups):
-        raise TrainingError(
-            f"{index.root}: {len(groups)} patient(s) cannot be split into training and held-out normals; at least 2 are needed, more if "
-            "some are set aside for a test. If the patients were not recognised, name them in a table with a `group` column."
-        )
-    train, held = set(order[aside:]), set(order[:count])
-    return Parts([e for e in usable if e.group in train], [e for e in usable if e.group in held])
-
-
 def _prepare(store: Cache, source: Any, entries: Sequence[Entry], part: str, console: Console) -> list[CachedEntry]:
     """All entries of a part in the cache; those that cannot be used are named and left out."""
 
@@ -184,12 +144,6 @@ def _same_training(out: Path, recipe: Recipe, index: str, resume: bool) -> None:
                 "Undo the change, choose another --out, or start anew with --overwrite."
             )
     write_json(path, {"recipe": recipe.model_dump(mode="json"), "index": index})
-
-
-def _reasons(index: Index) -> str:
-    labelled = sum(e.label == 1 for e in index.entries)
-    test = sum(e.part == "test" for e in index.entries)
-    return f"{len(index.entries)} entries, {labelled} of them labelled anomalous, {test} in the test part, {len(index.problems)} unusable"
 
 
 def _index_rows(prepared: dict[str, list[CachedEntry]]) -> list[dict[str, Any]]:

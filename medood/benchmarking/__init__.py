@@ -1,0 +1,1 @@
+"""Grids of detectors, cohorts and seeds: jobs, results, tables."""

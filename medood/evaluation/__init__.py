@@ -1,0 +1,1 @@
+"""Scores beside labels: numbers with intervals, localisation, tables."""

@@ -1,0 +1,122 @@
+"""What a run says of an entry, as rows of scores.csv."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from medood.core.run import Run
+from medood.core.volume import Entry, Problem, Volume
+from medood.data.input_facts import input_facts
+from medood.metrics.calibration import Calibration
+from medood.metrics.trivial import trivial_features
+from medood.scoring.calibrate import series_score
+from medood.scoring.gate import unlike_training
+from medood.scoring.inference import Scored, reconstruct_images, score_images
+from medood.transforms.pipeline import Pipeline, Prepared
+
+HARMLESS = (
+    "mask_file",
+    "not_an_image",
+    "dicomdir",
+    "localizer_excluded",
+    "duplicate_sop_instance",
+    "duplicate",
+    "not_listed",
+    "incomplete",
+)
+"""Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
+
+
+class Scorer:
+    """A run at work on prepared volumes."""
+
+    def __init__(self, run: Run, device: torch.device, plane: str | None) -> None:
+        recipe = run.recipe
+        preparation = recipe.transforms.model_copy(update={"plane": plane}) if plane else recipe.transforms
+        self.pipeline = Pipeline(preparation)
+        self.run, self.device = run, device
+        self.image = Calibration.from_dict(run.calibration["image"])
+        series = run.calibration["series"]
+        self.series = Calibration.from_dict(series) if series else None
+
+    def score(self, images: np.ndarray) -> Scored:
+        return score_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
+
+    def reconstruct(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        return reconstruct_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
+
+
+def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored | None, scorer: Scorer) -> list[dict[str, Any]]:
+    """A row per slice and one for the series, or the one row of a single image."""
+    single = entry.slices == 1
+    unlike = unlike_training(
+        scorer.run.calibration["gate"],
+        input_facts(volume, prepared, scorer.pipeline.spec.background),
+        scorer.pipeline.preparation.plane != "native",
+    )
+    base = entry_row(entry) | {"unlike_training": "; ".join(unlike)}
+    acquired = prepared.way.orientation.axes[0] == 0
+    rows = {}
+    for position, number in enumerate(prepared.slices.tolist()):
+        rows[number] = base | _slice_place(entry, number, acquired) | _numbers(scored, position, prepared, entry, scorer)
+    for number, reason in prepared.skipped.items():
+        rows[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
+    slices = [rows[number] | {"level": "image" if single else "slice"} for number in sorted(rows)]
+    return slices if single else [*slices, base | _series_numbers(scored, scorer)]
+
+
+def _numbers(scored: Scored | None, position: int, prepared: Prepared, entry: Entry, scorer: Scorer) -> dict[str, Any]:
+    assert scored is not None
+    image = prepared.images[position]
+    background = scorer.pipeline.spec.background
+    body = None if background is None else (image != background).any(0)
+    number = int(prepared.slices[position])
+    size = _bytes_in_file(entry, number)
+    score = float(scored.image[position])
+    parts = {f"part_{name}": float(values[position]) for name, values in scored.parts.items()}
+    return {"score": score, **_judged(score, scorer.image), "status": "ok", **parts, **trivial_features(image, body, size)}
+
+
+def _bytes_in_file(entry: Entry, number: int) -> float:
+    """What slice `number` takes in its file."""
+    if entry.bytes_per_image is not None:
+        return entry.bytes_per_image
+    if len(entry.files) == entry.slices > 1:
+        return entry.files[number].stat().st_size
+    return sum(file.stat().st_size for file in entry.files) / entry.slices
+
+
+def _series_numbers(scored: Scored | None, scorer: Scorer) -> dict[str, Any]:
+    if scored is None:
+        return {"level": "series", "status": "skipped", "reason": "no slice could be scored"}
+    score = series_score(scored.image, scorer.run.recipe.scoring.top_slices)
+    if scorer.series is None:
+        why = f"no p-value for series: {scorer.run.calibration['series_reason']}"
+        return {"level": "series", "score": score, "status": "ok", "reason": why}
+    return {"level": "series", "score": score, **_judged(score, scorer.series), "status": "ok"}
+
+
+def _judged(score: float, calibration: Calibration) -> dict[str, Any]:
+    values = np.array([score])
+    decision = "anomalous" if bool(calibration.anomalous(values)[0]) else "normal"
+    return {"p_value": float(calibration.p_value(values)[0]), "decision": decision}
+
+
+def entry_row(entry: Entry) -> dict[str, Any]:
+    origin = entry.origin
+    return {"id": entry.id, "group": entry.group, "study_uid": origin.study_uid, "series_uid": origin.series_uid}
+
+
+def _slice_place(entry: Entry, number: int, acquired: bool) -> dict[str, Any]:
+    """Which slice, and its SOP instance when slices are cut as they were acquired."""
+    uids = entry.origin.sop_uids
+    uid = uids[number] if acquired and number < len(uids) else ""
+    return {"slice": "" if entry.slices == 1 else number, "sop_uid": uid}
+
+
+def problem_row(problem: Problem) -> dict[str, Any]:
+    status = "skipped" if problem.code.partition(":")[0] in HARMLESS else "error"
+    return {"level": "file", "id": problem.path, "status": status, "reason": f"{problem.code}: {problem.message}"}

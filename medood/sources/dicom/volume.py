@@ -1,0 +1,110 @@
+"""Reads the files of an entry into one volume, slice by slice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+
+from medood.core.errors import InputError
+from medood.core.volume import Entry, Voi, Volume
+from medood.sources.annotation import slice_labels
+from medood.sources.dicom.decoders import NoDecoder
+from medood.sources.dicom.headers import open_dataset
+from medood.sources.dicom.pixels import Slice, Unsupported, read_slice
+from medood.sources.dicom.placement import geometry_of
+from medood.sources.dicom.planes import MalformedHeader, Plane, planes_of
+from medood.sources.indexing import name_of
+
+Result = TypeVar("Result")
+_AGAIN = "Copy or export it again."
+
+
+def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> Volume:
+    """Decodes the slices of an entry; `frames` gives for each the number of its file and of its frame in that file.
+
+    The pixels of one file are held beside the volume at a time. Raises InputError.
+    """
+    image = padding = None
+    planes: list[Plane] = [None] * len(frames)
+    windows: list[Voi | None] = [None] * len(frames)
+    for k, plane, decoded in _decoded(entry, frames, root):
+        if image is None:
+            channels, rows, columns = decoded.values.shape
+            image = np.empty((channels, len(frames), rows, columns), np.float32)
+        if decoded.values.shape != (image.shape[0], *image.shape[2:]):
+            raise InputError(
+                f"{entry.id}: {plane.file.name} differs in size or colour from the slices before it. {_AGAIN}", "mixed_geometry"
+            )
+        image[:, k] = decoded.values
+        planes[k], windows[k] = plane, decoded.voi
+        if decoded.padding is not None:
+            padding = np.zeros(image.shape[1:], bool) if padding is None else padding
+            padding[k] = decoded.padding
+    if image is None:
+        raise InputError(f"{entry.id}: the entry names no file to read.", "unreadable")
+    if padding is not None:
+        _fill(image, padding)
+    return Volume(
+        entry,
+        image,
+        geometry_of(planes),
+        slice_labels(len(frames), entry.label),
+        padding=padding,
+        voi=None if None in windows else tuple(windows),
+        issues=() if padding is None else (f"padding_voxels:{np.count_nonzero(padding)}",),
+    )
+
+
+def _decoded(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> Iterator[tuple[int, Plane, Slice]]:
+    """Slice number, header and pixels of each slice, file by file."""
+    wanted: dict[int, list[tuple[int, int]]] = {}
+    for k, (file, frame) in enumerate(frames):
+        wanted.setdefault(file, []).append((k, frame))
+    for file, slices in wanted.items():
+        path = entry.files[file]
+        name = name_of(path, root) if path.is_relative_to(root) else path.name
+        dataset, planes = _attempt(name, _opened, path, name)
+        for k, frame in slices:
+            yield k, planes[frame], _attempt(name, read_slice, dataset, frame)
+
+
+def _opened(path: Path, name: str) -> tuple[Any, list[Plane]]:
+    dataset = open_dataset(path)
+    return dataset, planes_of(dataset, path, name)
+
+
+def _attempt(name: str, function: Callable[..., Result], *arguments: Any) -> Result:
+    """Calls a function; whatever it raises becomes an InputError that quotes nothing and does not carry the error along."""
+    try:
+        return function(*arguments)
+    except Exception as error:
+        refusal = _refusal(name, error)
+    raise refusal
+
+
+def _refusal(name: str, error: Exception) -> InputError:
+    kind = type(error).__name__
+    if isinstance(error, OSError):
+        return InputError(f"{name}: the file cannot be opened ({kind}). Check that it is still there.", "unreadable")
+    if isinstance(error, MalformedHeader):
+        return InputError(f"{name}: the header's {error.keyword} makes no sense. {_AGAIN}", "unreadable")
+    if isinstance(error, Unsupported):
+        return InputError(
+            f"{name}: the pixels are in {error}, which is not supported. Convert the file to RGB.", "pixel_decode:Unsupported"
+        )
+    tried, code = kind, kind
+    if isinstance(error, NoDecoder):
+        tried, code = str(error) or "no decoder for it", error.cause
+    return InputError(
+        f"{name}: the pixels cannot be decoded ({tried}); the file is damaged, cut off or of an unusual kind. {_AGAIN}",
+        f"pixel_decode:{code}",
+    )
+
+
+def _fill(image: np.ndarray, padding: np.ndarray) -> None:
+    """Gives padding the smallest value that was recorded, as if there were air."""
+    lowest = np.min(image[0], where=~padding, initial=np.inf)
+    image[0][padding] = lowest if np.isfinite(lowest) else 0.0

@@ -1,0 +1,100 @@
+"""Who may import whom, and what the light commands must not import."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "medood"
+_LOWER = {"core", "sources", "transforms", "nets", "detectors", "training", "metrics", "data", "export", "scoring", "evaluation"}
+ALLOWED = {
+    "core": {"core"},
+    "sources": {"core", "sources"},
+    "transforms": {"core", "transforms"},
+    "nets": {"core", "nets"},
+    "detectors": {"core", "nets", "detectors"},
+    "training": {"core", "training"},
+    "metrics": {"core", "metrics"},
+    "data": {"core", "sources", "transforms", "data"},
+    "export": {"core", "transforms", "export"},
+    "scoring": {"core", "transforms", "metrics", "data", "export", "scoring"},
+    "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
+    "benchmarking": {*_LOWER, "benchmarking"},
+    "tasks": {*_LOWER, "benchmarking", "tasks"},
+}
+
+
+def imported(text: str) -> set[str]:
+    """Modules that a file's text imports anywhere, function bodies included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def parts_used(text: str) -> set[str]:
+    return {name.split(".")[1] for name in imported(text) if name.startswith("medood.") and (PACKAGE / name.split(".")[1]).is_dir()}
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.glob("*/**/*.py")), ids=lambda path: path.relative_to(PACKAGE).as_posix())
+def test_parts_import_only_what_they_may(path: Path) -> None:
+    part = path.relative_to(PACKAGE).parts[0]
+    assert parts_used(path.read_text(encoding="utf-8")) <= ALLOWED[part]
+
+
+def test_only_training_uses_ignite() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in PACKAGE.glob("**/*.py")}
+    users = {path.relative_to(PACKAGE).parts[0] for path, text in texts.items() if any(n.startswith("ignite") for n in imported(text))}
+    assert users == {"training"}
+
+
+def test_the_rule_itself_sees_imports_inside_functions() -> None:
+    assert parts_used("def f():\n    from medood.tasks.train import train_recipe\n") == {"tasks"}
+    assert parts_used("from medood import tasks\n") == {"tasks"}
+
+
+def modules_after(code: str) -> set[str]:
+    """Top-level packages in sys.modules after `code` ran in a fresh interpreter."""
+    script = (
+        f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint('MODULES', *{{name.split('.')[0] for name in sys.modules}})"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(result.stdout.rpartition("MODULES")[2].split())
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["score", "--help"], ["recipe", "check", "demo"], ["recipe", "list"], ["detectors"]])
+def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
+    loaded = modules_after(f"sys.argv = {['medood', *arguments]!r}; from medood.cli import main; main()")
+    assert "typer" in loaded
+    assert not loaded & {"torch", "monai", "numpy", "ignite", "scipy", "pydicom", "nibabel"}
+
+
+def test_the_purity_test_would_notice() -> None:
+    assert "numpy" in modules_after("import numpy")
+
+
+def circles(needs: dict[str, set[str]]) -> list[str]:
+    """Modules that need each other, directly or by way of others; `needs` has what each module imports."""
+    reach = {name: set(found) for name, found in needs.items()}
+    while True:
+        grown = {name: found.union(*(reach.get(other, set()) for other in found)) for name, found in reach.items()}
+        if grown == reach:
+            return sorted(name for name, found in reach.items() if name in found)
+        reach = grown
+
+
+def test_no_two_files_need_each_other() -> None:
+    names = {path: ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts) for path in PACKAGE.glob("*/**/*.py")}
+    modules = set(names.values())
+    assert circles({name: imported(path.read_text(encoding="utf-8")) & modules for path, name in names.items()}) == []
+
+
+def test_the_circle_test_would_notice() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]

@@ -1,0 +1,240 @@
+"""Mixed folders, and the tables that say what lies in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from medood.core.errors import InputError, MedoodError
+from medood.core.volume import Index
+from medood.sources.content import kind_of
+from medood.sources.dicom.library import pydicom
+from medood.sources.folder import Folder
+
+_HEADER = "path,group,label,part,mask\n"
+
+
+def _picture(path: Path, value: int = 9) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Picture.fromarray(np.full((6, 8), value, np.uint8)).save(path)
+
+
+def _volume(path: Path, array: np.ndarray, affine: np.ndarray | None = None) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nib.save(nib.Nifti1Image(array, np.diag([-1.0, -1.0, 2.0, 1.0]) if affine is None else affine), path)
+
+
+def _series(folder: Path, name: str, slices: int = 3) -> None:
+    """An axial MR series of (6, 8) pixels of 1 mm, 2 mm apart, without file suffixes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for k in range(slices):
+        dataset = pydicom.Dataset()
+        dataset.file_meta = pydicom.dataset.FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.1"
+        dataset.SOPClassUID = dataset.file_meta.MediaStorageSOPClassUID = "1.2.840.10008.5.1.4.1.1.4"
+        dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[name, str(k)])
+        dataset.StudyInstanceUID = pydicom.uid.generate_uid(entropy_srcs=["study", name])
+        dataset.SeriesInstanceUID = pydicom.uid.generate_uid(entropy_srcs=["series", name])
+        dataset.Modality, dataset.PatientID, dataset.InstanceNumber = "MR", name, k + 1
+        dataset.ImagePositionPatient, dataset.ImageOrientationPatient = [0, 0, 2 * k], [1, 0, 0, 0, 1, 0]
+        dataset.PixelSpacing, dataset.SliceThickness = [1, 1], 2
+        dataset.Rows, dataset.Columns, dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 6, 8, 1, "MONOCHROME2"
+        dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 16, 15, 0
+        dataset.PixelData = np.full((6, 8), 100 + k, "<u2").tobytes()
+        dataset.save_as(folder / f"{name}{k}", enforce_file_format=True)
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    _picture(tmp_path / "pictures" / "a.png")
+    _picture(tmp_path / "pictures" / "b.jpg.png")
+    (tmp_path / "pictures" / "a.png").rename(tmp_path / "pictures" / "no_suffix")
+    _volume(tmp_path / "patient1" / "flair.nii.gz", np.zeros((8, 6, 4), np.int16))
+    _volume(tmp_path / "patient1" / "flair_seg.nii.gz", np.zeros((8, 6, 4), np.int16))
+    _series(tmp_path / "scans" / "s1", "one")
+    (tmp_path / "scans" / "notes.txt").write_text("notes")
+    (tmp_path / "broken.png").write_text("broken")
+    return tmp_path
+
+
+def _listed(root: Path, rows: str) -> Index:
+    (root / "table.csv").write_text(_HEADER + rows)
+    return Folder(root, csv="table.csv").index()
+
+
+def test_files_are_told_apart_by_their_content(mixed: Path) -> None:
+    index = Folder(mixed).index()
+    assert [(e.id, e.slices) for e in index.entries] == [
+        ("patient1/flair.nii.gz", 4),
+        ("pictures/b.jpg.png", 1),
+        ("pictures/no_suffix", 1),
+        ("scans/s1", 3),
+    ]
+    assert [(p.path, p.code) for p in index.problems] == [
+        ("broken.png", "unreadable"),
+        ("patient1/flair_seg.nii.gz", "mask_file"),
+        ("scans/notes.txt", "not_an_image"),
+    ]
+    shapes = {e.id: Folder(mixed).read(e).image.shape for e in index.entries}
+    assert shapes["scans/s1"] == (1, 3, 6, 8)
+    assert shapes["patient1/flair.nii.gz"] == (1, 4, 6, 8)
+    assert shapes["pictures/no_suffix"] == (1, 1, 6, 8)
+
+
+def test_a_dicom_file_that_is_a_tiff_too_is_dicom(tmp_path: Path) -> None:
+    (tmp_path / "a.tif").write_bytes(b"II*\0" + bytes(124) + b"DICM" + bytes(100))
+    (tmp_path / "bare").write_bytes(b"\x08\x00\x05\x00CS\x0a\x00ISO_IR 100")
+    (tmp_path / "a.txt").write_text("a")
+    assert [kind_of(tmp_path / name) for name in ("a.tif", "bare", "a.txt")] == ["dicom", "dicom", None]
+
+
+def test_a_table_chooses_and_labels(mixed: Path) -> None:
+    lesion = np.zeros((8, 6, 4), np.uint8)
+    lesion[2, 3, 1] = 1
+    _volume(mixed / "masks" / "flair.nii.gz", lesion)
+    in_series = np.zeros((8, 6, 3), np.uint8)
+    in_series[1:4, 2, 2] = 5
+    _volume(mixed / "masks" / "series.nii", in_series)
+    rows = (
+        "patient1/flair.nii.gz,p1,1,test,masks/flair.nii.gz\n"
+        "pictures/no_suffix,p2,0.0,train,\n"
+        "./pictures\\b.jpg.png,p2,,train,\n"
+        "scans/s1,p3,1,test,masks/series.nii\n"
+    )
+    index = _listed(mixed, rows)
+    assert index.problems == ()
+    assert [(e.id, e.group, e.label, e.part) for e in index.entries] == [
+        ("patient1/flair.nii.gz", "p1", 1, "test"),
+        ("pictures/b.jpg.png", "p2", None, "train"),
+        ("pictures/no_suffix", "p2", 0, "train"),
+        ("scans/s1", "p3", 1, "test"),
+    ]
+    volumes = {e.id: Folder(mixed, csv="table.csv").read(e) for e in index.entries}
+    assert {name: volume.labels.tolist() for name, volume in volumes.items()} == {
+        "patient1/flair.nii.gz": [0, 1, 0, 0],
+        "pictures/b.jpg.png": [-1],
+        "pictures/no_suffix": [0],
+        "scans/s1": [0, 0, 1],
+    }
+    np.testing.assert_array_equal(volumes["patient1/flair.nii.gz"].mask, lesion.T)
+    np.testing.assert_array_equal(volumes["scans/s1"].mask, in_series.T > 0)
+
+
+def test_labels_of_whole_volumes(mixed: Path) -> None:
+    """Normal slices for a normal volume; nobody knows which slices of an anomalous volume without a mask are anomalous."""
+    for label, slices in (("0", [0] * 4), ("1", [-1] * 4), ("", [-1] * 4)):
+        (entry,) = _listed(mixed, f"patient1/flair.nii.gz,p,{label},,\n").entries
+        assert Folder(mixed, csv="table.csv").read(entry).labels.tolist() == slices
+    (entry,) = _listed(mixed, "pictures/no_suffix,p,1,,\n").entries
+    assert Folder(mixed, csv="table.csv").read(entry).labels.tolist() == [1]
+
+
+@pytest.mark.parametrize("name", ["scans/s1", "scans", "scans/s1/one0"])
+def test_a_series_goes_by_its_folder_or_one_of_its_files(mixed: Path, name: str) -> None:
+    assert [(e.id, e.slices) for e in _listed(mixed, f"{name},p,0,,\n").entries] == [("scans/s1", 3)]
+
+
+def test_a_series_goes_by_its_id_where_a_folder_holds_several(mixed: Path) -> None:
+    _series(mixed / "scans" / "s1", "two", slices=2)
+    first, second = (e.id for e in Folder(mixed).index().entries if e.id.startswith("scans"))
+    assert [e.id for e in _listed(mixed, f"{second},p,0,,\n").entries] == [second]
+    assert [e.id for e in _listed(mixed, "scans/s1,p,0,,\n").entries] == [first, second]
+    with pytest.raises(MedoodError, match=r"table\.csv:3: .* earlier row"):
+        _listed(mixed, f"scans/s1,p,0,,\n{second},q,0,,\n")
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("a.png,p,2,,\n", r"table\.csv:2: label '2'"),
+        ("a.png,p,0,,\nb.png,q,normal,,\n", r"table\.csv:3: label 'normal'"),
+        ("a.png,p,0,training,\n", r"table\.csv:2: part 'training'"),
+        ("a.png,,0,,\n", r"table\.csv:2: path and group"),
+        ("a.png,p,0,,\n\nb.png,q,0,,\n./a.png,r,0,,\n", r"table\.csv:5: a\.png stands in line 2"),
+        ("a.png,p,0,train,\nb.png,p,1,test,\n", r"table\.csv:3: a group must not be in two parts.* train in line 2 and test here"),
+        ("../a.png,p,0,,\n", r"table\.csv:2: .*without `\.\.`"),
+        ("/etc/a.png,p,0,,\n", r"table\.csv:2: "),
+        ("C:\\a.png,p,0,,\n", r"table\.csv:2: "),
+        ("a.png,p,0,,../m.png\n", r"table\.csv:2: "),
+        (
+            "x.png,p,0,,\ny.png,q,0,,\na.png,r,0,,\nz.png,s,0,,\nw.png,t,0,,\n",
+            r"4 of the files .* x\.png \(line 2\), y\.png .*z\.png .*\.\.\.",
+        ),
+        ("nothing/here,p,0,,\n", r"1 of the files .* nothing/here"),
+        ("a.png,p,1,,m.png\n", r"1 of the files named in the column mask .* m\.png \(line 2\)"),
+        ("", "no rows"),
+    ],
+)
+def test_mistakes_of_a_table_are_named_with_their_line(tmp_path: Path, rows: str, message: str) -> None:
+    _picture(tmp_path / "a.png")
+    _picture(tmp_path / "b.png")
+    with pytest.raises(MedoodError, match=message):
+        _listed(tmp_path, rows)
+
+
+def test_tables_that_are_none(tmp_path: Path) -> None:
+    _picture(tmp_path / "a.png")
+    for text, message in (
+        (b"path;group;label;part\na.png;p;0;\n", "columns path, group, label, part are missing"),
+        (b"path,group,label\na.png,p,0\n", "columns part are missing; found path, group, label"),
+        (b"\xff\xfe\x00", "expected a CSV file in UTF-8"),
+        (b"", "found nothing"),
+    ):
+        (tmp_path / "table.csv").write_bytes(text)
+        with pytest.raises(MedoodError, match=message):
+            Folder(tmp_path, csv="table.csv").index()
+    with pytest.raises(MedoodError, match=r"absent\.csv: there is no such table; put it below the folder"):
+        Folder(tmp_path, csv="absent.csv").index()
+
+
+def test_a_group_is_not_repeated_in_messages(tmp_path: Path) -> None:
+    """It may be a patient's own number."""
+    _picture(tmp_path / "a.png")
+    _picture(tmp_path / "b.png")
+    with pytest.raises(MedoodError) as caught:
+        _listed(tmp_path, "a.png,Doe^Jane 4711,0,train,\nb.png,Doe^Jane 4711,0,val,\n")
+    assert "Doe" not in str(caught.value)
+
+
+def test_a_table_as_spreadsheets_save_it(tmp_path: Path) -> None:
+    _picture(tmp_path / "a.png")
+    (tmp_path / "table.csv").write_bytes("\ufeffPath, Group ,LABEL,part,age\r\na.png, p ,1,test,50\r\n,,,,\r\n".encode())
+    (entry,) = Folder(tmp_path, csv="table.csv").index().entries
+    assert (entry.group, entry.label, entry.part) == ("p", 1, "test")
+
+
+def test_unreadable_rows_are_problems(tmp_path: Path) -> None:
+    _picture(tmp_path / "a.png")
+    (tmp_path / "b.png").write_text("broken")
+    (tmp_path / "c.txt").write_text("text")
+    index = _listed(tmp_path, "a.png,p,0,,\nb.png,q,0,,\nc.txt,r,0,,\n")
+    assert [e.id for e in index.entries] == ["a.png"]
+    assert [(p.path, p.code) for p in index.problems] == [("b.png", "unreadable"), ("c.txt", "not_an_image")]
+
+
+def test_what_no_row_names_is_no_problem(mixed: Path) -> None:
+    for folder in ("s1", "s2"):
+        _series(mixed / "scans" / folder, "broken", slices=1)
+        whole = (mixed / "scans" / folder / "broken0").read_bytes()
+        (mixed / "scans" / folder / "broken0").write_bytes(whole[:-5])
+    index = _listed(mixed, "scans/s1,p,0,,\n")
+    assert [e.id for e in index.entries] == ["scans/s1"]
+    assert [p.path for p in index.problems] == ["scans/s1/broken0"]
+
+
+def test_masks_must_lie_on_the_grid_of_the_image(tmp_path: Path) -> None:
+    _volume(tmp_path / "a.nii", np.zeros((8, 6, 4), np.int16))
+    _volume(tmp_path / "turned_seg.nii", np.zeros((8, 6, 4), np.int16), np.diag([1.0, -1.0, 2.0, 1.0]))
+    _picture(tmp_path / "b.png")
+    Picture.fromarray(np.eye(6, 8, dtype=np.uint8) * 255).save(tmp_path / "m.png")
+    Picture.fromarray(np.eye(8, 6, dtype=np.uint8)).save(tmp_path / "turned.png")
+    index = _listed(tmp_path, "a.nii,p,1,,turned_seg.nii\nb.png,q,1,,turned.png\n")
+    for entry in index.entries:
+        with pytest.raises(InputError, match="different grids"):
+            Folder(tmp_path).read(entry)
+    (entry,) = _listed(tmp_path, "b.png,q,1,,m.png\n").entries
+    np.testing.assert_array_equal(Folder(tmp_path).read(entry).mask, np.eye(6, 8)[None])

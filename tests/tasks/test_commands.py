@@ -1,0 +1,98 @@
+"""The commands that look and explain, run as a user runs them."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dicom_writer import write_series
+from typer.testing import CliRunner
+
+from medood.cli import app
+from medood.core import catalogue
+from medood.core.recipe import shipped
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def run(*arguments: str) -> str:
+    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"})
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+@pytest.mark.parametrize("kind", ["detectors", "sources", "steps"])
+def test_everything_that_a_recipe_can_name_is_listed_and_explained(kind: str) -> None:
+    listing = run(kind)
+    for name, card in getattr(catalogue, kind)().items():
+        assert name in listing
+        explained = run(kind, name)
+        assert all(key in explained for key in card.parameters.model_fields)
+
+
+def test_a_wrong_name_gets_the_nearest_one() -> None:
+    result = CliRunner().invoke(app, ["detectors", "patchgan"])
+    assert result.exit_code == 2
+    assert "did you mean 'patch_gan'?" in result.output
+
+
+def test_recipe_keys_explain_every_key_with_its_choices() -> None:
+    text = run("recipe", "keys")
+    for key in ("held_out", "top_slices", "coloured_pixels", "field_of_view", "min_foreground", "clip_norm"):
+        assert key in text
+    assert "[whole number, whole number]" in text
+    assert "constant, cosine, linear" in text
+    assert "outliers" in text
+
+
+def test_recipe_list_names_recipes_and_benchmarks() -> None:
+    text = run("recipe", "list")
+    assert all(path.stem in text for folder in ("recipes", "benchmarks") for path in shipped(folder))
+
+
+def test_recipe_show_prints_what_recipe_check_takes(tmp_path: Path) -> None:
+    for path in shipped("recipes"):
+        (tmp_path / path.name).write_text(run("recipe", "show", path.stem), encoding="utf-8")
+        assert "no mistakes found" in run("recipe", "check", str(tmp_path / path.name))
+
+
+def test_doctor_names_decoders_and_devices() -> None:
+    text = run("doctor")
+    assert "JPEG-LS Lossless" in text
+    assert "pyjpegls" in text
+    assert "cpu" in text
+
+
+def test_inspect_says_the_same_in_words_and_in_json(tmp_path: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 900, (5, 16, 16)).astype(np.uint16)
+    write_series(tmp_path / "a", pixels, np.diag([-1.0, -1.0, 2.0, 1.0]), modality="MR")
+    write_series(tmp_path / "hole", pixels, np.diag([-1.0, -1.0, 2.0, 1.0]), modality="MR", skip=[2])
+    (tmp_path / "notes.dcm").write_text("no image")
+    found = json.loads(run("inspect", str(tmp_path), "--json"))
+    assert [(entry["id"], entry["slices"]) for entry in found["entries"]] == [("a", 5)]
+    codes = {problem["path"]: problem["code"] for problem in found["problems"]}
+    assert codes == {"hole": "nonuniform_spacing", "notes.dcm": "not_dicom"}
+    text = run("inspect", str(tmp_path))
+    assert "Series or single images: 1; images in them: 5" in text
+    assert all(f"{path}: " in text for path in codes)
+
+
+def test_the_recipe_of_the_readme_passes_the_check(tmp_path: Path) -> None:
+    lines = [line[4:] for line in README.read_text(encoding="utf-8").splitlines() if re.match(r"    (source|transforms|detector): ", line)]
+    assert len(lines) == 3
+    (tmp_path / "mine.yaml").write_text("\n".join(lines), encoding="utf-8")
+    assert "no mistakes found" in run("recipe", "check", str(tmp_path / "mine.yaml"))
+
+
+def test_every_command_and_option_of_the_readme_exists() -> None:
+    commands = {command.name or command.callback.__name__ for command in app.registered_commands} | {"recipe"}
+    text = README.read_text(encoding="utf-8")
+    used = re.findall(r"(?:^    |`)medood ([a-z]+)", text, flags=re.M)
+    assert set(used) <= commands
+    assert {"train", "score", "overlay", "evaluate", "inspect"} <= set(used)
+    options = "".join(run(command, "--help") for command in commands - {"recipe"})
+    for option in set(re.findall(r"medood [^`\n]*?(--[a-z-]+)", text)):
+        assert option in options, option

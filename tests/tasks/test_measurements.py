@@ -1,0 +1,107 @@
+"""The measurement scripts on the smallest settings, and their arithmetic on known numbers."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from medood.core import catalogue
+from medood.core.recipe import load_recipe
+
+SCRIPTS = Path(__file__).parents[2] / "measurements"
+
+
+@pytest.fixture(autouse=True)
+def scripts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(SCRIPTS))
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)  # other tests go on with what they had
+
+
+def cells(table: str) -> list[list[str]]:
+    """Rows of a Markdown table without its head."""
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines() if line.startswith("|")][2:]
+
+
+def test_the_overhead_is_the_median_of_ratios_within_rounds() -> None:
+    from trainer_overhead import Cost, report
+
+    names = "medood, training", "medood, no validation", "medood, all of it"
+    rounds = [
+        {"bare loop": Cost(base, 2 * base)} | dict.fromkeys(names, Cost(other, 3 * base)) for base, other in ((10, 11), (40, 40), (20, 30))
+    ]
+    rows = {row[0]: row[1:] for row in cells(report(rounds))}
+    assert rows["bare loop"] == ["20.0", "1.000", "1.000 to 1.000", "1.000"]
+    assert rows["medood, training"] == ["30.0", "1.100", "1.000 to 1.500", "1.500"]
+
+
+def test_the_overhead_script_trains_both_ways(capsys: pytest.CaptureFixture[str]) -> None:
+    from trainer_overhead import main
+
+    main(["--size=32", "--images=10", "--batch=4", "--epochs=1", "--rounds=1"])
+    rows = {row[0]: row[1:] for row in cells(capsys.readouterr().out)}
+    training, whole = (float(rows[name][0]) for name in ("medood, training", "medood, all of it"))
+    assert 0 < training < whole  # the whole includes validation, checkpoints and the same epochs
+
+
+def test_the_costs_cover_every_detector() -> None:
+    from detector_costs import recipes_of_all_detectors
+
+    assert {load_recipe(name).detector["name"] for name in recipes_of_all_detectors()} == set(catalogue.detectors())
+
+
+@pytest.mark.parametrize(
+    ("name", "phases", "learning"), [("isic_cvad", {"generator", "discriminator", "scale"}, 2), ("isic_ocsvm", {"fit"}, 0)]
+)
+def test_the_costs_of_a_detector_come_from_training_and_scoring_it(name: str, phases: set[str], learning: int, tmp_path: Path) -> None:
+    from detector_costs import row, scoring_cost, training_cost
+
+    recipe = load_recipe(name, ["transforms.size=[32, 32]", "transforms.channels=1", "training.epochs=1", "training.batch_size=8"])
+    weights = tmp_path / "weights.safetensors"
+    training = training_cost(recipe, 20, 1, "cpu", weights)
+    assert training["seconds"].keys() == phases
+    assert len(training["learning"]) == learning
+    scoring = scoring_cost(recipe, 20, 1, "cpu", weights, 10.0)
+    assert min(scoring["speeds"].values()) > 0
+    known: dict[str, Any] = {"seconds": dict.fromkeys(training["seconds"], 0.5), "memory": None}
+    assert row(recipe, training | known, scoring, 20)["training images/s"] == ", ".join(["40"] * learning)
+    assert row(recipe, training | known, scoring, 20)["memory"] == "n/a"
+
+
+@pytest.mark.parametrize("kind", ["released", "paper", "spatial"])
+def test_the_generators_have_the_published_sizes(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cvad_latents
+
+    with torch.device("meta"):  # counted, not made: the largest takes 2.8 GB
+        cvad_latents.build(kind, 256)
+        monkeypatch.setitem(cvad_latents.MILLIONS, kind, 27.0)
+        with pytest.raises(AssertionError, match=r"not 27\.0 M"):
+            cvad_latents.build(kind, 256)
+
+
+def test_the_released_generator_draws_in_training_only_and_scores_each_image_by_itself() -> None:
+    from cvad_latents import build
+
+    torch.manual_seed(0)
+    network, losses = build("released", 32)
+    images = torch.rand(4, 1, 32, 32)
+    with torch.no_grad():
+        assert not torch.equal(losses(images), losses(images))
+        network.eval()
+        assert torch.allclose(losses(images), torch.cat([losses(image[None]) for image in images]), rtol=1e-4)
+
+
+def test_the_generators_are_compared_with_the_released_one() -> None:
+    from cvad_latents import report
+
+    found = {"released": {"training images/s": 2.5, "MiB": None}, "spatial": {"training images/s": 60.0, "MiB": None}}
+    assert cells(report(found)) == [["released", "697.78 M", "2.5", "n/a"], ["spatial", "26.89 M", "60.0 (24.00 x)", "n/a"]]
+
+
+def test_a_fresh_process_is_another_one() -> None:
+    from measuring import in_fresh_process
+
+    assert in_fresh_process(os.getpid) != os.getpid()
