@@ -4,58 +4,24 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-
 from medood.core.console import Console
 from medood.core.device import pick_device
-from medood.core.errors import InputError, MedoodError
+from medood.core.errors import MedoodError
 from medood.core.files import sha256, write_json
 from medood.core.lock import alone
 from medood.core.run import Run, load_run
-from medood.core.volume import Entry, Index, Source, Volume
+from medood.core.volume import Index
 from medood.data.opening import open_source
-from medood.data.side_by_side import side_by_side
 from medood.data.split import of_part
 from medood.data.training_images import reading, seen_before
-from medood.scoring.inference import Scored
 from medood.scoring.map_folder import MapFolder
-from medood.scoring.rows import Scorer, entry_row, entry_rows, problem_row
+from medood.scoring.rows import Scorer
+from medood.scoring.stream import Outcome, score_index
 from medood.scoring.table import ScoreTable
-from medood.transforms.pipeline import Pipeline, Prepared
-
-
-@dataclass
-class Outcome:
-    """What a scoring did.
-
-    scored, failed   entries that were, and entries and files that could not be;  rows  written to scores.csv
-    skipped          slices without a score because there is too little of the body in them
-    unlike           entries that are not of the kind that the run was trained on
-    seconds          by stage
-    """
-
-    scored: int = 0
-    failed: int = 0
-    rows: int = 0
-    skipped: int = 0
-    unlike: int = 0
-    seconds: dict[str, float] = field(default_factory=lambda: {"index": 0.0, "decode": 0.0, "score": 0.0, "write": 0.0})
-
-
-@dataclass(eq=False)
-class _Work:
-    """One entry on its way: decoded and prepared, or the reason why not."""
-
-    entry: Entry
-    seconds: float
-    volume: Volume | None = None
-    prepared: Prepared | None = None
-    error: str = ""
 
 
 def score_folder(
@@ -108,7 +74,7 @@ def score_folder(
         rows = ScoreTable(out, run.calibration["parts"], resume=resume)
         folder = MapFolder(maps, run, place, resume, f".{map_format}") if maps else None
         try:
-            _score_all(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
+            score_index(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
         finally:
             rows.close()
         outcome.failed = rows.failed
@@ -126,78 +92,6 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
             f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
             f"their scores mean little. The column unlike_training of {out.name} says why."
         )
-
-
-def _score_all(
-    scorer: Scorer, source: Source, index: Index, table: ScoreTable, maps: MapFolder | None, outcome: Outcome, console: Console
-) -> None:
-    for problem in index.problems:
-        if not table.has(problem.path):
-            table.add([problem_row(problem)])
-    waiting = [entry for entry in index.entries if not table.has(entry.id)]
-
-    def work(entry: Entry) -> _Work:
-        return _read(source, scorer.pipeline, entry)
-
-    stream = side_by_side(work, waiting, workers=2, ahead=4)
-    size = scorer.run.recipe.scoring.batch_size
-    for group in _grouped(console.track(stream, "Scoring", len(waiting)), size):
-        outcome.seconds["decode"] += sum(item.seconds for item in group)
-        good = [item for item in group if item.prepared is not None and len(item.prepared.images)]
-        started = time.perf_counter()
-        scored = scorer.score(np.concatenate([item.prepared.images for item in good])) if good else None
-        outcome.seconds["score"] += time.perf_counter() - started
-        started = time.perf_counter()
-        begin = 0
-        for item in group:
-            piece = None
-            if item in good and scored is not None:
-                end = begin + len(item.prepared.images)
-                piece, begin = scored[begin:end], end
-            _write(item, piece, scorer, table, maps, outcome)
-        table.sync()
-        outcome.seconds["write"] += time.perf_counter() - started
-
-
-def _read(source: Source, pipeline: Pipeline, entry: Entry) -> _Work:
-    started = time.perf_counter()
-    try:
-        volume = source.read(entry)
-        prepared = pipeline.prepare(volume)
-    except InputError as error:
-        return _Work(entry, time.perf_counter() - started, error=f"{error.code}: {str(error).removeprefix(entry.id + ': ')}")
-    except MemoryError:
-        return _Work(entry, time.perf_counter() - started, error="memory: the volume is too large for the memory of this machine.")
-    return _Work(entry, time.perf_counter() - started, volume, prepared)
-
-
-def _grouped(stream: Iterator[_Work], size: int) -> Iterator[list[_Work]]:
-    """Entries together until their images fill a batch, so that single images are scored in batches too."""
-    group: list[_Work] = []
-    images = 0
-    for item in stream:
-        group.append(item)
-        images += 0 if item.prepared is None else len(item.prepared.images)
-        if images >= size:
-            yield group
-            group, images = [], 0
-    if group:
-        yield group
-
-
-def _write(item: _Work, scored: Scored | None, scorer: Scorer, table: ScoreTable, maps: MapFolder | None, outcome: Outcome) -> None:
-    """The map first, then the rows: an entry with rows is complete."""
-    if item.prepared is None or item.volume is None:
-        rows = [entry_row(item.entry) | {"level": "file", "status": "error", "reason": item.error}]
-    else:
-        if maps is not None and scored is not None:
-            maps.add(item.volume, item.prepared, scored)
-        rows = entry_rows(item.entry, item.volume, item.prepared, scored, scorer)
-        outcome.scored += 1
-        outcome.unlike += bool(rows[-1]["unlike_training"])
-        outcome.skipped += sum(row["level"] == "slice" and row["status"] == "skipped" for row in rows)
-    table.add(rows)
-    outcome.rows += len(rows)
 
 
 def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, Any]:
