@@ -13,11 +13,12 @@ import numpy as np
 
 from medood.core.console import Console
 from medood.core.device import pick_device
-from medood.core.errors import InputError, MedoodError
+from medood.core.errors import MedoodError
 from medood.core.files import sha256, write_json
 from medood.core.lock import alone
 from medood.core.run import Run, load_run
-from medood.core.volume import Entry, Index, Source, Volume
+from medood.core.volume import Entry, Index, Problem, Source, Volume
+from medood.data.attempt import attempt
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import of_part
@@ -161,14 +162,16 @@ def _score_all(
 
 def _read(source: Source, pipeline: Pipeline, entry: Entry) -> _Work:
     started = time.perf_counter()
-    try:
+
+    def ready(entry: Entry) -> tuple[Volume, Prepared]:
         volume = source.read(entry)
-        prepared = pipeline.prepare(volume)
-    except InputError as error:
-        return _Work(entry, time.perf_counter() - started, error=f"{error.code}: {str(error).removeprefix(entry.id + ': ')}")
-    except MemoryError:
-        return _Work(entry, time.perf_counter() - started, error="memory: the volume is too large for the memory of this machine.")
-    return _Work(entry, time.perf_counter() - started, volume, prepared)
+        return volume, pipeline.prepare(volume)
+
+    result = attempt(ready, entry)
+    seconds = time.perf_counter() - started
+    if isinstance(result, Problem):
+        return _Work(entry, seconds, error=f"{result.code}: {result.message}")
+    return _Work(entry, seconds, *result)
 
 
 def _grouped(stream: Iterator[_Work], size: int) -> Iterator[list[_Work]]:
