@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from medood.core.console import Console
-from medood.core.errors import InputError, MedoodError
-from medood.core.volume import Entry, Source
+from medood.core.errors import MedoodError
+from medood.core.volume import Entry, Problem, Source
+from medood.data.attempt import attempt
 from medood.data.side_by_side import side_by_side
 from medood.evaluation.labelled_scores import Labels
 from medood.scoring.rows import Scorer
@@ -96,18 +97,13 @@ def images_of(chosen: Class, cases: Sequence[Case], scorer: Scorer) -> np.ndarra
 def _scored(place: Place, scorer: Scorer, console: Console, failed: list[str]) -> Iterator[Case]:
     """A case per image that could be scored; `failed` gets a sentence per entry that could not."""
 
-    def prepare(entry: Entry) -> tuple[Entry, Prepared | str]:
-        try:
-            return entry, scorer.pipeline.prepare(place.source.read(entry))
-        except InputError as error:
-            return entry, str(error)
-        except MemoryError:
-            return entry, "a volume is too large for the memory of this machine."
+    def prepare(entry: Entry) -> tuple[Entry, Prepared | Problem]:
+        return entry, attempt(lambda entry: scorer.pipeline.prepare(place.source.read(entry)), entry)
 
     stream = side_by_side(prepare, place.entries, workers=2, ahead=4)
     for entry, prepared in console.track(stream, f"Scoring {place.name}", len(place.entries)):
-        if isinstance(prepared, str):
-            failed.append(prepared)
+        if isinstance(prepared, Problem):
+            failed.append(f"{prepared.path}: {prepared.message}")
         elif len(prepared.images):
             scores = scorer.score(prepared.images).image
             for number, label, score in zip(prepared.slices.tolist(), prepared.labels.tolist(), scores.tolist(), strict=True):

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from medood.core.errors import InputError, MedoodError
+from medood.core.errors import MedoodError
 from medood.core.files import atomic_file
 from medood.core.volume import Entry, Problem, Source, Volume
+from medood.data.attempt import attempt
 from medood.export.maps import write_nrrd
 from medood.sources.annotation import DrawsMasks, slice_labels
 
@@ -52,10 +53,9 @@ def _rows(source: Source, entries: Iterable[Entry], unreadable: list[Problem], m
         if not drawn and (entry.label == 0 or (entry.label is not None and entry.slices == 1)):  # no pixel would change it
             yield entry, slice_labels(entry.slices, entry.label)
             continue
-        try:
-            volume = source.read(entry)
-        except InputError as error:
-            unreadable.append(Problem(entry.id, error.code, str(error)))
+        volume = attempt(source.read, entry)
+        if isinstance(volume, Problem):
+            unreadable.append(volume)
             continue
         yield _with_mask(entry, volume, masks) if drawn and masks else entry, volume.labels
 

@@ -16,7 +16,8 @@ from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.geometry import Geometry
 from medood.core.map_scale import MapScale
-from medood.core.volume import Entry, Source, Volume
+from medood.core.volume import Entry, Problem, Source, Volume
+from medood.data.attempt import attempt
 from medood.data.opening import open_source
 from medood.export.colours import Window
 from medood.export.maps import read_map
@@ -39,7 +40,8 @@ def overlay(maps: Path, out: Path, *, images: Path | None = None, only: Sequence
     """Write NAME.mrb, a scene for 3D Slicer, and NAME.png for every map in the folder `maps`; returns the files written.
 
     `images` is the folder of the images if it is no longer where it was scored; `only` chooses ids. Raises MedoodError, before any image
-    is decoded, when `maps` is no folder of maps, or when images, maps or ids are not there; and when an image is not on its map's grid.
+    is decoded, when `maps` is no folder of maps, or when images, maps or ids are not there; when an image is not on its map's grid; and
+    when not one image can be read.
     """
     console = Console()
     header = _read_header(maps)
@@ -51,9 +53,14 @@ def overlay(maps: Path, out: Path, *, images: Path | None = None, only: Sequence
     written: list[Path] = []
     labelled = 0
     for job in console.track(jobs, "Writing scenes", len(jobs)):
-        volume = source.read(job.entry)
+        volume = attempt(source.read, job.entry)
+        if isinstance(volume, Problem):
+            console.warn(f"Left out: {volume.path}: {volume.message}")
+            continue
         written += _write(job, volume, scale, out)
         labelled += "burned_in" in (*job.entry.issues, *volume.issues)
+    if jobs and not written:
+        raise MedoodError(f"{root}: not one of the {len(jobs)} images with maps can be read; the reasons are above.")
     if labelled:
         console.warn(
             f"{labelled} of the images may have text in their pixels, such as a name; so may the scenes and pictures made of them."

@@ -6,6 +6,7 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ import torch
 
 from medood.core.console import Console
 from medood.core.device import pick_device
-from medood.core.errors import InputError, MedoodError, TrainingError
+from medood.core.errors import MedoodError, TrainingError
 from medood.core.files import atomic_file, write_json
 from medood.core.recipe import Recipe, changed_keys
 from medood.core.run import build_detector, is_run, save_run
-from medood.core.volume import Entry
+from medood.core.volume import Entry, Problem
+from medood.data.attempt import attempt
 from medood.data.cache import Cache, CachedEntry, CachedImages
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
@@ -94,16 +96,13 @@ def train_recipe(
 def _prepare(store: Cache, source: Any, entries: Sequence[Entry], part: str, console: Console) -> list[CachedEntry]:
     """All entries of a part in the cache; those that cannot be used are named and left out."""
 
-    def one(entry: Entry) -> CachedEntry | str:
-        try:
-            return store.prepared(source, entry)
-        except InputError as error:
-            return f"{entry.id}: {error}"
+    def one(entry: Entry) -> CachedEntry | Problem:
+        return attempt(partial(store.prepared, source), entry)
 
     results = []
     for result in console.track(side_by_side(one, entries, workers=4, ahead=8), f"Preparing {part.replace('_', '-')} images", len(entries)):
-        if isinstance(result, str):
-            console.warn(f"Left out: {result}")
+        if isinstance(result, Problem):
+            console.warn(f"Left out: {result.path}: {result.message}")
         else:
             results.append(result)
     return results
