@@ -7,6 +7,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
+from pydantic import BaseModel
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -37,34 +38,39 @@ def _print_card(card: catalogue.Card) -> None:
     console.print(f"{card.name}\n\n{card.description}\n", markup=False)
     table = Table("parameter", "allowed", "default", box=None)
     for key, field in card.parameters.model_fields.items():
-        table.add_row(key, escape(_allowed(field.annotation)), "required" if field.is_required() else escape(repr(field.default)))
+        table.add_row(key, escape(allowed(field.annotation)), "required" if field.is_required() else escape(repr(field.default)))
     console.print(table)
 
 
-def _allowed(annotation: Any) -> str:
+def allowed(annotation: Any) -> str:
     """What a parameter may be, in words."""
     kind, parts = get_origin(annotation), get_args(annotation)
     if kind is Literal:
         return ", ".join(map(str, parts))
     if kind is Annotated:
-        return _allowed(parts[0])
+        return allowed(parts[0])
     if kind in (Union, UnionType):
-        return " or ".join(_allowed(part) for part in parts)
+        return " or ".join(allowed(part) for part in parts)
     if kind in (list, tuple):
-        return f"[{', '.join('...' if part is ... else _allowed(part) for part in parts)}]"
+        return f"[{', '.join('...' if part is ... else allowed(part) for part in parts)}]"
     names = {int: "whole number", float: "number", bool: "true or false", str: "text", type(None): "null", tuple: "list"}
     return names.get(kind or annotation, "mapping")
+
+
+def sections() -> tuple[type[BaseModel], ...]:
+    """What a recipe, a transforms file and a benchmark are made of."""
+    return Recipe, Preparation, Split, Training, CalibrationPlan, Scoring, Benchmark, OutlierSet, Published
 
 
 def print_keys() -> None:
     """Every key of a recipe, a transforms file and a benchmark, with its default, from the docstrings of their sections."""
     console = Console(highlight=False)
-    for section in (Recipe, Preparation, Split, Training, CalibrationPlan, Scoring, Benchmark, OutlierSet, Published):
+    for section in sections():
         console.print(f"{section.__name__}: {inspect.getdoc(section)}\n", markup=False, soft_wrap=True)
         table = Table("key", "allowed", "default", box=None)
         for key, field in section.model_fields.items():
             default = "required" if field.is_required() else "" if field.default_factory else repr(field.default)
-            table.add_row(key, escape(_allowed(field.annotation)), escape(default))
+            table.add_row(key, escape(allowed(field.annotation)), escape(default))
         console.print(table, "")
 
 
