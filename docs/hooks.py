@@ -1,0 +1,120 @@
+"""Writes the reference pages of the site from the code, each time the site is built."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+
+from medood.core import catalogue
+from medood.core.literals import read_literals
+from medood.core.recipe import shipped
+from medood.tasks.listing import allowed, sections
+
+_ENTRY = re.compile(r"^([a-z_0-9]+(?:, [a-z_0-9]+)*) {2,}(\S.*)$")
+"""A line of a docstring that explains one or several parameters: name, two spaces or more, text."""
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    pages = {
+        "detectors": _cards("Detectors", "A recipe names one under `detector`.", catalogue.detectors()),
+        "sources": _cards("Sources", "A recipe names one under `source`; commands take it with `--source`.", catalogue.sources()),
+        "steps": _cards("Transform steps", "Transforms files list them under `steps`, recipes under `augment`.", catalogue.steps()),
+        "recipe-keys": _keys(),
+        "recipes": _recipes(),
+        "commands": _commands(),
+    }
+    for name, text in pages.items():
+        files.append(File.generated(config, f"reference/{name}.md", content=text))
+    return files
+
+
+def _cards(title: str, intro: str, cards: dict[str, catalogue.Card]) -> str:
+    return "\n\n".join([f"# {title}", intro, *(_card(card) for card in cards.values())])
+
+
+def _card(card: catalogue.Card) -> str:
+    text, explained = _split(card.description)
+    rows = [
+        (f"`{key}`", allowed(field.annotation), "required" if field.is_required() else f"`{field.default!r}`", explained.get(key, ""))
+        for key, field in card.parameters.model_fields.items()
+    ]
+    table = _table(("parameter", "allowed", "default", "meaning"), rows) if rows else ""
+    return "\n\n".join(part for part in (f"## {card.name}", text, table) if part)
+
+
+def _keys() -> str:
+    parts = ["# Keys of a recipe", "What a recipe, a transforms file and a benchmark may say; `medood recipe keys` prints the same."]
+    for section in sections():
+        text, explained = _split(inspect.getdoc(section) or "")
+        rows = []
+        for key, field in section.model_fields.items():
+            default = "required" if field.is_required() else "" if field.default_factory else f"`{field.default!r}`"
+            rows.append((f"`{key}`", allowed(field.annotation), default, explained.get(key, "")))
+        parts += [f"## {section.__name__}", text, _table(("key", "allowed", "default", "meaning"), rows)]
+    return "\n\n".join(parts)
+
+
+def _recipes() -> str:
+    parts = ["# Recipes and benchmarks that come with medood", "`medood recipe show NAME` prints one with every default filled in."]
+    for folder, what in (("recipes", "Recipes"), ("benchmarks", "Benchmarks")):
+        rows = [(f"`{path.stem}`", str(read_literals(path)[0].get("summary", ""))) for path in shipped(folder)]
+        parts += [f"## {what}", _table(("name", "what it is"), rows)]
+    return "\n\n".join(parts)
+
+
+def _commands() -> str:
+    import typer
+
+    from medood.cli import app
+
+    group = typer.main.get_command(app)
+    return "\n\n".join(["# Commands", "`medood COMMAND --help` prints the same.", *_command_parts("medood", group)])
+
+
+def _command_parts(name: str, command: Any) -> Iterator[str]:
+    for sub in getattr(command, "commands", {}).values():
+        if hasattr(sub, "commands"):
+            yield from _command_parts(f"{name} {sub.name}", sub)
+            continue
+        yield f"## {name} {sub.name}"
+        yield inspect.cleandoc(sub.help or "")
+        rows = [_parameter_row(parameter) for parameter in sub.params if parameter.name != "help"]
+        yield _table(("argument", "meaning", "default"), rows) if rows else ""
+
+
+def _parameter_row(parameter: Any) -> tuple[str, str, str]:
+    shown = ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.human_readable_name
+    default = parameter.default
+    plain = isinstance(default, (str, int, float)) and not isinstance(default, bool) and default != ""
+    return f"`{shown}`", getattr(parameter, "help", "") or "", f"`{default}`" if plain else ""
+
+
+def _split(description: str) -> tuple[str, dict[str, str]]:
+    """The text of a docstring without its explanations of parameters, and those explanations by name."""
+    text: list[str] = []
+    explained: dict[str, str] = {}
+    current: list[str] = []
+    fenced = False
+    for line in description.splitlines():
+        fenced ^= line.startswith("```")
+        entry = None if fenced else _ENTRY.match(line)
+        if entry:
+            current = entry[1].split(", ")
+            explained |= dict.fromkeys(current, entry[2])
+        elif current and line.startswith("  "):
+            explained |= {name: f"{explained[name]} {line.strip()}" for name in current}
+        else:
+            current = []
+            text.append(line)
+    return "\n".join(text).strip(), explained
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    head = list(head)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
