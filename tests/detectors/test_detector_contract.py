@@ -47,18 +47,18 @@ class Case:
 SMALL_GAN = {"width": 8, "discriminator_width": 8, "learning_rate": 2e-3, "reconstruction_weight": 2.0}
 SMALL_SPHERE = {"width": 4, "code": 32, "learning_rate": 1e-3}
 SMALL_CODER = {"width": 8, "code": 300, "learning_rate": 5e-4, "epochs": 30}
-SMALL_DRAWER = {"width": 2, "latent": 16, "critic_steps": 1, "kappa": 0.01, "learning_rate": 2e-3, "encoder_learning_rate": 5e-3}
+SMALL_DRAWER = {"width": 4, "latent": 16, "critic_steps": 1, "kappa": 0.01, "learning_rate": 2e-3, "encoder_learning_rate": 5e-3}
 SMALL_CASCADE = {"width": 8, "latent": 16, "branch_width": 16, "learning_rate": 5e-3}
 CASES = (
     Case("alocc", {"refiner_width": 8, "discriminator_width": 4, "noise": 0.05, "learning_rate": 3e-4}, epochs=12, auroc=0.6),
     Case("autoencoder", {"width": 8, "learning_rate": 5e-3}, epochs=10),
     Case("autoencoder", {"architecture": "medianomaly", "error": "ssim", "width": 4, "learning_rate": 5e-3}, epochs=10),
-    Case("cvad", SMALL_CASCADE | {"learning_rate": 1e-2, "discriminator_epochs": 6}, epochs=20),
+    Case("cvad", SMALL_CASCADE | {"learning_rate": 1e-2, "discriminator_epochs": 6}, epochs=20, auroc=0.7),
     Case("cvad", SMALL_CASCADE | {"branch_latent": "paper", "head": "paper", "combine": "logit_sum", "discriminator_epochs": 4}, epochs=14),
     Case("deep_svdd", SMALL_SPHERE, epochs=10),
     Case("deep_svdd", SMALL_SPHERE | {"objective": "soft_boundary", "warmup_epochs": 2}, epochs=10),
-    Case("f_anogan", SMALL_DRAWER, epochs=6, images=64, auroc=0.65),
-    Case("ganomaly", SMALL_CODER, epochs=30),
+    Case("f_anogan", SMALL_DRAWER, epochs=8, images=64, auroc=0.65),
+    Case("ganomaly", SMALL_CODER, epochs=30, auroc=0.65),
     Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0, "code": 100}, epochs=30, auroc=0.6),
     Case("one_class_svm", {"input": "image"}, images=300),
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
