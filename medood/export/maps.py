@@ -21,14 +21,14 @@ _TYPES = {"f4": "float", "i2": "short", "u1": "unsigned char"}
 def write_map(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     """Write a map (slices, rows, columns) as float32, by the suffix of `path`: `.nrrd`, or `.nii.gz` / `.nii`.
 
-    Raises MedoodError when the map is not of the geometry's shape or not finite, when the suffix is another, and when NIfTI is asked for
-    a sheared grid (gantry tilt): NIfTI readers straighten it without a word and put the map in the wrong place.
+    Raises InputError when the map is not finite, and MedoodError when it is not of the geometry's shape, when the suffix is another, and
+    when NIfTI is asked for a sheared grid (gantry tilt): NIfTI readers straighten it without a word and put the map in the wrong place.
     """
     array = np.asarray(array, np.float32)
     if array.shape != geometry.shape:
         raise MedoodError(f"The map for {path.name} has (slices, rows, columns) {array.shape}, its geometry {geometry.shape}.")
     if not np.isfinite(array).all():
-        raise MedoodError(f"The map for {path.name} has values that are not finite; set pixels without a score to 0.")
+        raise InputError(f"The map for {path.name} has values that are not finite; set pixels without a score to 0.", "not_finite")
     if path.name.endswith(".nrrd"):
         write_nrrd(path, array, geometry)
     elif path.name.endswith((".nii.gz", ".nii")):

@@ -19,6 +19,9 @@ from medood.export.pictures import write_overlay_png, write_png16
 from medood.scoring.inference import Scored
 from medood.transforms.pipeline import Prepared
 
+SHEARED = "sheared_map_as_nrrd"
+"""Issue code of a map that is NRRD although NIfTI was asked for, because NIfTI cannot hold its grid."""
+
 
 class MapFolder:
     """maps.json says which run and which colour scale; maps.jsonl has a line per entry.
@@ -42,10 +45,10 @@ class MapFolder:
         if not resume:
             self._list.unlink(missing_ok=True)
 
-    def add(self, volume: Volume, prepared: Prepared, scored: Scored) -> None:
-        """Write an entry's maps; nothing for a detector without maps."""
+    def add(self, volume: Volume, prepared: Prepared, scored: Scored) -> tuple[str, ...]:
+        """Write an entry's maps, and return codes of what is odd about them; nothing for a detector without maps."""
         if scored.map is None or self.scale is None:
-            return
+            return ()
         name = self._names.get(volume.entry.id, f"{len(self._names) + 1:06d}")
         native = prepared.way.restore(scored.map, prepared.slices)
         plain = prepared.way.restore(prepared.images.mean(1), prepared.slices)
@@ -58,10 +61,15 @@ class MapFolder:
         axis = prepared.way.orientation.axes[0]
         self._append({"id": volume.entry.id, "name": name, **files, "axis": axis, "slices": prepared.slices.tolist()})
         self._names[volume.entry.id] = name
+        return (SHEARED,) if self._suffix(volume.geometry) != self.suffix else ()
+
+    def _suffix(self, geometry: Geometry) -> str:
+        """A sheared volume (gantry tilt) is written as NRRD whatever was asked for: NIfTI readers would straighten it."""
+        return ".nrrd" if self.suffix != ".nrrd" and is_sheared(geometry) else self.suffix
 
     def _write(self, name: str, array: np.ndarray, geometry: Geometry) -> str:
-        """The file name. A sheared volume (gantry tilt) is written as NRRD whatever was asked for: NIfTI readers would straighten it."""
-        suffix = ".nrrd" if self.suffix != ".nrrd" and is_sheared(geometry) else self.suffix
+        """The file name."""
+        suffix = self._suffix(geometry)
         write_map(self.folder / f"{name}{suffix}", array, geometry)
         return f"{name}{suffix}"
 

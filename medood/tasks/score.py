@@ -90,8 +90,10 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
     if outcome.unlike:
         console.warn(
             f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
-            f"their scores mean little. The column unlike_training of {out.name} says why."
+            f"their scores mean little, and they are called out_of_domain. The column unlike_training of {out.name} says why."
         )
+    if outcome.without_map:
+        console.warn(f"{outcome.without_map} maps could not be written; {out.name} says why.")
 
 
 def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, Any]:
