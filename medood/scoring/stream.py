@@ -183,7 +183,7 @@ def _rows(item: Item, scorer: Scorer, maps: MapFolder | None, root: Path, outcom
 
 def _add_map(item: Item, rows: list[dict[str, Any]], maps: MapFolder, outcome: Outcome) -> None:
     """Write the map, and say in the rows what is odd about it. The scores stand even where there can be no map."""
-    found = attempt(lambda _: maps.add(item.volume, item.prepared, item.scored), item.entry)
+    found = attempt(lambda _: maps.add(item.volume, item.prepared, item.scored, rows), item.entry)
     if isinstance(found, Problem):
         outcome.without_map += 1
         rows[-1]["reason"] = f"no map of it: {found.message}"
