@@ -108,8 +108,19 @@ def score(
     run: Run,
     folder: Folder,
     out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("scores.csv"),
-    maps: Annotated[Path | None, typer.Option(help="Folder for the maps, one per series or image.")] = None,
-    map_format: Annotated[Literal["nrrd", "nii.gz"], typer.Option(help="File format of the maps.")] = "nrrd",
+    maps: Annotated[Path | None, typer.Option(help="Folder for the maps: one file per series or image, named after it.")] = None,
+    map_format: Annotated[
+        Literal["auto", "nrrd", "nii.gz"],
+        typer.Option(help="auto: pictures as 16-bit PNG, whose scale maps.json says, all else as NRRD. nrrd, nii.gz: every map so."),
+    ] = "auto",
+    maps_with: Annotated[
+        str,
+        typer.Option(
+            metavar="KINDS",
+            help="Also write beside each map, with commas between: picture (the map in colours over the image, PNG), plain (the prepared "
+            "intensity, which `evaluate` compares maps with), patches (patch scores).",
+        ),
+    ] = "",
     source: Source = "folder",
     table: Table = None,
     part: Annotated[str | None, typer.Option(help="Score only this part of the table or cohort: test, say.")] = None,
@@ -132,6 +143,7 @@ def score(
         source=source,
         maps=maps,
         map_format=map_format,
+        maps_with=[kind.strip() for kind in maps_with.split(",") if kind.strip()],
         device=device,
         table=table,
         part=part,
@@ -157,7 +169,10 @@ def overlay(
     images: Annotated[Path | None, typer.Option(help="Folder of the images, if it moved since they were scored.")] = None,
     only: Annotated[list[str] | None, typer.Option(help="Only these ids of scores.csv; may be repeated.")] = None,
 ) -> None:
-    """Make one 3D Slicer scene per series: a double click shows the map over the volume."""
+    """Make one 3D Slicer scene and one picture per series or image: a double click shows the map over it, and what was not examined.
+
+    Pictures carry score, p-value, decision and warnings, and the colour bar of the run.
+    """
     from medood.tasks.overlay import overlay as make
 
     for path in make(maps, out, images=images, only=only or ()):

@@ -7,8 +7,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -61,6 +61,22 @@ def _move(part: Path, path: Path, keep_existing: bool) -> None:
     except OSError:
         if not (keep_existing and path.is_dir()):
             raise
+
+
+@contextmanager
+def no_traces(*paths: Path) -> Iterator[Callable[[], None]]:
+    """When the block fails, those of the `paths` that were not there before go again, with the folders made for them if they are empty.
+
+    Calling what the block is given keeps them: what comes then is worth keeping.
+    """
+    new = {part for path in paths for part in (path, *path.parents) if not part.exists()}
+    try:
+        yield new.clear
+    except BaseException:
+        for path in sorted(new, key=lambda path: len(path.parts), reverse=True):
+            with suppress(OSError):  # not made, or not empty
+                path.rmdir() if path.is_dir() else path.unlink()
+        raise
 
 
 def write_text(path: Path, text: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -13,7 +13,7 @@ from medood.core.errors import MedoodError
 
 @contextmanager
 def alone(lock_file: Path, out: Path) -> Iterator[None]:
-    """Holds `lock_file`, so that no second medood writes `out`; the operating system lets go when this one dies.
+    """Holds `lock_file`, so that no second medood writes `out`; the operating system lets go when this one dies. The file goes at the end.
 
     Raises MedoodError at once when another holds it, or when it cannot be made.
     """
@@ -27,4 +27,6 @@ def alone(lock_file: Path, out: Path) -> Iterator[None]:
     try:
         yield
     finally:
+        with suppress(OSError):  # Windows removes it when it is released, and not before
+            lock_file.unlink()  # while it is still held: who opens it now is refused
         lock.release()

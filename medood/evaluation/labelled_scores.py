@@ -53,7 +53,11 @@ class Labels:
 
 @dataclass(frozen=True)
 class ScoredRow:
-    """One row of scores.csv; `score` is None unless its status is ok. `flagged` is the run's own decision, None when it made none."""
+    """One row of scores.csv; `score` is None unless its status is ok.
+
+    `flagged` is the run's own decision, None when it made none: True for anomalous, and for out_of_domain, for that does not pass as normal
+    either; `foreign` says that it was the latter.
+    """
 
     level: str
     key: Key
@@ -62,6 +66,7 @@ class ScoredRow:
     flagged: bool | None
     columns: Mapping[str, float]
     reason: str = ""
+    foreign: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +143,9 @@ def join(scored: Sequence[ScoredRow], labels: Labels) -> tuple[list[LabelledRows
         total = sum(row.level == level for row in unique.values())
         if rows:
             levels.append(_labelled(level, rows, labels))
+        foreign = sum(row.foreign for row in rows)
+        if foreign:
+            notes.append(f"{level}: {foreign} of {len(rows)} rows are out of domain; they count as called anomalous, not as passed.")
         if 0 < len(rows) < total:
             notes.append(f"{level}: {len(rows)} of {total} rows are labelled and scored.")
     if not levels:
@@ -183,9 +191,10 @@ def _scored_row(row: Mapping[str, str], where: str) -> ScoredRow:
         key=_key(row, where),
         group=row.get("group", ""),
         score=_number(row["score"], where) if usable else None,
-        flagged=decision == "anomalous" if decision else None,
+        flagged=decision != "normal" if decision else None,
         columns=columns,
         reason=row.get("reason", "") or row.get("status", ""),
+        foreign=decision == "out_of_domain",
     )
 
 

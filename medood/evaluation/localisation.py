@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import Geometry
 from medood.evaluation.labelled_scores import Key, Labels, ScoredRow, patient_of
+from medood.export.map_list import Line, read_array, read_lines
 from medood.export.maps import read_map
 from medood.metrics.pixel import LabelledPixels, Localisation, lesion_regions, localise
 from medood.sources.mask_file import read_mask
@@ -23,7 +22,7 @@ _VOLUMES = (".nii", ".nii.gz", ".nrrd")
 
 @dataclass(frozen=True)
 class _Mapped:
-    """One line of maps.jsonl.
+    """One line of maps.jsonl, of a `folder` of maps.
 
     axis      the native axis along which slices are numbered; not 0 when volumes were cut another way than they were acquired
     slices    those that count: scored, labelled 0 or 1, and with a mask if 1
@@ -32,7 +31,8 @@ class _Mapped:
 
     id: str
     group: str
-    files: Mapping[str, Path | None]
+    folder: Path
+    line: Line
     axis: int
     slices: Sequence[int]
     volumes: Sequence[Path]
@@ -50,9 +50,10 @@ def judge_maps(
     entries, notes = _entries(folder, labels, scored)
     results = {}
     for kind in ("map", "plain"):
-        usable = [entry for entry in entries if entry.files[kind]]
+        usable = [entry for entry in entries if entry.line.get(kind)]
         if len(usable) < len(entries):
-            notes.append(f"{len(entries) - len(usable)} of {len(entries)} labelled entries have no {kind} on disk.")
+            how = "; `medood score --maps-with plain` writes it" if kind == "plain" else ""
+            notes.append(f"{len(entries) - len(usable)} of {len(entries)} labelled entries have no {kind} on disk{how}.")
         if usable:
             results[kind] = localise(partial(_pixels, usable, kind), resamples=resamples, seed=seed)
     return results, notes
@@ -60,7 +61,7 @@ def judge_maps(
 
 def _pixels(entries: Sequence[_Mapped], kind: str) -> Iterator[LabelledPixels]:
     for entry in entries:
-        value, geometry = read_map(entry.files[kind])
+        value, geometry = read_array(entry.folder, entry.line, kind)
         lesion = _lesions(entry, geometry)
         regions = lesion_regions(lesion)  # before slices are left out, so that no lesion is cut in two
         value, regions = (np.moveaxis(array, entry.axis, 0)[list(entry.slices)] for array in (value, regions))
@@ -91,15 +92,14 @@ def _entries(folder: Path, labels: Labels, scored: Sequence[ScoredRow]) -> tuple
     """The entries with slices that count, and how many slices had to be left out for want of a mask."""
     patients = {row.key.id: patient_of(row, labels) for row in scored}
     entries, without_mask = [], 0
-    for line in _lines(folder / "maps.jsonl"):
+    for line in read_lines(folder):
         name = line["id"]
         known = {number: labels.of_slice(name, number) for number in line["slices"]}
         masks = {number: labels.mask_of_slice(name, number) for number in known}
         slices = [number for number, label in known.items() if label == 0 or (label == 1 and masks[number])]
         without_mask += sum(label == 1 for label in known.values()) - sum(known[number] == 1 for number in slices)
         if slices:
-            files = {kind: folder / line[kind] if line.get(kind) else None for kind in ("map", "plain")}
-            entries.append(_Mapped(name, patients.get(name, name), files, line.get("axis", 0), slices, *_masks(name, masks, labels)))
+            entries.append(_Mapped(name, patients.get(name, name), folder, line, line.get("axis", 0), slices, *_masks(name, masks, labels)))
     if not entries:
         raise MedoodError(f"{folder}: none of its slices has a label of 0, or of 1 with a mask; the labels need a column `mask`.")
     return entries, [f"{without_mask} anomalous slices have no mask and do not count for the maps."] if without_mask else []
@@ -111,12 +111,3 @@ def _masks(name: str, masks: Mapping[int, Path | None], labels: Labels) -> tuple
     files = {number: path for number, path in masks.items() if path}
     pictures = {number: path for number, path in files.items() if path != whole and not path.name.lower().endswith(_VOLUMES)}
     return sorted(set(files.values()) - set(pictures.values())), pictures
-
-
-def _lines(path: Path) -> list[dict[str, Any]]:
-    """The list of a maps folder; an entry that is listed twice counts as listed last."""
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
-        return list({line["id"]: line for line in lines}.values())
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{path} cannot be read as a list of maps ({type(error).__name__}): score again with --maps.") from error

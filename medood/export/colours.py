@@ -7,6 +7,7 @@ from functools import cache
 import numpy as np
 
 from medood.core.map_scale import MapScale
+from medood.core.volume import Volume
 
 OPACITY = 0.6
 """How much of a map's colour covers the image beneath it."""
@@ -44,6 +45,23 @@ def blend(picture: np.ndarray, colours: np.ndarray) -> np.ndarray:
     """uint8 (..., 3): the RGBA `colours` of `heat` over the uint8 RGB `picture`, at OPACITY."""
     alpha = colours[..., 3:].astype(np.float32) * (OPACITY / 255)
     return np.rint(picture * (1 - alpha) + colours[..., :3] * alpha).astype(np.uint8)
+
+
+def cross_out(picture: np.ndarray, hidden: np.ndarray) -> np.ndarray:
+    """The uint8 RGB `picture` (rows, columns, 3) with the pixels of `hidden` (rows, columns) grey, dim and hatched: nobody looked there."""
+    rows, columns = np.indices(hidden.shape, sparse=True)
+    period = max(6, min(hidden.shape) // 24)
+    stripes = ((rows + columns) % period < max(1, period // 4)).astype(np.float32)
+    dim = np.float32(0.45) * picture.mean(-1) + 20 + 70 * stripes
+    return np.where(hidden[..., np.newaxis], np.rint(dim)[..., np.newaxis], picture).astype(np.uint8)
+
+
+def own_window(volume: Volume) -> Window | None:
+    """The window that the scanner's user chose, for CT: percentiles of its values are ruled by air and metal. None leaves it to them."""
+    if volume.entry.origin.modality != "CT" or not volume.voi or volume.voi[0].width <= 1:
+        return None
+    centre, reach = volume.voi[0].centre - 0.5, (volume.voi[0].width - 1) / 2  # PS3.3 C.11.2.1.2.1
+    return centre - reach, centre + reach
 
 
 def is_colour(image: np.ndarray) -> bool:

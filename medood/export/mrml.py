@@ -18,6 +18,9 @@ from medood.export.colours import OPACITY, Window, colour_table
 
 _VERSION = "Slicer 5.2.2 0"  # the oldest Slicer that reads all of this; a version above the user's own would be warned about
 _COLOURS = "vtkMRMLColorTableNode1"
+_HIDDEN_COLOURS = "vtkMRMLColorTableNode2"
+_HIDDEN_DISPLAY = "vtkMRMLLabelMapVolumeDisplayNode1"
+_HIDDEN_OPACITY = 0.5
 _MAP_DISPLAY = "vtkMRMLScalarVolumeDisplayNode2"
 _FOUR_UP, _ONE_VIEW = 3, 6  # vtkMRMLLayoutNode::SlicerLayoutFourUpView, SlicerLayoutOneUpRedSliceView
 _NO_UPPER_THRESHOLD = 1e30
@@ -53,29 +56,27 @@ class View:
     single: bool
 
 
-def scene_text(view: View, scale: MapScale, image_file: str, map_file: str, colour_file: str) -> bytes:
-    """The scene as XML. The files are relative to it."""
+@dataclass(frozen=True)
+class Files:
+    """Paths relative to the scene: the image, the map, and its palette; the mask of what was not examined and its palette, if any."""
+
+    image: str
+    map: str
+    colours: str
+    hidden: str = ""
+    hidden_colours: str = ""
+
+
+def scene_text(view: View, scale: MapScale, files: Files) -> bytes:
+    """The scene as XML."""
     root = ElementTree.Element("MRML", version=_VERSION, userTags="")
-    _add(
-        root, "ColorTableStorage", "vtkMRMLColorTableStorageNode1", fileName=quote(colour_file), useCompression=1, readState=0, writeState=0
-    )
-    _add(
-        root,
-        "ColorTable",
-        _COLOURS,
-        name="medood",
-        hideFromEditors="false",
-        type=14,  # vtkMRMLColorTableNode::File
-        numcolors=len(colour_table()),
-        storageNodeRef="vtkMRMLColorTableStorageNode1",
-        references="storage:vtkMRMLColorTableStorageNode1;",
-        attributes="Category:medood",
-    )
-    image = _add_image(root, view, image_file)
-    anomaly = _add_map(root, view, scale, map_file)
+    _add_colours(root, 1, "medood", files.colours, len(colour_table()))
+    image = _add_image(root, view, files.image)
+    anomaly = _add_map(root, view, scale, files.map)
+    hidden = _add_hidden(root, view, files) if files.hidden else ""
     for screen in view.planes:
         _add_slice(root, screen, view)
-        _add_layers(root, screen, image, anomaly)
+        _add_layers(root, screen, image, anomaly, hidden)
     selected = f"ActiveVolume:{image};SecondaryVolume:{anomaly};"
     _add(root, "Selection", "vtkMRMLSelectionNodeSingleton", singletonTag="Singleton", references=selected)
     arrangement = _ONE_VIEW if view.single else _FOUR_UP
@@ -84,10 +85,39 @@ def scene_text(view: View, scale: MapScale, image_file: str, map_file: str, colo
     return ElementTree.tostring(root, encoding="UTF-8", xml_declaration=True) + b"\n"
 
 
+def hidden_colour_file_text() -> str:
+    """The palette of the mask: what was examined is transparent, what was not is slate blue, which the map's palette lacks."""
+    return "# medood examined or not\n0 examined 0 0 0 0\n1 not_examined 96 128 176 255\n"
+
+
 def colour_file_text() -> str:
     """The palette as Slicer's colour file: one `index name red green blue alpha` per line."""
     lines = (f"{index} {index} " + " ".join(str(value) for value in colour) for index, colour in enumerate(colour_table()))
     return "# medood anomaly scores\n" + "\n".join(lines) + "\n"
+
+
+def _add_colours(root: ElementTree.Element, number: int, name: str, file: str, count: int) -> None:
+    storage = f"vtkMRMLColorTableStorageNode{number}"
+    _add(root, "ColorTableStorage", storage, fileName=quote(file), useCompression=1, readState=0, writeState=0)
+    _add(
+        root,
+        "ColorTable",
+        f"vtkMRMLColorTableNode{number}",
+        name=name,
+        hideFromEditors="false",
+        type=14,  # vtkMRMLColorTableNode::File
+        numcolors=count,
+        storageNodeRef=storage,
+        references=f"storage:{storage};",
+        attributes="Category:medood",
+    )
+
+
+def _add_hidden(root: ElementTree.Element, view: View, files: Files) -> str:
+    """The mask of what was not examined, as a label map; returns its id."""
+    _add_colours(root, 2, "medood not examined", files.hidden_colours, 2)
+    _add(root, "LabelMapVolumeDisplay", _HIDDEN_DISPLAY, colorNodeID=_HIDDEN_COLOURS, sliceIntersectionThickness=1)
+    return _add_volume(root, "LabelMap", 1, f"{view.name} not examined", files.hidden, _HIDDEN_DISPLAY)
 
 
 def _add_image(root: ElementTree.Element, view: View, file: str) -> str:
@@ -120,12 +150,13 @@ def _add_map(root: ElementTree.Element, view: View, scale: MapScale, file: str) 
 
 def _add_volume(root: ElementTree.Element, kind: str, number: int, name: str, file: str, displays: str) -> str:
     """A volume whose grid is in its file; returns its id. `displays` are ids with spaces between, the first draws the volume."""
-    identifier, storage = f"vtkMRML{kind}VolumeNode{number}", f"vtkMRMLVolumeArchetypeStorageNode{number}"
+    storage = f"vtkMRMLVolumeArchetypeStorageNode{number if kind != 'LabelMap' else 3}"
+    identifier = f"vtkMRML{kind}VolumeNode{number}"
     reading = {"useCompression": 1, "readState": 0, "writeState": 0, "centerImage": 0, "UseOrientationFromFile": 1}
     _add(root, "VolumeArchetypeStorage", storage, fileName=quote(file), **reading)
     _add(
         root,
-        "Volume" if kind == "Scalar" else "VectorVolume",
+        "Volume" if kind == "Scalar" else f"{kind}Volume",
         identifier,
         name=name,
         hideFromEditors="false",
@@ -159,8 +190,9 @@ def _add_slice(root: ElementTree.Element, screen: str, view: View) -> None:
     )
 
 
-def _add_layers(root: ElementTree.Element, screen: str, image: str, anomaly: str) -> None:
-    """What a slice view shows: the map over the image."""
+def _add_layers(root: ElementTree.Element, screen: str, image: str, anomaly: str, hidden: str) -> None:
+    """What a slice view shows: the map over the image, and what was not examined over both."""
+    labels = {"labelVolumeID": hidden, "labelOpacity": _HIDDEN_OPACITY} if hidden else {}
     linked = {"linkedControl": 1, "hotLinkedControl": 1, "doPropagateVolumeSelection": 1}
     _add(
         root,
@@ -173,6 +205,7 @@ def _add_layers(root: ElementTree.Element, screen: str, image: str, anomaly: str
         foregroundOpacity=OPACITY,
         compositing=0,  # vtkMRMLSliceCompositeNode::Alpha
         clipToBackgroundVolume="true",
+        **labels,
         **linked,
     )
 

@@ -4,51 +4,63 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 import nibabel as nib
 import numpy as np
 
-from medood.core.errors import InputError, MedoodError
+from medood.core.errors import MedoodError
 from medood.core.files import atomic_file
-from medood.core.geometry import Geometry, orientation_towards
+from medood.core.geometry import Geometry, Orientation, orientation_towards
 from medood.core.map_scale import MapScale
-from medood.export.colours import Window, blend, displayed, grey_window, heat, is_colour
+from medood.core.volume import Volume
+from medood.export.card import WARNING, enlargement, write_card
+from medood.export.colours import Window, blend, colour_table, cross_out, displayed, grey_window, heat, is_colour, own_window
+from medood.export.verdict import Verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 _OPPOSITE = dict(zip("LRPAIS", "RLAPSI", strict=True))
+_NOTHING = Verdict()
 
 
-def write_png16(path: Path, array: np.ndarray, scale: MapScale) -> None:
-    """Write the map (1, rows, columns) of a single image as 16 bit grey: stored = 65535 * (value - low) / (high - low), rounded.
+def write_picture(
+    path: Path, volume: Volume, array: np.ndarray, scale: MapScale, verdict: Verdict, examined: np.ndarray, axis: int
+) -> None:
+    """Write the map of a volume over it, with what was found: a single picture as it is, of all else the hottest slices along `axis`."""
+    image, hidden = volume.image, ~examined
+    if volume.geometry.in_patient or len(array) > 1:
+        write_montage_png(path, image, array, volume.geometry, scale, own_window(volume), verdict=verdict, hidden=hidden, axis=axis)
+    else:
+        write_overlay_png(path, image, array, scale, own_window(volume), verdict=verdict, hidden=hidden)
 
-    Values outside low..high of the scale are clipped. The file does not hold the scale; `maps.json` beside it does, and `read_png16`
-    undoes the mapping to within (high - low) / 131070.
+
+def write_overlay_png(
+    path: Path,
+    image: np.ndarray,
+    array: np.ndarray,
+    scale: MapScale,
+    window: Window | None = None,
+    *,
+    verdict: Verdict = _NOTHING,
+    hidden: np.ndarray | None = None,
+) -> None:
+    """Write the coloured map (1, rows, columns) over its single image (channels, 1, rows, columns), upright, with a colour bar and what the
+    run says of it.
+
+    A small picture is enlarged by a whole factor, so that every pixel stays one. `hidden`, bool as the map, is where nothing was examined.
     """
-    _save(path, np.rint(scale.unit(_only_slice(array)) * 65535).astype(np.uint16))
-
-
-def read_png16(path: Path, scale: MapScale) -> np.ndarray:
-    """The float32 map (1, rows, columns) that `write_png16` wrote with the same scale."""
-    from PIL import Image
-
-    try:
-        with Image.open(path) as picture:
-            stored = np.asarray(picture)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read as a picture ({type(error).__name__}).") from error
-    if stored.dtype.itemsize < 2:
-        raise InputError(f"{path} is not a picture of 16 bit: it is not a raw map.")
-    return (scale.low + stored.astype(np.float32)[np.newaxis] * ((scale.high - scale.low) / 65535)).astype(np.float32)
-
-
-def write_overlay_png(path: Path, image: np.ndarray, array: np.ndarray, scale: MapScale, window: Window | None = None) -> None:
-    """Write the coloured map (1, rows, columns) over its single image (channels, 1, rows, columns): upright, pixel for pixel."""
-    picture = displayed(image, window)
-    _save(path, _only_slice(blend(picture, heat(array, scale))))
+    if len(array) != 1:
+        raise MedoodError(f"A picture holds one slice, found {len(array)}: write a volume as a montage.")
+    pixels = blend(displayed(image, window), heat(array, scale))[0]
+    times = enlargement(array.shape[1:])
+    pixels = pixels.repeat(times, axis=0).repeat(times, axis=1)
+    if hidden is not None and hidden.any():
+        pixels = cross_out(pixels, hidden[0].repeat(times, axis=0).repeat(times, axis=1))
+    write_card(path, pixels, scale, verdict)
 
 
 def write_montage_png(
@@ -59,32 +71,42 @@ def write_montage_png(
     scale: MapScale,
     window: Window | None = None,
     count: int = 9,
+    *,
+    verdict: Verdict = _NOTHING,
+    hidden: np.ndarray | None = None,
+    axis: int = 0,
 ) -> None:
-    """Write the hottest slices of a map (slices, rows, columns) over its image (channels, slices, rows, columns), with a colour bar.
+    """Write the hottest slices of a map (slices, rows, columns) over its image (channels, slices, rows, columns), with a colour bar, and
+    what the run says of the whole and of each slice.
 
     Slices lie as on a radiological display, letters name their sides, titles give the index in the volume (from 0), and `count` is the
-    most slices shown. The window is the same for all of them.
+    most slices shown; one more stands for those that were not examined. The window is the same for all of them. `hidden`, bool as the
+    map, is where nothing was examined, and `axis` that of the array along which slices were scored.
     """
     from matplotlib.figure import Figure
 
-    turn = orientation_towards(geometry, "native")
+    turn = _upright(geometry, axis)
     turned = turn.turn(geometry)
     if not is_colour(image):
         image, window = image[:1], window or grey_window(image[0])
     image, array = turn.apply(image), turn.apply(array)
-    numbers = hottest_slices(array, count)
-    columns = int(np.ceil(np.sqrt(len(numbers))))
-    rows = int(np.ceil(len(numbers) / columns))
-    figure = Figure(figsize=(2.6 * columns + 1.0, 2.75 * rows), layout="constrained", facecolor="black")
+    hidden = np.zeros(array.shape, bool) if hidden is None else turn.apply(hidden)
+    positions = sorted({*hottest_slices(array, count), *_middle_of_longest(hidden.all(axis=(1, 2)))})
+    columns = int(np.ceil(np.sqrt(len(positions))))
+    rows = int(np.ceil(len(positions) / columns))
+    figure = Figure(figsize=(max(2.6 * columns, 5.2) + 1.0, 2.9 * rows + 0.6), layout="constrained", facecolor="black")
     frames = figure.subplots(rows, columns, squeeze=False).ravel()
     for frame in frames:
         frame.set_axis_off()
-    for frame, number in zip(frames, numbers, strict=False):
-        picture = blend(displayed(image[:, number], window), heat(array[number], scale))
+    for frame, k in zip(frames, positions, strict=False):
+        picture = cross_out(blend(displayed(image[:, k], window), heat(array[k], scale)), hidden[k])
         frame.imshow(picture, aspect=turned.spacing[1] / turned.spacing[0])
-        frame.set_title(f"slice {number}", color="white", fontsize=9)
+        number = turn.native_slice(k, geometry.shape)
+        said = "\nnot examined" if hidden[k].all() else f"\n{verdict.of_slice(number)}".rstrip("\n")
+        frame.set_title(f"slice {number}{said}", color="white", fontsize=9)
         _name_sides(frame, turned)
     draw_colour_bar(figure, frames, scale, ink="white")
+    _explain(figure, verdict, int(figure.get_figwidth() * 13))
     with atomic_file(path) as part:
         figure.savefig(part, dpi=100, metadata={"Software": None})
 
@@ -109,6 +131,35 @@ def side_letters(turned: Geometry) -> tuple[str, str]:
     return _OPPOSITE[right], _OPPOSITE[down]
 
 
+def draw_colour_bar(figure: Figure, frames: Sequence[Axes], scale: MapScale, ink: str) -> None:
+    """What each colour means: the palette as it is; white line: the threshold. Text is in `ink`."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import ListedColormap, Normalize
+
+    mappable = ScalarMappable(Normalize(scale.low, scale.high), ListedColormap(colour_table()[:, :3] / 255))
+    bar = figure.colorbar(mappable, ax=list(frames), shrink=0.7, aspect=30)
+    bar.set_label("map value", color=ink, fontsize=9)
+    bar.ax.tick_params(colors=ink, labelsize=8)
+    bar.outline.set_edgecolor(ink)
+    if scale.low < scale.threshold < scale.high:
+        bar.ax.axhline(scale.threshold, color="white", linewidth=1)
+
+
+def _upright(geometry: Geometry, axis: int) -> Orientation:
+    """The turn that shows slices along `axis` of the array as on a radiological display; those of axis 0 keep their order."""
+    if axis == 0 or not geometry.in_patient:
+        return orientation_towards(geometry, "native")
+    normal = int(nib.orientations.io_orientation(geometry.affine)[2 - axis, 0])
+    return orientation_towards(geometry, ("sagittal", "coronal", "axial")[normal])
+
+
+def _middle_of_longest(flags: np.ndarray) -> list[int]:
+    """The middle of the longest run of True, if there is any."""
+    edges = np.flatnonzero(np.diff([False, *flags, False]))
+    runs = [(int(end - start), int(start)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
+    return [max(runs)[1] + max(runs)[0] // 2] if runs else []
+
+
 def _name_sides(frame: Axes, turned: Geometry) -> None:
     """Letters for the sides of the patient; none on a photograph."""
     if not turned.in_patient:
@@ -122,30 +173,10 @@ def _name_sides(frame: Axes, turned: Geometry) -> None:
     frame.text(0.5, 0.98, top, ha="center", va="top", **style)
 
 
-def draw_colour_bar(figure: Figure, frames: Sequence[Axes], scale: MapScale, ink: str) -> None:
-    """What each colour means, mixed with a middle grey as it is mixed with the image; white line: the threshold. Text is in `ink`."""
-    from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, Normalize
-
-    shown = heat(np.linspace(scale.low, scale.high, 256), scale)
-    grey = np.full((256, 3), 128, np.uint8)
-    mappable = ScalarMappable(Normalize(scale.low, scale.high), ListedColormap(blend(grey, shown) / 255))
-    bar = figure.colorbar(mappable, ax=list(frames), shrink=0.7, aspect=30)
-    bar.set_label("map value", color=ink, fontsize=9)
-    bar.ax.tick_params(colors=ink, labelsize=8)
-    bar.outline.set_edgecolor(ink)
-    if scale.low < scale.threshold < scale.high:
-        bar.ax.axhline(scale.threshold, color="white", linewidth=1)
-
-
-def _only_slice(array: np.ndarray) -> np.ndarray:
-    if len(array) != 1:
-        raise MedoodError(f"A picture holds one slice, found {len(array)}: write a volume as .nrrd, or as a montage.")
-    return array[0]
-
-
-def _save(path: Path, pixels: np.ndarray) -> None:
-    from PIL import Image
-
-    with atomic_file(path) as part:
-        Image.fromarray(pixels).save(part, format="PNG")
+def _explain(figure: Figure, verdict: Verdict, letters: int) -> None:
+    """The verdict above the slices and warnings below them, in lines of so many letters."""
+    if verdict.headline:
+        figure.suptitle(fill(verdict.headline, letters), color="white", fontsize=11)
+    if verdict.warnings:
+        lines = "\n".join(fill(warning, letters) for warning in verdict.warnings)
+        figure.supxlabel(lines, color=tuple(part / 255 for part in WARNING), fontsize=9)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,11 @@ from medood.core.files import atomic_file
 from medood.core.geometry import Geometry, orientation_towards
 from medood.core.map_scale import MapScale
 from medood.export.colours import Window, grey_window, is_colour
-from medood.export.maps import write_map, write_nrrd
-from medood.export.mrml import ANATOMICAL, View, colour_file_text, scene_text
+from medood.export.maps import write_map, write_mask, write_nrrd
+from medood.export.mrml import ANATOMICAL, Files, View, colour_file_text, hidden_colour_file_text, scene_text
 
 _MARGIN = 1.05
+_PARTS = ("medood.ctbl", "not_examined.ctbl", "image.nrrd", "map.nrrd", "not_examined.nrrd")
 
 
 def write_bundle(
@@ -28,14 +30,16 @@ def write_bundle(
     scale: MapScale,
     name: str,
     window: Window | None = None,
+    hidden: np.ndarray | None = None,
 ) -> None:
     """Write a scene bundle (`.mrb`): double click it, or drop it into 3D Slicer 5.2 or newer, and the map lies over the image.
 
     image    (channels, slices, rows, columns): RGB is shown in colour, of anything else the first channel in grey, in `window`
     array    the map (slices, rows, columns); its highest value is in the middle of every slice view
+    hidden   bool as the map, True where nothing was examined: shown in a colour of its own, as a label map
     name     how Slicer lists the volumes; the caller answers for its naming no person
 
-    The bundle is a zip with the scene, both volumes as NRRD and the palette. The same input gives the same bytes. Raises MedoodError when
+    The bundle is a zip with the scene, the volumes as NRRD and the palettes. The same input gives the same bytes. Raises MedoodError when
     the shapes differ.
     """
     if not image.shape[1:] == array.shape == geometry.shape:
@@ -55,7 +59,12 @@ def write_bundle(
         write_nrrd(content / "image.nrrd", _pixels(image, colour), geometry)
         write_map(content / "map.nrrd", array, geometry)
         (content / "medood.ctbl").write_bytes(colour_file_text().encode())
-        (content / "scene.mrml").write_bytes(scene_text(view, scale, "Data/image.nrrd", "Data/map.nrrd", "Data/medood.ctbl"))
+        files = Files("Data/image.nrrd", "Data/map.nrrd", "Data/medood.ctbl")
+        if hidden is not None and hidden.any():
+            write_mask(content / "not_examined.nrrd", hidden, geometry)
+            (content / "not_examined.ctbl").write_bytes(hidden_colour_file_text().encode())
+            files = replace(files, hidden="Data/not_examined.nrrd", hidden_colours="Data/not_examined.ctbl")
+        (content / "scene.mrml").write_bytes(scene_text(view, scale, files))
         with atomic_file(path) as part:
             _zip(content, part)
 
@@ -95,8 +104,10 @@ def _height(geometry: Geometry, focus: np.ndarray, axes: np.ndarray) -> float:
 def _zip(content: Path, path: Path) -> None:
     """Slicer takes the scene nearest to the root, and its files from where the scene says; times and systems are fixed."""
     with zipfile.ZipFile(path, "w") as bundle:
-        for name in ("scene.mrml", "Data/medood.ctbl", "Data/image.nrrd", "Data/map.nrrd"):
+        for name in ("scene.mrml", *(f"Data/{part}" for part in _PARTS)):
             file = content / Path(name).name
+            if not file.exists():
+                continue
             member = zipfile.ZipInfo(f"medood/{name}", date_time=(1980, 1, 1, 0, 0, 0))
             member.create_system, member.external_attr = 3, 0o644 << 16
             packed = file.suffix == ".nrrd"  # gzipped already

@@ -9,7 +9,11 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Detector
-from medood.core.errors import MedoodError
+from medood.core.errors import InputError
+from medood.core.shield import kind_of
+
+OUT_OF_MEMORY = "out_of_memory"
+"""Code of what failed for want of memory, and may work with fewer images at a time."""
 
 
 @dataclass(eq=False)
@@ -31,7 +35,7 @@ class Scored:
 
 
 def score_images(detector: Detector, images: Tensor, batch_size: int, device: torch.device) -> Scored:
-    """Score (n, C, H, W) images in batches. Raises MedoodError when a score is not a finite number."""
+    """Score (n, C, H, W) images in batches. Raises InputError when a score or a map value is not a finite number."""
     pieces = [_score(detector, images[start : start + batch_size], device) for start in range(0, len(images), batch_size)]
     scored = Scored(
         np.concatenate([piece.image for piece in pieces]),
@@ -39,9 +43,20 @@ def score_images(detector: Detector, images: Tensor, batch_size: int, device: to
         _joined([piece.patches for piece in pieces]),
         {name: np.concatenate([piece.parts[name] for piece in pieces]) for name in pieces[0].parts},
     )
-    if not np.isfinite(scored.image).all():
-        raise MedoodError(f"{type(detector).__name__} gave a score that is not a finite number: its training diverged; train it again.")
+    if not all(np.isfinite(values).all() for values in (scored.image, scored.map, scored.patches) if values is not None):
+        raise InputError(
+            f"{type(detector).__name__} gave a score that is not a finite number. If it does so for every image, its training diverged: "
+            "train it again.",
+            "not_finite_score",
+        )
     return scored
+
+
+def refusal(error: BaseException) -> InputError:
+    """What to say of an entry on which the network failed; the words of libraries may quote what they were given."""
+    if isinstance(error, RuntimeError) and any(words in str(error) for words in ("out of memory", "allocate memory")):  # CUDA, MPS; CPU
+        return InputError("there is not enough memory to score it, not even one slice at a time.", OUT_OF_MEMORY)
+    return InputError(f"the detector cannot score it ({kind_of(error)}).", f"not_scored:{kind_of(error)}")
 
 
 def reconstruct_images(detector: Detector, images: Tensor, batch_size: int, device: torch.device) -> dict[str, np.ndarray]:

@@ -4,95 +4,116 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from medood.core.errors import MedoodError
 from medood.core.files import append, write_json
-from medood.core.geometry import Geometry
 from medood.core.map_scale import MapScale
 from medood.core.run import Run
 from medood.core.volume import Volume
-from medood.export.maps import coarse_geometry, is_sheared, write_map
-from medood.export.pictures import write_overlay_png, write_png16
+from medood.export.map_files import MapFiles, MapFormat
+from medood.export.map_list import FILES, HEADER, LIST, VERSION, examined, read_lines
+from medood.export.names import FileNames
+from medood.export.pictures import write_picture
+from medood.export.verdict import Verdict
 from medood.scoring.inference import Scored
 from medood.transforms.pipeline import Prepared
 
+EXTRAS = ("plain", "patches", "picture")
+"""What may be written beside a map: the prepared intensity, the patch scores, the map in colours over the image."""
+
+SHEARED = "sheared_map_as_nrrd"
+"""Issue code of a map that is NRRD although NIfTI was asked for, because NIfTI cannot hold its grid."""
+
+_ROOM = 4  # how far the stored range of a PNG reaches, in the scale's highest value: beyond what normal images reach
+
 
 class MapFolder:
-    """maps.json says which run and which colour scale; maps.jsonl has a line per entry.
+    """Writes maps, one file an entry unless `extras` are asked for, named after the entry; `map_list` describes the folder."""
 
-    id      of the entry;  name  of its files
-    map     file of the map on the native grid;  plain  of the prepared intensity on it;  patches  of the patch scores, or null
-    raw, picture  of a photograph or radiograph: its map as 16-bit PNG (mapped by `raw_scale` of maps.json), and coloured over the image
-    axis    of the array along which the volume was cut;  slices  indices along it that were scored
-    """
-
-    def __init__(self, folder: Path, run: Run, source: dict[str, Any], resume: bool, suffix: str = ".nrrd") -> None:
-        self.folder, self.suffix = folder, suffix
+    def __init__(
+        self,
+        folder: Path,
+        run: Run,
+        source: Mapping[str, Any],
+        *,
+        resume: bool = False,
+        form: MapFormat = "auto",
+        extras: Collection[str] = (),
+    ) -> None:
+        self.folder, self.form, self.extras = folder, form, extras
         values = run.calibration["image"]["map_scale"]
         self.scale = MapScale(**values) if values else None
-        self.raw = MapScale(min(0.0, self.scale.low), 4 * self.scale.high, 0.0) if self.scale else None  # room above what normals reach
-        raw = {"low": self.raw.low, "high": self.raw.high} if self.raw else None
-        header = {"version": 1, "run": run.name, "source": source, "scale": values, "raw_scale": raw}
-        write_json(folder / "maps.json", header)
-        self._list = folder / "maps.jsonl"
-        self._names = {line["id"]: line["name"] for line in self._lines()} if resume else {}
+        low, high = run.recipe.transforms.range
+        self._outside = min(0.0, self.scale.low) if self.scale else 0.0
+        self._ranges = {"plain": (min(0.0, low), high), "map": (self._outside, _ROOM * self.scale.high if self.scale else 1.0)}
+        self._list = folder / LIST
+        self._listed: dict[str, str] = self._continued() if resume else {}
+        self._names = FileNames(self._listed.values())
         if not resume:
-            self._list.unlink(missing_ok=True)
+            self._clear()
+        stored = dict(zip(("low", "high"), self._ranges["map"], strict=True))
+        header = {"version": VERSION, "run": run.name, "source": source, "scale": values, "stored": stored, "outside": self._outside}
+        write_json(folder / HEADER, header)
 
-    def add(self, volume: Volume, prepared: Prepared, scored: Scored) -> None:
-        """Write an entry's maps; nothing for a detector without maps."""
+    def add(self, volume: Volume, prepared: Prepared, scored: Scored, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+        """Write the map of an entry whose rows of scores.csv are `rows`; returns codes of what is odd about it.
+
+        Nothing for a detector without maps. Raises MedoodError when the folder cannot be written, InputError when there can be no map.
+        """
         if scored.map is None or self.scale is None:
-            return
-        name = self._names.get(volume.entry.id, f"{len(self._names) + 1:06d}")
-        native = prepared.way.restore(scored.map, prepared.slices)
-        plain = prepared.way.restore(prepared.images.mean(1), prepared.slices)
-        files = {
-            "map": self._write(name, native, volume.geometry),
-            "plain": self._write(f"{name}_plain", plain, volume.geometry),
-            "patches": self._write_patches(name, volume, prepared, scored.patches),
-            **self._write_pictures(name, volume, native),
-        }
-        axis = prepared.way.orientation.axes[0]
-        self._append({"id": volume.entry.id, "name": name, **files, "axis": axis, "slices": prepared.slices.tolist()})
-        self._names[volume.entry.id] = name
+            return ()
+        name = self._listed.get(volume.entry.id) or self._names.give(volume.entry.id)
+        files, verdict, way = MapFiles(self.folder, name, volume.geometry, self.form), Verdict.of_rows(rows), prepared.way
+        line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)}
+        line |= {"axis": way.orientation.axes[0], "slices": prepared.slices.tolist(), "box": [list(ends) for ends in way.box]}
+        seen = examined(line, volume.geometry.shape)
+        array = self._native(scored.map, prepared, seen)
+        line["map"] = files.write("map", array, self._ranges["map"])
+        if not (seen.all() or files.as_png):
+            line["not_examined"] = files.write_mask("not_examined", ~seen)
+        if "plain" in self.extras:
+            line["plain"] = files.write("plain", way.restore(prepared.images.mean(1), prepared.slices), self._ranges["plain"])
+        if "patches" in self.extras:
+            line["patches"] = files.write_patches(prepared, scored.patches)
+        if "picture" in self.extras:
+            line["picture"] = f"{name}_picture.png"
+            write_picture(self.folder / line["picture"], volume, array, self.scale, verdict, seen, line["axis"])
+        self._append(line | files.meaning | verdict.to_dict())
+        self._listed[volume.entry.id] = name
+        return (SHEARED,) if files.straightened else ()
 
-    def _write(self, name: str, array: np.ndarray, geometry: Geometry) -> str:
-        """The file name. A sheared volume (gantry tilt) is written as NRRD whatever was asked for: NIfTI readers would straighten it."""
-        suffix = ".nrrd" if self.suffix != ".nrrd" and is_sheared(geometry) else self.suffix
-        write_map(self.folder / f"{name}{suffix}", array, geometry)
-        return f"{name}{suffix}"
+    def _native(self, maps: np.ndarray, prepared: Prepared, seen: np.ndarray) -> np.ndarray:
+        """The map on the native grid: no heat where nothing was examined, and none outside the body, whatever the network says of air."""
+        array = prepared.way.restore(maps, prepared.slices)
+        if prepared.body is not None:
+            array[~prepared.body] = self._outside
+        if self._outside:
+            array[~seen] = self._outside
+        return array
 
-    def _write_pictures(self, name: str, volume: Volume, native: np.ndarray) -> dict[str, str | None]:
-        if volume.geometry.in_patient or len(native) > 1 or self.scale is None or self.raw is None:
-            return {"raw": None, "picture": None}
-        write_png16(self.folder / f"{name}_raw.png", native, self.raw)
-        write_overlay_png(self.folder / f"{name}.png", volume.image, native, self.scale)
-        return {"raw": f"{name}_raw.png", "picture": f"{name}.png"}
-
-    def _write_patches(self, name: str, volume: Volume, prepared: Prepared, patches: np.ndarray | None) -> str | None:
-        """Patch scores on their own grid. They cover the images' field of view, which may be larger or smaller than the native one."""
-        if patches is None or prepared.way.orientation.axes[0] != 0:
-            return None
-        way = prepared.way
-        turned = way.orientation.turn(volume.geometry)
-        region = way.placement.region_geometry(turned)
-        stack = np.zeros((turned.shape[0], *patches.shape[1:]), np.float32)
-        stack[turned.shape[0] - 1 - prepared.slices if way.orientation.flips[0] else prepared.slices] = patches
-        return self._write(f"{name}_patches", stack, coarse_geometry(region, (patches.shape[1], patches.shape[2])))
-
-    def _append(self, line: dict[str, Any]) -> None:
+    def _append(self, line: Mapping[str, Any]) -> None:
         with self._list.open("ab", buffering=0) as file:
             append(file, (json.dumps(line) + "\n").encode("utf-8"))
             os.fsync(file.fileno())  # before the rows that say the entry is complete
 
-    def _lines(self) -> list[dict[str, Any]]:
-        """The whole lines; what a crash left of a last one is dropped."""
+    def _continued(self) -> dict[str, str]:
+        """Names by the ids of what is listed already; what a crash left of a last line is dropped."""
         if not self._list.is_file():
-            return []
+            return {}
         content = self._list.read_bytes()
-        content = content[: content.rfind(b"\n") + 1]
-        self._list.write_bytes(content)
-        return [json.loads(line) for line in content.decode("utf-8").splitlines()]
+        self._list.write_bytes(content[: content.rfind(b"\n") + 1])
+        return {line["id"]: line["name"] for line in read_lines(self.folder)}
+
+    def _clear(self) -> None:
+        """Take away what an earlier scoring listed here, so that no map of it passes for one of this."""
+        if self._list.is_file():
+            with suppress(MedoodError):  # a damaged list: what it meant is not ours to guess
+                for file in (line[kind] for line in read_lines(self.folder) for kind in FILES if line.get(kind)):
+                    (self.folder / file).unlink(missing_ok=True)
+        self._list.unlink(missing_ok=True)

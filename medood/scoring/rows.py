@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from medood.core.errors import InputError, MedoodError
 from medood.core.run import Run
+from medood.core.shield import shield
 from medood.core.volume import Entry, Problem, Volume
 from medood.data.input_facts import input_facts
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
 from medood.scoring.calibrate import series_score
 from medood.scoring.gate import unlike_training
-from medood.scoring.inference import Scored, reconstruct_images, score_images
+from medood.scoring.inference import Scored, reconstruct_images, refusal, score_images
 from medood.transforms.pipeline import Pipeline, Prepared
 
 HARMLESS = (
@@ -29,6 +34,11 @@ HARMLESS = (
 )
 """Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
 
+OUT_OF_DOMAIN = "out_of_domain"
+"""The decision about an input that is not of the kind that the run was trained on: neither normal nor anomalous can be said of it."""
+
+_LONGEST_LIST = 30_000  # characters; a spreadsheet cell holds 32,767
+
 
 class Scorer:
     """A run at work on prepared volumes."""
@@ -38,12 +48,26 @@ class Scorer:
         preparation = recipe.transforms.model_copy(update={"plane": plane}) if plane else recipe.transforms
         self.pipeline = Pipeline(preparation)
         self.run, self.device = run, device
+        self.batch_size = recipe.scoring.batch_size
         self.image = Calibration.from_dict(run.calibration["image"])
         series = run.calibration["series"]
         self.series = Calibration.from_dict(series) if series else None
 
     def score(self, images: np.ndarray) -> Scored:
-        return score_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
+        return score_images(self.run.detector, torch.from_numpy(images), self.batch_size, self.device)
+
+    def check(self) -> None:
+        """Raises MedoodError when the run cannot score anything at all, not even noise: then no image is to blame."""
+        spec = self.pipeline.spec
+        noise = np.random.default_rng(0).uniform(spec.low, spec.high, (1, *spec.shape)).astype(np.float32)
+        try:
+            with shield(self.run.name, refusal):
+                self.score(noise)
+        except InputError as error:
+            raise MedoodError(
+                f"The run {self.run.name} cannot score any image on {self.device}, {error} What was scored so far is kept: "
+                "go on with --resume, on another --device if need be."
+            ) from error
 
     def reconstruct(self, images: np.ndarray) -> dict[str, np.ndarray]:
         return reconstruct_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
@@ -57,7 +81,7 @@ def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored 
         input_facts(volume, prepared, scorer.pipeline.spec.background),
         scorer.pipeline.preparation.plane != "native",
     )
-    base = entry_row(entry) | {"unlike_training": "; ".join(unlike)}
+    base = entry_row(entry) | {"unlike_training": "; ".join(unlike), "issues": joined([*entry.issues, *volume.issues])}
     acquired = prepared.way.orientation.axes[0] == 0
     rows = {}
     for position, number in enumerate(prepared.slices.tolist()):
@@ -65,7 +89,9 @@ def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored 
     for number, reason in prepared.skipped.items():
         rows[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
     slices = [rows[number] | {"level": "image" if single else "slice"} for number in sorted(rows)]
-    return slices if single else [*slices, base | _series_numbers(scored, scorer)]
+    rows = slices if single else [*slices, base | _series_numbers(scored, scorer)]
+    rows[-1]["examined"] = round(prepared.examined, 4)
+    return [row | {"decision": OUT_OF_DOMAIN} if unlike and row["status"] == "ok" else row for row in rows]
 
 
 def _numbers(scored: Scored | None, position: int, prepared: Prepared, entry: Entry, scorer: Scorer) -> dict[str, Any]:
@@ -110,6 +136,13 @@ def entry_row(entry: Entry) -> dict[str, Any]:
     return {"id": entry.id, "group": entry.group, "study_uid": origin.study_uid, "series_uid": origin.series_uid}
 
 
+def failed_row(entry: Entry, problem: Problem, root: Path) -> dict[str, Any]:
+    """The row of an entry that could not be scored; that of a series lists its files."""
+    files = [path.relative_to(root).as_posix() if root in path.parents else path.name for path in entry.files]
+    problem = replace(problem, files=tuple(files) if len(files) > 1 else ())
+    return entry_row(entry) | problem_row(problem) | {"issues": joined([*entry.issues, problem.code])}
+
+
 def _slice_place(entry: Entry, number: int, acquired: bool) -> dict[str, Any]:
     """Which slice, and its SOP instance when slices are cut as they were acquired."""
     uids = entry.origin.sop_uids
@@ -119,4 +152,21 @@ def _slice_place(entry: Entry, number: int, acquired: bool) -> dict[str, Any]:
 
 def problem_row(problem: Problem) -> dict[str, Any]:
     status = "skipped" if problem.code.partition(":")[0] in HARMLESS else "error"
-    return {"level": "file", "id": problem.path, "status": status, "reason": f"{problem.code}: {problem.message}"}
+    known = {"id": problem.path, "issues": problem.code, "files": _listed(problem.files)}
+    known |= {key: uid for key, uid in (("study_uid", problem.study_uid), ("series_uid", problem.series_uid)) if uid}
+    return {"level": "file", **known, "status": status, "reason": f"{problem.code}: {problem.message}"}
+
+
+def joined(codes: Iterable[str]) -> str:
+    """Issue codes as one cell, each once."""
+    return ";".join(dict.fromkeys(codes))
+
+
+def _listed(files: Sequence[str]) -> str:
+    """Paths as one cell that a spreadsheet can hold."""
+    length = 0
+    for count, file in enumerate(files, 1):
+        length += len(file) + 1
+        if length > _LONGEST_LIST:
+            return ";".join([*files[: count - 1], f"... and {len(files) - count + 1} more"])
+    return ";".join(files)

@@ -27,6 +27,9 @@ _COLUMNS = (
     "status",
     "reason",
     "unlike_training",
+    "issues",
+    "examined",
+    "files",
 )
 _LAST_LEVELS = ("image", "series", "file")
 

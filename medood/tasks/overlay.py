@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,111 +11,59 @@ import numpy as np
 
 from medood.core.check import nearest
 from medood.core.console import Console
-from medood.core.errors import MedoodError
+from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import Geometry
 from medood.core.map_scale import MapScale
 from medood.core.volume import Entry, Problem, Source, Volume
 from medood.data.attempt import attempt
 from medood.data.opening import open_source
-from medood.export.colours import Window
-from medood.export.maps import read_map
-from medood.export.pictures import write_montage_png, write_overlay_png
+from medood.export.colours import own_window
+from medood.export.map_list import Line, examined, read_array, read_header, read_lines
+from medood.export.pictures import write_picture
 from medood.export.scene import write_bundle
+from medood.export.verdict import Verdict
 
 _SAME_PLACE = 1e-4  # mm, of a step and of the origin; the float32 of NIfTI stays below it
 
 
 @dataclass(frozen=True)
 class _Job:
-    """One entry to show: its map, and the name of the files to make."""
+    """One entry to show, and what the list of maps says of it."""
 
     entry: Entry
-    map: Path
-    name: str
+    line: Line
 
 
 def overlay(maps: Path, out: Path, *, images: Path | None = None, only: Sequence[str] = ()) -> list[Path]:
-    """Write NAME.mrb, a scene for 3D Slicer, and NAME.png for every map in the folder `maps`; returns the files written.
+    """Write NAME.mrb, a scene for 3D Slicer, and NAME_overlay.png for every map in the folder `maps`; returns the files written.
 
     `images` is the folder of the images if it is no longer where it was scored; `only` chooses ids. Raises MedoodError, before any image
-    is decoded, when `maps` is no folder of maps, or when images, maps or ids are not there; when an image is not on its map's grid; and
-    when not one image can be read.
+    is decoded, when `maps` is no folder of maps, or when images, maps or ids are not there; and when not one image can be shown. An image
+    that cannot be read, or that has changed since it was scored, is named and left out.
     """
     console = Console()
-    header = _read_header(maps)
+    header = read_header(maps)
     scale = MapScale(**header["scale"])
-    lines = _read_lines(maps)
-    names = _file_names([line["id"] for line in lines])
+    lines = read_lines(maps)
     source, root = _open(header["source"], images)
-    jobs = _jobs(maps, _chosen(lines, only), source, root, names)
+    jobs = _jobs(maps, _chosen(lines, only), source, root)
     written: list[Path] = []
-    labelled = 0
+    labelled = failed = 0
     for job in console.track(jobs, "Writing scenes", len(jobs)):
-        volume = attempt(source.read, job.entry)
-        if isinstance(volume, Problem):
-            console.warn(f"Left out: {volume.path}: {volume.message}")
+        made = attempt(lambda _, job=job: _show(job, source, maps, scale, out), job.entry)
+        if isinstance(made, Problem):
+            console.warn(f"Left out: {made.path}: {made.message}")
+            failed += 1
             continue
-        written += _write(job, volume, scale, out)
-        labelled += "burned_in" in (*job.entry.issues, *volume.issues)
-    if jobs and not written:
-        raise MedoodError(f"{root}: not one of the {len(jobs)} images with maps can be read; the reasons are above.")
+        written += made[0]
+        labelled += made[1]
+    if failed and failed == len(jobs):
+        raise MedoodError(f"{root}: not one of the {failed} images with maps can be shown; the reasons are above.")
     if labelled:
         console.warn(
             f"{labelled} of the images may have text in their pixels, such as a name; so may the scenes and pictures made of them."
         )
     return written
-
-
-def _read_header(maps: Path) -> dict[str, Any]:
-    path = maps / "maps.json"
-    try:
-        header = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise MedoodError(f"{maps} is not a folder of maps: it has no maps.json. Make one with `medood score --maps`.") from error
-    except ValueError as error:
-        raise MedoodError(f"{path} is damaged: make the maps again with `medood score --maps`.") from error
-    damaged = MedoodError(f"{path} is damaged: make the maps again with `medood score --maps`.")
-    if not isinstance(header, dict):
-        raise damaged
-    if header.get("version") != 1:
-        raise MedoodError(f"{path} is of version {header.get('version')}, this medood reads version 1: make the maps again.")
-    if not {"run", "scale"} <= header.keys():
-        raise damaged
-    if header["scale"] is None:
-        raise MedoodError(f"The run {header['run']} has no maps: its method gives scores only.")
-    if not isinstance(header.get("source"), dict):
-        raise damaged
-    return header
-
-
-def _read_lines(maps: Path) -> list[dict[str, Any]]:
-    """The entries of the folder. A last line that was cut off while it was written is left out."""
-    path = maps / "maps.jsonl"
-    if not path.is_file():
-        raise MedoodError(f"{maps} has no maps.jsonl: no image was scored into it.")
-    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
-    try:
-        lines = [json.loads(line) for line in whole.splitlines()]
-        if all(Path(line["map"]).name == line["map"] and isinstance(line["id"], str) for line in lines):
-            return lines
-        raise ValueError("not written by medood")
-    except (ValueError, TypeError, KeyError) as error:
-        raise MedoodError(f"{path} is damaged: make the maps again with `medood score --maps`.") from error
-
-
-def _file_names(ids: Sequence[str]) -> dict[str, str]:
-    """A file name for every id, fit for every file system; ids that would share one get numbers. The same whatever `only` says."""
-    names: dict[str, str] = {}
-    taken: set[str] = set()
-    for identifier in ids:
-        plain = re.sub(r"[^A-Za-z0-9._-]+", "_", identifier).strip("._")[-80:] or "image"
-        name, number = plain, 1
-        while name.lower() in taken:
-            number += 1
-            name = f"{plain}-{number}"
-        taken.add(name.lower())
-        names[identifier] = name
-    return names
 
 
 def _open(place: dict[str, Any], images: Path | None) -> tuple[Source, Path]:
@@ -136,7 +82,7 @@ def _chosen(lines: Sequence[dict[str, Any]], only: Sequence[str]) -> list[dict[s
     return [line for line in lines if not only or line["id"] in only]
 
 
-def _jobs(maps: Path, lines: Sequence[dict[str, Any]], source: Source, root: Path, names: dict[str, str]) -> list[_Job]:
+def _jobs(maps: Path, lines: Sequence[dict[str, Any]], source: Source, root: Path) -> list[_Job]:
     entries = {entry.id: entry for entry in source.index().entries}
     gone = [line["id"] for line in lines if line["id"] not in entries]
     if gone:
@@ -144,33 +90,26 @@ def _jobs(maps: Path, lines: Sequence[dict[str, Any]], source: Source, root: Pat
     lost = [line["map"] for line in lines if not (maps / line["map"]).is_file()]
     if lost:
         raise MedoodError(f"{len(lost)} of {len(lines)} maps are missing in {maps}, the first is {lost[0]}: make the maps again.")
-    return [_Job(entries[line["id"]], maps / line["map"], names[line["id"]]) for line in lines]
+    return [_Job(entries[line["id"]], line) for line in lines]
 
 
-def _write(job: _Job, volume: Volume, scale: MapScale, out: Path) -> list[Path]:
-    array, geometry = read_map(job.map)
-    _check_grid(job, volume.geometry, geometry)
-    scene, picture = out / f"{job.name}.mrb", out / f"{job.name}.png"
-    window = _ct_window(volume)
-    write_bundle(scene, volume.image, array, volume.geometry, scale, job.entry.id, window)
-    if volume.geometry.in_patient or len(array) > 1:
-        write_montage_png(picture, volume.image, array, volume.geometry, scale, window)
-    else:
-        write_overlay_png(picture, volume.image, array, scale, window)
-    return [scene, picture]
+def _show(job: _Job, source: Source, maps: Path, scale: MapScale, out: Path) -> tuple[list[Path], bool]:
+    """The files of one entry, and whether they may show text in the pixels."""
+    volume = source.read(job.entry)
+    array, geometry = read_array(maps, job.line)
+    _check_grid(job, volume, geometry)
+    seen = examined(job.line, array.shape)
+    scene, picture = out / f"{job.line['name']}.mrb", out / f"{job.line['name']}_overlay.png"
+    write_bundle(scene, volume.image, array, volume.geometry, scale, job.entry.id, own_window(volume), ~seen)
+    write_picture(picture, volume, array, scale, Verdict.of_line(job.line), seen, job.line["axis"])
+    return [scene, picture], "burned_in" in (*job.entry.issues, *volume.issues)
 
 
-def _check_grid(job: _Job, image: Geometry, array: Geometry) -> None:
+def _check_grid(job: _Job, volume: Volume, array: Geometry) -> None:
+    image = volume.geometry
     if image.shape != array.shape or not np.allclose(image.affine, array.affine, rtol=0, atol=_SAME_PLACE):
-        raise MedoodError(
+        raise InputError(
             f"{job.entry.id}: the image of (slices, rows, columns) {image.shape} is not on the grid of its map, {array.shape}: "
-            "it has changed since it was scored. Score it again."
+            "it has changed since it was scored. Score it again.",
+            "changed",
         )
-
-
-def _ct_window(volume: Volume) -> Window | None:
-    """The window that the scanner's user chose, for CT: percentiles of its values are ruled by air and metal. None leaves it to them."""
-    if volume.entry.origin.modality != "CT" or not volume.voi or volume.voi[0].width <= 1:
-        return None
-    centre, reach = volume.voi[0].centre - 0.5, (volume.voi[0].width - 1) / 2  # PS3.3 C.11.2.1.2.1
-    return centre - reach, centre + reach

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from medood.core.check import nearest
 from medood.core.console import Console
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
-from medood.core.files import sha256, write_json
+from medood.core.files import no_traces, sha256, write_json
 from medood.core.lock import alone
 from medood.core.run import Run, load_run
 from medood.core.volume import Index
 from medood.data.opening import open_source
 from medood.data.split import of_part
 from medood.data.training_images import reading, seen_before
-from medood.scoring.map_folder import MapFolder
+from medood.export.map_files import MapFormat
+from medood.export.map_list import HEADER, LIST
+from medood.scoring.map_folder import EXTRAS, MapFolder
 from medood.scoring.rows import Scorer
 from medood.scoring.stream import Outcome, score_index
 from medood.scoring.table import ScoreTable
+
+_OF_MAPS = ("map_format", "maps_with")
 
 
 def score_folder(
@@ -31,7 +36,8 @@ def score_folder(
     *,
     source: str = "folder",
     maps: Path | None = None,
-    map_format: Literal["nrrd", "nii.gz"] = "nrrd",
+    map_format: MapFormat = "auto",
+    maps_with: Collection[str] = (),
     device: str = "auto",
     parameters: Mapping[str, Any] | None = None,
     table: str | None = None,
@@ -44,17 +50,18 @@ def score_folder(
     """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
 
     `parameters` are those of the source, otherwise the ones that the run itself was trained with; `keep` chooses among what was found.
-    Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry. `plane` cuts volumes another way than the run's
-    transforms do. A file that cannot be scored gets a row with its reason; the others go on.
+    Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with` (EXTRAS of
+    `map_folder`) beside it. `plane` cuts volumes another way than the run's transforms do. A file that cannot be scored gets a row with its
+    reason; the others go on. When nothing can be begun, nothing is left behind.
     """
     console, outcome = Console(), Outcome()
     run = load_run(run_folder)
     target = pick_device(device)
     run.detector.to(target)
     header = _header(run, root, source, plane) | {"table": table, "part": part, "maps": str(maps.resolve()) if maps else None}
+    header |= dict(zip(_OF_MAPS, (map_format, sorted(maps_with)), strict=True)) if maps else {}
     _guard(out, header, resume, overwrite)
-    if maps and (maps / "maps.jsonl").exists() and not (resume or overwrite):
-        raise MedoodError(f"{maps} already holds maps. Choose another --maps, or replace them with --overwrite.")
+    _guard_maps(maps, maps_with, root, resume or overwrite)
     parameters = dict(reading(run, source) if parameters is None else parameters) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
     started = time.perf_counter()
@@ -69,17 +76,19 @@ def score_folder(
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
-    with alone(out.with_name(f".{out.name}.lock"), out):
-        write_json(out.with_suffix(".json"), header)
+    beside, lock = out.with_suffix(".json"), out.with_name(f".{out.name}.lock")
+    with no_traces(out, beside, lock, *([maps / HEADER] if maps else [])) as keep_traces, alone(lock, out):
+        folder = MapFolder(maps, run, place, resume=resume, form=map_format, extras=maps_with) if maps else None
+        write_json(beside, header)
         rows = ScoreTable(out, run.calibration["parts"], resume=resume)
-        folder = MapFolder(maps, run, place, resume, f".{map_format}") if maps else None
+        keep_traces()
         try:
             score_index(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
         finally:
             rows.close()
         outcome.failed = rows.failed
         seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
-        write_json(out.with_suffix(".json"), header | {"complete": True, "seconds": seconds})
+        write_json(beside, header | {"complete": True, "seconds": seconds})
     _report(outcome, run, out, console)
     return outcome
 
@@ -90,8 +99,10 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
     if outcome.unlike:
         console.warn(
             f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
-            f"their scores mean little. The column unlike_training of {out.name} says why."
+            f"their scores mean little, and they are called out_of_domain. The column unlike_training of {out.name} says why."
         )
+    if outcome.without_map:
+        console.warn(f"{outcome.without_map} maps could not be written; {out.name} says why.")
 
 
 def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, Any]:
@@ -113,6 +124,20 @@ def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, A
     }
 
 
+def _guard_maps(maps: Path | None, maps_with: Collection[str], root: Path, may_be_there: bool) -> None:
+    unknown = [name for name in maps_with if name not in EXTRAS]
+    if unknown:
+        raise MedoodError(f"--maps-with takes {', '.join(EXTRAS)}; found {unknown[0]!r}{nearest(unknown[0], EXTRAS)}.")
+    if maps_with and maps is None:
+        raise MedoodError("--maps-with says what is written beside the maps; name their folder with --maps.")
+    if maps is None:
+        return
+    if maps.resolve() == root.resolve() or root.resolve() in maps.resolve().parents:
+        raise MedoodError(f"{maps} is in the folder of the images, where maps would pass for images. Choose another --maps.")
+    if (maps / LIST).exists() and not may_be_there:
+        raise MedoodError(f"{maps} already holds maps. Choose another --maps, or replace them with --overwrite.")
+
+
 def _guard(out: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> None:
     if out.suffix.lower() != ".csv":
         raise MedoodError(f"--out must be a file that ends in .csv, found {out}.")
@@ -128,6 +153,10 @@ def _guard(out: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> 
         before = dict(before)
     except (OSError, ValueError, TypeError) as error:
         raise MedoodError(f"{beside} is missing or damaged, so {out} cannot be continued: replace it with --overwrite.") from error
-    changed = [key for key in ("run_checksum", "folder", "source", "plane", "table", "part", "maps") if before.get(key) != header[key]]
+    changed = [
+        key
+        for key in ("run_checksum", "folder", "source", "plane", "table", "part", "maps", *_OF_MAPS)
+        if before.get(key) != header.get(key)
+    ]
     if changed:
         raise MedoodError(f"{out} was made with another {', '.join(changed)}: choose another --out, or replace it with --overwrite.")

@@ -28,6 +28,7 @@ class Prepared:
     labels      int8 (n,) 0, 1 or -1
     skipped     native slice index -> why it is not to be scored
     way         the turn and the placement that `restore` undoes
+    body        bool, on the native grid: True in the body; None where the transforms do not look for it and nothing is padded
     """
 
     images: np.ndarray
@@ -35,6 +36,18 @@ class Prepared:
     labels: np.ndarray
     skipped: Mapping[int, str]
     way: Way
+    body: np.ndarray | None = None
+
+    @property
+    def examined(self) -> float:
+        """The share of the body, or of the volume where the body is not known, that the images show: 0..1."""
+        axis, box = self.way.orientation.axes[0], self.way.box
+        if self.body is None:
+            shares = [(high - low) / size for i, ((low, high), size) in enumerate(zip(box, self.way.native, strict=True)) if i != axis]
+            return float(np.prod(shares)) * len(self.slices) / self.way.native[axis]
+        shown = np.moveaxis(self.body, axis, 0)[self.slices]
+        inside = tuple(slice(*ends) for i, ends in enumerate(box) if i != axis)
+        return float(np.count_nonzero(shown[(slice(None), *inside)]) / max(np.count_nonzero(self.body), 1))
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,16 @@ class Way:
     native: tuple[int, int, int]
     orientation: Orientation
     placement: Placement
+
+    @property
+    def box(self) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int]]:
+        """First and one past the last index along each native axis (slices, rows, columns) that the images show of a slice."""
+        ends = [(0, self.native[axis]) for axis in range(3)]
+        for turned, (size, region) in enumerate(zip(self.placement.native, self.placement.region, strict=True), 1):
+            axis, low = self.orientation.axes[turned], max(0, (size - region) // 2)
+            high = low + min(size, region)
+            ends[axis] = (size - high, size - low) if self.orientation.flips[turned] else (low, high)
+        return ends[0], ends[1], ends[2]
 
     def restore(self, maps: np.ndarray, slices: np.ndarray) -> np.ndarray:
         """(n, height, width) maps of the native slices `slices` -> float32 (slices, rows, columns) on the native grid, 0 elsewhere."""
@@ -79,9 +102,10 @@ class Pipeline:
         if body is not None and plan.background is not None:
             stack = np.where(body, stack, np.float32(plan.background))
         self._check_range(stack)
-        return self._select(stack, body, volume, way)
+        found = None if foreground is None else np.asarray(foreground, bool)[0]
+        return self._select(stack, body, volume, way, _native_body(found, volume, orientation))
 
-    def _select(self, stack: np.ndarray, body: np.ndarray | None, volume: Volume, way: Way) -> Prepared:
+    def _select(self, stack: np.ndarray, body: np.ndarray | None, volume: Volume, way: Way, native_body: np.ndarray | None) -> Prepared:
         """The slices with enough of the body in them, in native order."""
         plan, count = self.preparation, stack.shape[1]
         share = np.ones(count) if body is None else body.mean((1, 2)) / max(body.mean((1, 2)).max(), 1e-9)
@@ -96,6 +120,7 @@ class Pipeline:
             labels=labels[keep][order],
             skipped={int(k): why for k in sorted(native[~keep])},
             way=way,
+            body=native_body,
         )
 
     def _check_channels(self, stack: np.ndarray, volume: Volume) -> None:
@@ -147,6 +172,15 @@ def _turned(volume: Volume, orientation: Orientation) -> dict[str, Any]:
     if volume.voi is not None and orientation.axes[0] == 0:  # a window belongs to a slice as it was acquired
         data["voi"] = list(volume.voi)[:: -1 if orientation.flips[0] else 1]
     return data
+
+
+def _native_body(found: np.ndarray | None, volume: Volume, orientation: Orientation) -> np.ndarray | None:
+    """Where the body is, on the native grid: as a step found it in the turned volume, and never where the scanner recorded nothing."""
+    recorded = None if volume.padding is None else ~volume.padding
+    if found is None:
+        return recorded
+    body = orientation.undo(found)
+    return np.ascontiguousarray(body) if recorded is None else body & recorded
 
 
 def _slice_labels(volume: Volume, way: Way) -> np.ndarray:

@@ -8,10 +8,12 @@ from export_phantoms import GEOMETRIES, LESION, PICTURE, PICTURE_LESION, SCALE, 
 from PIL import Image
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.geometry import Geometry, Orientation, orientation_towards
+from medood.core.geometry import Geometry, Orientation, orientation_towards, photograph_geometry
 from medood.core.map_scale import MapScale
 from medood.export.colours import OPACITY, blend, colour_table, displayed, grey_window, heat, is_colour
-from medood.export.pictures import hottest_slices, read_png16, side_letters, write_montage_png, write_overlay_png, write_png16
+from medood.export.maps import read_png16, write_png16
+from medood.export.pictures import hottest_slices, side_letters, write_montage_png, write_overlay_png
+from medood.export.verdict import Verdict
 
 EMPTY = np.zeros(SHAPE, np.float32)
 
@@ -81,41 +83,109 @@ def test_three_mr_contrasts_are_not_rgb() -> None:
     np.testing.assert_array_equal(displayed(colour(PICTURE))[0, 4, 9], colour(PICTURE)[:, 0, 4, 9])
 
 
-def test_16_bit_maps_come_back_to_half_a_step(tmp_path: Path) -> None:
-    scale = MapScale(-1.0, 3.0, 0.0)
+@pytest.mark.parametrize("levels", [65536, 4096])
+def test_16_bit_maps_come_back_to_half_a_step(levels: int, tmp_path: Path) -> None:
     array = np.linspace(-1, 3, 2400, dtype=np.float32).reshape(PICTURE.shape)
-    write_png16(tmp_path / "map.png", array, scale)
+    write_png16(tmp_path / "map.png", array, -1.0, 3.0, levels=levels)
     with Image.open(tmp_path / "map.png") as picture:
         assert picture.size == (60, 40)
         assert [picture.getpixel((0, 0)), picture.getpixel((59, 39))] == [0, 65535]
-        assert picture.getpixel((0, 20)) == round(65535 * 1200 / 2399)
-    assert np.abs(read_png16(tmp_path / "map.png", scale) - array).max() <= 4 / 131070 + 1e-6
-    write_png16(tmp_path / "map.png", array * 10, scale)
-    back = read_png16(tmp_path / "map.png", scale)
+        assert picture.getpixel((0, 20)) == pytest.approx(65535 * 1200 / 2399, abs=65535 / levels)
+        assert len(np.unique(np.asarray(picture))) <= levels
+    back = read_png16(tmp_path / "map.png", -1.0, 3.0)
+    assert np.abs(back - array).max() <= 2 / (levels - 1) + 2 / 65535 + 1e-6
+    write_png16(tmp_path / "map.png", array * 10, -1.0, 3.0)
+    back = read_png16(tmp_path / "map.png", -1.0, 3.0)
     assert (back.min(), back.max()) == (-1, 3)  # clipped, not wrapped
 
 
-def test_only_16_bit_pictures_are_raw_maps(tmp_path: Path) -> None:
+def test_only_16_bit_pictures_are_maps(tmp_path: Path) -> None:
     write_overlay_png(tmp_path / "overlay.png", grey(PICTURE), blob(PICTURE, PICTURE_LESION), SCALE)
     with pytest.raises(InputError, match="16 bit"):
-        read_png16(tmp_path / "overlay.png", SCALE)
-    (tmp_path / "text.png").write_text("no picture")
-    with pytest.raises(InputError, match=r"text\.png"):
-        read_png16(tmp_path / "text.png", SCALE)
+        read_png16(tmp_path / "overlay.png", 0.0, 1.0)
+    for content in (b"no picture", b"", (tmp_path / "overlay.png").read_bytes()[:200]):
+        (tmp_path / "text.png").write_bytes(content)
+        with pytest.raises(InputError, match=r"text\.png"):
+            read_png16(tmp_path / "text.png", 0.0, 1.0)
+    with pytest.raises(InputError, match="no map"):
+        read_png16(tmp_path / "nowhere.png", 0.0, 1.0)
+    with pytest.raises(InputError, match="not finite"):
+        write_png16(tmp_path / "nan.png", np.full(PICTURE.shape, np.nan, np.float32), 0.0, 1.0)
+    with pytest.raises(MedoodError, match="one slice, found 12"):
+        write_png16(tmp_path / "volume.png", EMPTY, 0.0, 1.0)
+    assert {path.name for path in tmp_path.iterdir()} == {"overlay.png", "text.png"}
+
+
+TIMES = 8  # 60 columns are enlarged to 480
 
 
 @pytest.mark.parametrize("image", [grey(PICTURE), colour(PICTURE)], ids=["grey", "rgb"])
 def test_overlay_changes_the_lesion_and_nothing_else(image: np.ndarray, tmp_path: Path) -> None:
     array = blob(PICTURE, PICTURE_LESION)
     write_overlay_png(tmp_path / "overlay.png", image, array, SCALE)
-    shown, plain = pixels(tmp_path / "overlay.png"), displayed(image)[0].astype(int)
-    assert shown.shape == (40, 60, 3)
+    shown, plain = pixels(tmp_path / "overlay.png")[: 40 * TIMES, : 60 * TIMES], displayed(image)[0].astype(int)
+    every = [shown[i::TIMES, j::TIMES] for i in (0, 3, 7) for j in (0, 3, 7)]
+    assert all(np.array_equal(one, every[0]) for one in every)  # every pixel of the image is a square of one colour
+    shown = every[0]
     changed = np.abs(shown - plain).max(axis=2) > 0
     np.testing.assert_array_equal(changed, array[0] >= SCALE.threshold)
     expected = 0.6 * colour_table()[255, :3] + 0.4 * plain[PICTURE_LESION[1:]]
     np.testing.assert_allclose(shown[PICTURE_LESION[1:]], expected, atol=0.51)
     with Image.open(tmp_path / "overlay.png") as picture:
         assert picture.info == {}
+
+
+def test_a_large_picture_is_not_enlarged(tmp_path: Path) -> None:
+    geometry = photograph_geometry((1, 600, 900))
+    write_overlay_png(tmp_path / "overlay.png", colour(geometry), np.zeros((1, 600, 900), np.float32), SCALE)
+    np.testing.assert_array_equal(pixels(tmp_path / "overlay.png")[:600, :900], displayed(colour(geometry))[0])
+
+
+def test_what_was_not_examined_is_grey_and_hatched(tmp_path: Path) -> None:
+    hidden = np.zeros(PICTURE.shape, bool)
+    hidden[0, :, :20] = True
+    image = colour(PICTURE)
+    write_overlay_png(tmp_path / "overlay.png", image, blob(PICTURE, PICTURE_LESION), SCALE, hidden=hidden)
+    shown = pixels(tmp_path / "overlay.png")[: 40 * TIMES, : 60 * TIMES]
+    crossed, rest = shown[:, : 20 * TIMES], shown[:, 20 * TIMES :]
+    assert np.ptp(crossed, axis=2).max() == 0  # no colour is left
+    assert np.abs(np.diff(crossed[..., 0], axis=1)).max() > 40  # stripes
+    assert np.ptp(rest, axis=2).min() > 0
+    write_overlay_png(tmp_path / "again.png", image, blob(PICTURE, PICTURE_LESION), SCALE)
+    np.testing.assert_array_equal(rest, pixels(tmp_path / "again.png")[: 40 * TIMES, 20 * TIMES : 60 * TIMES])
+
+
+def test_the_colour_bar_has_the_maps_own_colours(tmp_path: Path) -> None:
+    write_overlay_png(tmp_path / "overlay.png", grey(PICTURE), blob(PICTURE, PICTURE_LESION), SCALE)
+    beside = pixels(tmp_path / "overlay.png")[:, 60 * TIMES :]
+    found = {tuple(value) for value in beside.reshape(-1, 3)}
+    own = {tuple(value) for value in colour_table()[:, :3].astype(int)}
+    assert len(own & found) > 150
+
+
+VERDICT = Verdict(0.1234, 0.021, "anomalous", "grey values unlike those of the training images", "gantry_tilt:15.0;lossy", 0.5)
+
+
+def test_a_verdict_is_said_in_words() -> None:
+    assert VERDICT.headline == "score 0.1234   p 0.021   anomalous"
+    assert VERDICT.warnings == [
+        "Unlike the training images: grey values unlike those of the training images.",
+        "50.0% was not examined (hatched).",
+        "Issues: gantry_tilt:15.0, lossy.",
+    ]
+    assert Verdict(0.1, 1e-7, "out_of_domain").headline.startswith("score 0.1   p < 0.0001   OUT OF DOMAIN")
+    assert Verdict().headline == ""
+    assert Verdict().warnings == []
+
+
+def test_a_verdict_needs_room_below_the_picture(tmp_path: Path) -> None:
+    heights = []
+    for verdict in (Verdict(), Verdict(0.1, 0.2, "normal"), VERDICT):
+        write_overlay_png(tmp_path / "overlay.png", grey(PICTURE), blob(PICTURE, PICTURE_LESION), SCALE, verdict=verdict)
+        below = pixels(tmp_path / "overlay.png")[40 * TIMES :]
+        heights.append(below.shape[0])
+        assert (below.max(initial=0) > 200) == bool(verdict.headline)
+    assert heights == sorted(set(heights))
 
 
 def test_a_picture_holds_one_slice(tmp_path: Path) -> None:

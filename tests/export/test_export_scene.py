@@ -17,6 +17,7 @@ from medood.core.map_scale import MapScale
 from medood.export.colours import colour_table
 from medood.export.scene import hottest_voxel, write_bundle
 
+_REFERENCES = ("storageNodeRef", "colorNodeID", "backgroundVolumeID", "foregroundVolumeID", "labelVolumeID")
 VIEWS = ("Red", "Green", "Yellow")
 NAME = "a <b> & \"c\" 'd' ü/1"
 
@@ -56,6 +57,11 @@ def bundle(folder: Path, geometry: Geometry, image: np.ndarray | None = None, vo
 
 
 every = pytest.mark.parametrize("name", GEOMETRIES)
+every_kind = pytest.mark.parametrize(
+    ("geometry", "image", "voxel"),
+    [(GEOMETRIES["sheared"], grey(GEOMETRIES["sheared"]), LESION), (PICTURE, colour(PICTURE), PICTURE_LESION)],
+    ids=["sheared_volume", "photograph"],
+)
 
 
 def test_the_zip_is_laid_out_as_slicer_wants_it(tmp_path: Path) -> None:
@@ -69,15 +75,37 @@ def test_the_zip_is_laid_out_as_slicer_wants_it(tmp_path: Path) -> None:
             assert (storage.attrib["readState"], storage.attrib["writeState"]) == ("0", "0")
 
 
+@every_kind
+def test_what_was_not_examined_is_a_label_of_its_own(geometry: Geometry, image: np.ndarray, voxel: tuple, tmp_path: Path) -> None:
+    hidden = np.zeros(geometry.shape, bool)
+    hidden[0, :3] = True
+    case = bundle(tmp_path, geometry, image, voxel, hidden=hidden)
+    node = case.nodes["vtkMRMLLabelMapVolumeNode1"]
+    assert (node.tag, node.attrib["name"]) == ("LabelMapVolume", f"{NAME} not examined")
+    read = case.image("vtkMRMLLabelMapVolumeNode1", tmp_path)
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(read), hidden)
+    assert read.GetPixelIDTypeAsString() == "8-bit unsigned integer"
+    display = case.nodes[node.attrib["displayNodeRef"]]
+    table = case.nodes[display.attrib["colorNodeID"]]
+    lines = case.file(case.nodes[table.attrib["storageNodeRef"]]).decode().splitlines()[1:]
+    assert [line.split()[:2] for line in lines] == [["0", "examined"], ["1", "not_examined"]]
+    assert [line.split()[5] for line in lines] == ["0", "255"]  # only what was not examined has a colour
+    for layers in (node.attrib for node in case.root if node.tag == "SliceComposite"):
+        assert layers["labelVolumeID"] == "vtkMRMLLabelMapVolumeNode1"
+        assert 0 < float(layers["labelOpacity"]) < 1
+    plain = bundle(tmp_path, geometry, image, voxel, hidden=np.zeros_like(hidden))
+    assert not any("labelVolumeID" in node.attrib or node.tag == "LabelMapVolume" for node in plain.root)
+    assert not any("not_examined" in name for name in plain.files)
+
+
 def test_every_reference_leads_to_a_node(tmp_path: Path) -> None:
-    case = bundle(tmp_path, GEOMETRIES["axial"])
+    geometry = GEOMETRIES["axial"]
+    case = bundle(tmp_path, geometry, hidden=np.ones(geometry.shape, bool))
     known = {*case.nodes, "vtkMRMLColorTableNodeGrey"}
     found = 0
     for node in case.root:
         attributes = node.attrib
-        named = [
-            attributes[key] for key in ("storageNodeRef", "colorNodeID", "backgroundVolumeID", "foregroundVolumeID") if key in attributes
-        ]
+        named = [attributes[key] for key in _REFERENCES if key in attributes]
         named += attributes.get("displayNodeRef", "").split()
         for role in filter(None, attributes.get("references", "").split(";")):
             named += role.partition(":")[2].split()

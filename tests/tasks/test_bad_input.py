@@ -159,7 +159,7 @@ def test_a_damaged_folder_of_maps_is_named(tmp_path: Path, header: str) -> None:
 
 @pytest.mark.parametrize("line", ["[]", "{}", '{"id": 3, "map": "a"}', '{"id": "a", "map": "../../secret"}'])
 def test_a_damaged_list_of_maps_is_named(tmp_path: Path, line: str) -> None:
-    header = {"version": 1, "run": "r", "source": {}, "scale": {"low": 0, "high": 1, "threshold": 0}}
+    header = {"version": 2, "run": "r", "source": {}, "scale": {"low": 0, "high": 1, "threshold": 0}}
     (tmp_path / "maps.json").write_text(json.dumps(header))
     (tmp_path / "maps.jsonl").write_text(line + "\n")
     with pytest.raises(MedoodError, match="damaged"):

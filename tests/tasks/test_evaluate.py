@@ -260,7 +260,7 @@ def test_a_map_that_the_intensity_beats_is_called_out(tmp_path):
     (tmp_path / "maps" / "maps.jsonl").write_text("\n".join(json.dumps(line | {"plain": None}) for line in lines))
     report = _evaluate(tmp_path, scores, labels, maps=tmp_path / "maps")
     assert set(report.maps) == {"map"}
-    assert "4 of 4 labelled entries have no plain on disk." in report.notes
+    assert "4 of 4 labelled entries have no plain on disk; `medood score --maps-with plain` writes it." in report.notes
 
 
 def test_anomalous_slices_without_a_mask_do_not_count_for_the_maps(tmp_path):

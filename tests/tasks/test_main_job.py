@@ -16,10 +16,12 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 from dicom_writer import write_series
+from PIL import Image
 
 from medood.core.errors import CalibrationError, MedoodError, RunError, TrainingError
 from medood.core.recipe import load_recipe
 from medood.core.run import load_run
+from medood.export.map_list import read_array
 from medood.tasks.phantoms import write_phantoms
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe
@@ -151,8 +153,6 @@ def test_what_cannot_be_scored_has_a_row_with_its_reason_and_the_rest_is_scored(
     volume = sitk.GetArrayFromImage(sitk.ReadImage(str(good))).astype(np.float32)
     volume[3, 4, 5] = np.nan
     sitk.WriteImage(sitk.GetImageFromArray(volume), str(mixed / "a" / "nan.nii.gz"))
-    from PIL import Image
-
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(mixed / "a" / "colour.png")
     outcome = score_folder(run, mixed, place / "mixed.csv", device="cpu")
     rows = {row["id"]: row for row in rows_of(place / "mixed.csv") if row["level"] != "slice"}
@@ -256,33 +256,82 @@ def test_scoring_survives_kill_9(place: Path, run: Path) -> None:
     assert all(float(found[key]["score"]) == pytest.approx(float(expected[key]["score"]), rel=1e-5) for key in scored)
 
 
-def test_maps_come_as_nifti_too_and_single_images_as_pictures(place: Path, run: Path) -> None:
-    import nibabel as nib
-    from PIL import Image
-
-    from medood.core.map_scale import MapScale
-    from medood.export.maps import read_map
-    from medood.export.pictures import read_png16
-
-    folder, maps = place / "one_of_each", place / "one_of_each_maps"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def one_of_each(place: Path) -> Path:
+    folder = place / "one_of_each"
+    (folder / "a b").mkdir(parents=True)
     volume = next((place / "images" / "nifti").rglob("*_flair.nii.gz"))
     shutil.copy(volume, folder / "volume.nii.gz")
     picture = np.random.default_rng(0).integers(1, 255, (40, 52)).astype(np.uint8)
-    Image.fromarray(picture).save(folder / "picture.png")
-    score_folder(run, folder, place / "one_of_each.csv", maps=maps, map_format="nii.gz", device="cpu")
-    lines = {line["id"]: line for line in map(json.loads, (maps / "maps.jsonl").read_text().splitlines())}
-    written = nib.load(maps / lines["volume.nii.gz"]["map"])
-    assert np.allclose(written.affine, nib.load(volume).affine)
-    assert written.shape == nib.load(volume).shape
-    single = lines["picture.png"]
-    native, _ = read_map(maps / single["map"])
-    assert native.shape == (1, 40, 52)
-    assert Image.open(maps / single["picture"]).size == (52, 40)
-    mapping = json.loads((maps / "maps.json").read_text())["raw_scale"]
-    raw = read_png16(maps / single["raw"], MapScale(**mapping, threshold=0.0))
-    step = (mapping["high"] - mapping["low"]) / 65535
-    assert np.abs(np.clip(native, mapping["low"], mapping["high"]) - raw).max() <= step
+    Image.fromarray(picture).save(folder / "a b" / "picture.png")
+    return folder
+
+
+def lines_of(maps: Path) -> dict[str, dict]:
+    return {line["id"]: line for line in map(json.loads, (maps / "maps.jsonl").read_text().splitlines())}
+
+
+def test_maps_are_one_file_an_image_named_after_it(place: Path, run: Path, one_of_each: Path) -> None:
+    maps, exact = place / "maps_auto", place / "maps_nrrd"
+    score_folder(run, one_of_each, place / "auto.csv", maps=maps, device="cpu")
+    score_folder(run, one_of_each, place / "exact.csv", maps=exact, map_format="nrrd", device="cpu")
+    names = {path.name for path in maps.iterdir()}
+    assert names == {"maps.json", "maps.jsonl", "a_b_picture_map.png", "volume_map.nrrd", "volume_not_examined.nrrd"}
+    stored = json.loads((maps / "maps.json").read_text())["stored"]
+    for identifier in ("a b/picture.png", "volume.nii.gz"):
+        (array, geometry), (wanted, grid) = (read_array(folder, lines_of(folder)[identifier]) for folder in (maps, exact))
+        step = (stored["high"] - stored["low"]) / 4095 if geometry.shape[0] == 1 else 0.0
+        assert np.abs(array - wanted).max() <= step
+        assert array.max() > 0
+        assert (geometry.shape, geometry.in_patient, geometry.spacing_known) == (grid.shape, grid.in_patient, grid.spacing_known)
+        np.testing.assert_array_equal(geometry.affine, grid.affine)
+
+
+def test_maps_come_as_nifti_too_with_what_is_asked_for(place: Path, run: Path, one_of_each: Path) -> None:
+    import nibabel as nib
+
+    maps = place / "maps_nifti"
+    score_folder(run, one_of_each, place / "nifti.csv", maps=maps, map_format="nii.gz", maps_with=["picture", "plain"], device="cpu")
+    lines = lines_of(maps)
+    assert lines["volume.nii.gz"]["map"] == "volume_map.nii.gz"
+    for kind in ("map", "plain", "not_examined"):
+        written, image = nib.load(maps / lines["volume.nii.gz"][kind]), nib.load(one_of_each / "volume.nii.gz")
+        assert np.allclose(written.affine, image.affine)
+        assert written.shape == image.shape
+    assert lines["a b/picture.png"]["map"] == "a_b_picture_map.nii.gz"
+    for line in lines.values():
+        assert min(Image.open(maps / line["picture"]).size) > 300
+
+
+def test_what_was_not_examined_is_in_a_mask_and_in_the_row(place: Path, run: Path, one_of_each: Path) -> None:
+    maps = place / "maps_mask"
+    score_folder(run, one_of_each, place / "mask.csv", maps=maps, device="cpu")
+    rows = [row for row in rows_of(place / "mask.csv") if row["id"] == "volume.nii.gz"]
+    skipped = [int(row["slice"]) for row in rows if row["status"] == "skipped"]
+    assert skipped
+    line = lines_of(maps)["volume.nii.gz"]
+    hidden, _ = read_array(maps, line, "not_examined")
+    array, _ = read_array(maps, line)
+    body = sitk.GetArrayFromImage(sitk.ReadImage(str(one_of_each / "volume.nii.gz"))) != 0  # as after skull-stripping
+    assert np.flatnonzero(hidden.all(axis=(1, 2))).tolist() == skipped == np.flatnonzero(hidden.any(axis=(1, 2))).tolist()
+    assert not array[hidden > 0].any()
+    assert not array[~body].any()  # no heat in the air
+    assert array[body & (hidden == 0)].any()
+    assert rows[-1]["level"] == "series"
+    assert float(rows[-1]["examined"]) == pytest.approx(body[hidden == 0].sum() / body.sum(), abs=1e-4)
+    assert not any(row["examined"] for row in rows[:-1])
+    assert line["verdict"]["examined"] == float(rows[-1]["examined"])
+
+
+def test_maps_among_the_images_are_refused_for_they_would_pass_for_images(place: Path, run: Path, one_of_each: Path) -> None:
+    before = sorted(one_of_each.rglob("*"))
+    for maps in (one_of_each, one_of_each / "a b", one_of_each / "maps"):
+        with pytest.raises(MedoodError, match="pass for images"):
+            score_folder(run, one_of_each, place / "among.csv", maps=maps, device="cpu")
+    with pytest.raises(MedoodError, match="did you mean 'picture'"):
+        score_folder(run, one_of_each, place / "among.csv", maps=place / "x", maps_with=["pictures"], device="cpu")
+    assert sorted(one_of_each.rglob("*")) == before
+    assert not list(place.glob("*among*")) + list(place.glob("x"))
 
 
 @pytest.mark.parametrize("name", ["file/below.csv", "scores.json", "folder"])
@@ -295,7 +344,7 @@ def test_an_output_place_that_cannot_be_is_one_sentence_and_changes_nothing(plac
     assert "Traceback" not in result.stderr
     assert "--out" in result.stderr
     assert Path(name).name in result.stderr
-    assert {path.name for path in tmp_path.rglob("*") if not path.name.startswith(".")} == {"file", "folder"}
+    assert {path.name for path in tmp_path.rglob("*")} == {"file", "folder"}
 
 
 def test_a_second_scoring_is_refused_before_it_touches_anything(place: Path, run: Path) -> None:
@@ -307,6 +356,7 @@ def test_a_second_scoring_is_refused_before_it_touches_anything(place: Path, run
     with alone(out.with_name(f".{out.name}.lock"), out), pytest.raises(MedoodError, match="right now"):
         score_folder(run, place / "images" / "dicom", out, device="cpu", overwrite=True)
     assert (out.read_bytes(), out.with_suffix(".json").read_bytes()) == before
+    assert not list(place.rglob(".*"))  # no lock files, nor parts
 
 
 def test_maps_of_another_scoring_are_not_replaced_by_accident(place: Path, run: Path) -> None:
