@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+_SHOWN = 20  # mistakes of a table in one message
+
 
 class MedoodError(Exception):
     """Something the user can mend; the command line prints the message without a traceback."""
@@ -25,6 +27,16 @@ class RecipeError(MedoodError):
 
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class TableError(InputError):
+    """All the mistakes of a table at once, one sentence each."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        shown = list(problems[:_SHOWN])
+        more = [f"... and {len(problems) - _SHOWN} more mistakes."] if len(problems) > _SHOWN else []
+        super().__init__("\n".join(shown + more), "table")
         self.problems = tuple(problems)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
@@ -13,6 +12,7 @@ import numpy as np
 
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_file
+from medood.core.table_file import csv_line
 from medood.core.volume import Entry, Problem, Source, Volume
 from medood.data.attempt import attempt
 from medood.export.maps import write_nrrd
@@ -37,11 +37,12 @@ def write_labels(source: Source, out: Path, *, masks: bool = True) -> tuple[Prob
 def write_label_rows(out: Path, labelled: Iterable[tuple[Entry, np.ndarray]], mask_base: Path) -> None:
     """Write entries with the int8 labels of their slices, in the columns of `write_labels`; one volume at a time is held."""
     known = False
-    with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8") as file:
-        table = csv.DictWriter(file, _COLUMNS, lineterminator="\n")
-        table.writeheader()
+    with atomic_file(out) as part, part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(csv_line(_COLUMNS))
         for entry, labels in labelled:
-            table.writerows(_entry_rows(entry, labels, _relative(entry.mask, mask_base)))
+            file.writelines(
+                csv_line(row[name] for name in _COLUMNS) for row in _entry_rows(entry, labels, _relative(entry.mask, mask_base))
+            )
             known = known or bool((labels >= 0).any()) or entry.label is not None
         if not known:
             raise MedoodError("This source knows no labels, so there is nothing to write; give a table with a column label.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from medood.core.errors import InputError, MedoodError
+from medood.core.errors import MedoodError, TableError
+from medood.core.table_file import Mistakes, Row, mistakes_of, plain_path, read_table, unguarded
 
 LEVELS = ("image", "slice", "series")
 _UNREADABLE = "file"  # the level of rows for files that could not be scored at all
@@ -20,7 +20,7 @@ _COLUMNS = ("part_", "plain_")
 
 
 class Key(NamedTuple):
-    """A row: the id of an entry, and the native index of a slice or None for the whole entry."""
+    """A row: the id of an entry as `plain_path` spells it, and the native index of a slice or None for the whole entry."""
 
     id: str
     slice: int | None
@@ -31,7 +31,10 @@ class Key(NamedTuple):
 
 @dataclass(frozen=True)
 class Labels:
-    """What the labels file says: rows are 0 normal, 1 anomalous, or None for left out on purpose; patients by the id of an entry."""
+    """What the labels file says: rows are 0 normal, 1 anomalous, or None for left out on purpose; patients by the id of an entry.
+
+    Ids are spelled as `plain_path` does; the methods take them in any spelling.
+    """
 
     rows: Mapping[Key, int | None]
     groups: Mapping[str, str]
@@ -40,11 +43,15 @@ class Labels:
 
     def of_slice(self, id: str, number: int) -> int | None:
         """The label of a slice: its own row; that of the entry when no slice of the entry has a row of its own."""
+        id = plain_path(id)
         whole = None if id in self._ids_with_slices else self.rows.get(Key(id, None))
         return self.rows.get(Key(id, number), whole)
 
     def mask_of_slice(self, id: str, number: int) -> Path | None:
-        return self.masks.get(Key(id, number)) or self.masks.get(Key(id, None))
+        return self.masks.get(Key(plain_path(id), number)) or self.mask_of_whole(id)
+
+    def mask_of_whole(self, id: str) -> Path | None:
+        return self.masks.get(Key(plain_path(id), None))
 
     @cached_property
     def _ids_with_slices(self) -> set[str]:
@@ -86,30 +93,32 @@ class LabelledRows:
 
 
 def read_scores(path: Path) -> list[ScoredRow]:
-    """Raises InputError naming the line that cannot be understood."""
-    return [_scored_row(row, f"{path.name} line {line}") for line, row in _rows(path, ("level", "id", "score"))]
+    """Raises TableError with every line that cannot be understood."""
+    with mistakes_of(path) as mistakes:
+        return [_scored_row(row, mistakes) for row in _rows(path, ("level", "score"))]
 
 
 def read_labels(path: Path) -> Labels:
     """Columns `id` (or `path`), `label` (0, 1, or empty: leave out), and if wanted `slice`, `group`, `mask` (relative to this file).
 
-    A row that is there twice counts once; two rows that contradict each other are an InputError.
+    A row that is there twice counts once; rows that contradict each other in the label, or in the patient of one id, are mistakes. Raises
+    TableError with all of them.
     """
     rows: dict[Key, int | None] = {}
     groups: dict[str, str] = {}
     masks: dict[Key, Path] = {}
     repeated = 0
-    for line, row in _rows(path, ("label",)):
-        where = f"{path.name} line {line}"
-        key, label = _key(row, where), _label(row["label"], where)
-        if rows.get(key, label) != label:
-            raise InputError(f"{where}: {key} has two different labels. Keep one row for it.", "bad_label")
-        repeated += key in rows
-        rows[key] = label
-        if row.get("group"):
-            groups[key.id] = row["group"]
-        if row.get("mask"):
-            masks[key] = path.parent / row["mask"]
+    with mistakes_of(path) as mistakes:
+        for row in _rows(path, ("label",)):
+            key, label = _key(row, mistakes), _label(row, mistakes)
+            if rows.get(key, label) != label:
+                mistakes.add(row.line, f"{key} has two different labels. Keep one row for it.")
+            if row["group"] and groups.setdefault(key.id, row["group"]) != row["group"]:
+                mistakes.add(row.line, f"{key.id!r} is of another group in an earlier row. An image has one patient.")
+            repeated += key in rows
+            rows[key] = label
+            if row["mask"]:
+                masks[key] = path.parent / row["mask"].replace("\\", "/")
     notes = [f"{path.name}: {repeated} repeated rows count once."] if repeated else []
     left_out = sum(label is None for label in rows.values())
     if left_out:
@@ -180,64 +189,51 @@ def _nothing_matches(scored: Sequence[ScoredRow], labels: Labels) -> str:
     )
 
 
-def _scored_row(row: Mapping[str, str], where: str) -> ScoredRow:
+def _scored_row(row: Row, mistakes: Mistakes) -> ScoredRow:
     if row["level"] not in (*LEVELS, _UNREADABLE):
-        raise InputError(f"{where}: level must be one of {', '.join(LEVELS)}, found {row['level']!r}.", "bad_scores")
-    usable = row.get("status", "ok") == "ok" and row["score"] != ""
-    decision = row.get("decision", "")
-    columns = {name: _number(value, where) for name, value in row.items() if name.startswith(_COLUMNS) and value}
+        mistakes.add(row.line, f"level must be one of {', '.join(LEVELS)}, found {row['level']!r}.")
+    usable = row["status"] in ("", "ok") and row["score"] != ""
+    decision = row["decision"]
     return ScoredRow(
         level=row["level"],
-        key=_key(row, where),
-        group=row.get("group", ""),
-        score=_number(row["score"], where) if usable else None,
+        key=_key(row, mistakes),
+        group=unguarded(row["group"]),
+        score=_number(row["score"], row, mistakes) if usable else None,
         flagged=decision != "normal" if decision else None,
-        columns=columns,
-        reason=row.get("reason", "") or row.get("status", ""),
+        columns={name: _number(text, row, mistakes) for name, text in row.cells.items() if name.startswith(_COLUMNS) and text},
+        reason=row["reason"] or row["status"],
         foreign=decision == "out_of_domain",
     )
 
 
-def _rows(path: Path, needed: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Line number and stripped cells of every row; a missing cell is empty."""
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, restval="")
-            names = [name.strip() for name in reader.fieldnames or ()]
-            reader.fieldnames = names
-            rows = [(reader.line_num, {name: (row[name] or "").strip() for name in names}) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"Cannot read {path} as a table: {error}. A CSV file in UTF-8 with a header line is expected.") from error
-    missing = [name for name in needed if name not in names]
-    if "id" not in names and "path" not in names:
-        missing.append("id")
-    if missing:
-        raise InputError(f"{path} has no column {', '.join(missing)}; found {', '.join(names) or 'nothing'}.", "missing_column")
+def _rows(path: Path, needed: Sequence[str]) -> list[Row]:
+    """The rows of a table that also has a column `id` or `path`."""
+    rows = read_table(path, needed, hint="See `medood labels` for tables that fit.")
+    if rows and not {"id", "path"} & rows[0].cells.keys():
+        raise TableError([f"{path}: the column id is missing; found {', '.join(rows[0].cells)}."])
     return rows
 
 
-def _key(row: Mapping[str, str], where: str) -> Key:
-    name = (row.get("id") or row.get("path", "")).replace("\\", "/")
-    if name[:2] in ("'=", "'+", "'-", "'@"):  # as written to scores.csv, so that no spreadsheet runs it as a formula
-        name = name[1:]
+def _key(row: Row, mistakes: Mistakes) -> Key:
+    name, number = plain_path(unguarded(row["id"] or row["path"])), row["slice"]
     if not name:
-        raise InputError(f"{where}: the id is empty.", "missing_id")
-    number = row.get("slice", "")
+        mistakes.add(row.line, "the id is empty.")
     if number and not re.fullmatch(r"\d+(\.0+)?", number):
-        raise InputError(f"{where}: a slice is a whole number from 0, found {number!r}.", "bad_slice")
+        mistakes.add(row.line, f"a slice is a whole number from 0, found {number!r}.")
+        return Key(name, None)
     return Key(name, int(float(number)) if number else None)
 
 
-def _label(text: str, where: str) -> int | None:
-    if text == "":
+def _label(row: Row, mistakes: Mistakes) -> int | None:
+    if row["label"] not in ("", "0", "1", "0.0", "1.0"):
+        mistakes.add(row.line, f"a label must be 0 (normal), 1 (anomalous) or empty (leave out), found {row['label']!r}.")
         return None
-    if text not in ("0", "1", "0.0", "1.0"):
-        raise InputError(f"{where}: a label must be 0 (normal), 1 (anomalous) or empty (leave out), found {text!r}.", "bad_label")
-    return int(float(text))
+    return int(float(row["label"])) if row["label"] else None
 
 
-def _number(text: str, where: str) -> float:
+def _number(text: str, row: Row, mistakes: Mistakes) -> float:
     try:
         return float(text)
-    except ValueError as error:
-        raise InputError(f"{where}: expected a number, found {text!r}.", "bad_number") from error
+    except ValueError:
+        mistakes.add(row.line, f"expected a number, found {text!r}.")
+        return 0.0

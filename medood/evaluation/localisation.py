@@ -11,7 +11,8 @@ import numpy as np
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import Geometry
-from medood.evaluation.labelled_scores import Key, Labels, ScoredRow, patient_of
+from medood.core.table_file import plain_path
+from medood.evaluation.labelled_scores import Labels, ScoredRow, patient_of
 from medood.export.map_list import Line, read_array, read_lines
 from medood.export.maps import read_map
 from medood.metrics.pixel import LabelledPixels, Localisation, lesion_regions, localise
@@ -99,7 +100,8 @@ def _entries(folder: Path, labels: Labels, scored: Sequence[ScoredRow]) -> tuple
         slices = [number for number, label in known.items() if label == 0 or (label == 1 and masks[number])]
         without_mask += sum(label == 1 for label in known.values()) - sum(known[number] == 1 for number in slices)
         if slices:
-            entries.append(_Mapped(name, patients.get(name, name), folder, line, line.get("axis", 0), slices, *_masks(name, masks, labels)))
+            patient = patients.get(plain_path(name), name)
+            entries.append(_Mapped(name, patient, folder, line, line.get("axis", 0), slices, *_masks(name, masks, labels)))
     if not entries:
         raise MedoodError(f"{folder}: none of its slices has a label of 0, or of 1 with a mask; the labels need a column `mask`.")
     return entries, [f"{without_mask} anomalous slices have no mask and do not count for the maps."] if without_mask else []
@@ -107,7 +109,7 @@ def _entries(folder: Path, labels: Labels, scored: Sequence[ScoredRow]) -> tuple
 
 def _masks(name: str, masks: Mapping[int, Path | None], labels: Labels) -> tuple[list[Path], dict[int, Path]]:
     """Masks of the whole entry, and pictures that stand in the row of one slice and are its mask alone."""
-    whole = labels.masks.get(Key(name, None))
+    whole = labels.mask_of_whole(name)
     files = {number: path for number, path in masks.items() if path}
     pictures = {number: path for number, path in files.items() if path != whole and not path.name.lower().endswith(_VOLUMES)}
     return sorted(set(files.values()) - set(pictures.values())), pictures

@@ -11,6 +11,7 @@ from typing import Any
 
 from medood.core.errors import MedoodError
 from medood.core.files import append, atomic_file
+from medood.core.table_file import csv_line, unguarded
 from medood.metrics.trivial import PLAIN_FEATURES
 
 _COLUMNS = (
@@ -75,25 +76,22 @@ class ScoreTable:
         self._file.close()
 
     def _bytes(self, rows: Sequence[Mapping[str, Any]]) -> bytes:
-        text = io.StringIO()
-        writer = csv.DictWriter(text, self.columns, lineterminator="\n")
-        for row in rows:
-            writer.writerow({key: _cell(row.get(key, "")) for key in self.columns})
-        return text.getvalue().encode("utf-8", "backslashreplace")  # names of files need not be UTF-8
+        text = "".join(csv_line(row.get(key, "") for key in self.columns) for row in rows)
+        return text.encode("utf-8", "backslashreplace")  # names of files need not be UTF-8
 
     def _keep_whole_entries(self) -> None:
         """Forget what a crash left of a last entry, and remember the entries that are complete."""
         content = self.path.read_bytes()
         content = content[: content.rfind(b"\n") + 1]
         try:
-            rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"))))
+            rows = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
         except (UnicodeDecodeError, csv.Error) as error:
             raise MedoodError(f"{self.path} is damaged and cannot be continued: replace it with --overwrite.") from error
         if rows and list(rows[0]) != self.columns:
             raise MedoodError(f"{self.path} has other columns than this run writes: choose another --out, or replace it with --overwrite.")
         while rows and (rows[-1]["level"] not in _LAST_LEVELS or None in rows[-1].values()):
             rows.pop()
-        rows = [{key: _unescaped(value) for key, value in row.items()} for row in rows]
+        rows = [{key: unguarded(value) for key, value in row.items()} for row in rows]
         self.done = {row["id"] for row in rows if row["level"] in _LAST_LEVELS}
         self.failed = sum(row["status"] == "error" for row in rows)
         header = dict(zip(self.columns, self.columns, strict=True))
@@ -101,30 +99,9 @@ class ScoreTable:
             part.write_bytes(self._bytes([header, *rows]))
 
 
-def _cell(value: Any) -> Any:
-    """Floats so that they read back to the same bits. Text that a spreadsheet would run as a formula gets a leading apostrophe."""
-    if isinstance(value, float):
-        return repr(value)
-    if isinstance(value, str) and value[:1] in ("=", "+", "-", "@") and not _is_number(value):
-        return "'" + value
-    return value
-
-
-def _unescaped(text: str) -> str:
-    return text[1:] if text[:2] in ("'=", "'+", "'-", "'@") else text
-
-
 def _written(identifier: str) -> str:
     """An id as it stands in the file."""
     return identifier.encode("utf-8", "backslashreplace").decode("utf-8")
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
 
 
 def _unwritable(path: Path, error: OSError) -> MedoodError:

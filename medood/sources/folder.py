@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
-from medood.core.errors import InputError, MedoodError
+from medood.core.errors import InputError
+from medood.core.table_file import mistakes_of, plain_path
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import Kind, kind_of, kind_of_name
 from medood.sources.indexing import files_below, index_files, name_of
 from medood.sources.mask_file import read_mask
-from medood.sources.table import Row, read_table
+from medood.sources.table import read_table, table_below
 
 
 class Folder:
@@ -33,8 +36,8 @@ class Folder:
         self.csv = csv
 
     def index(self) -> Index:
-        """Raises MedoodError when the table has mistakes or names what is not there."""
-        return self._everything() if self.csv is None else self._listed(read_table(self.root / self.csv))
+        """Raises TableError when the table has mistakes or names what is not there."""
+        return self._everything() if self.csv is None else self._listed(table_below(self.root, self.csv))
 
     def read(self, entry: Entry) -> Volume:
         try:
@@ -65,23 +68,28 @@ class Folder:
     def _everything(self) -> Index:
         return _sorted_index(self.root, *self._found(files_below(self.root)))
 
-    def _listed(self, rows: list[Row]) -> Index:
-        """The entries that the rows name, each with what its row says."""
-        paths = [self.root / row.path for row in rows]
-        series = any(not path.is_file() and kind_of_name(path.name) in (None, "dicom") for path in paths)
-        entries, problems = self._found([path for path in paths if path.is_file()], series)
+    def _listed(self, table: Path) -> Index:
+        """The entries that the rows of a table name, each with what its row says."""
+        rows, place = read_table(table), _Places(self.root)
+        paths = {row.path: place.of(row.path) for row in rows}
+        series = any(not (path and path.is_file()) and kind_of_name(name) in (None, "dicom") for name, path in paths.items())
+        entries, problems = self._found([path for path in paths.values() if path is not None and path.is_file()], series)
         by_name = _by_name(entries, self.root)
-        self._check_present([row for row, path in zip(rows, paths, strict=True) if not path.exists() and row.path not in by_name], "path")
-        self._check_present([row for row in rows if row.mask and not (self.root / row.mask).is_file()], "mask")
+        unusable = {name for problem in problems for name in _above(problem.path)}
         chosen: dict[str, Entry] = {}
-        for row in rows:
-            for entry in by_name.get(row.path, ()):
-                if entry.id in chosen:
-                    raise MedoodError(f"{self.csv}:{row.line}: {entry.id} is meant by an earlier row too; keep one of the two rows.")
-                mask = self.root / row.mask if row.mask else None
-                chosen[entry.id] = replace(entry, group=row.group, label=row.label, part=row.part, mask=mask)
-        meant = tuple(row.path for row in rows)
-        return _sorted_index(self.root, chosen.values(), [p for p in problems if p.path in meant or p.path.startswith(_folders(meant))])
+        with mistakes_of(table) as mistakes:
+            for row in rows:
+                mask = place.of(row.mask) if row.mask else None
+                if row.mask and not (mask and mask.is_file()):
+                    mistakes.add(row.line, f"the mask {row.mask} is not below {self.root}; check the root and the path.")
+                meant = by_name.get(row.path, ())
+                if not meant and row.path not in unusable:
+                    mistakes.add(row.line, _meaningless(row.path, paths[row.path], self.root))
+                for entry in meant:
+                    if entry.id in chosen:
+                        mistakes.add(row.line, f"{entry.id} is meant by an earlier row too; keep one of the two rows.")
+                    chosen[entry.id] = replace(entry, group=row.group, label=row.label, part=row.part, mask=mask)
+        return _sorted_index(self.root, chosen.values(), [p for p in problems if not paths.keys().isdisjoint(_above(p.path))])
 
     def _found(self, files: list[Path], series: bool = False) -> tuple[list[Entry], list[Problem]]:
         """Entries and problems of `files`, and of all DICOM below the root if one of them is DICOM or `series` says so."""
@@ -99,14 +107,33 @@ class Folder:
             ]
         return entries, problems
 
-    def _check_present(self, missing: list[Row], column: str) -> None:
-        if missing:
-            shown = ", ".join(f"{getattr(row, column)} (line {row.line})" for row in missing[:3])
-            more = " ..." if len(missing) > 3 else ""
-            raise MedoodError(
-                f"{self.csv}: {len(missing)} of the files named in the column {column} are not below {self.root}: {shown}{more}; "
-                "check the root and the paths."
-            )
+
+class _Places:
+    """Finds files by the names that a table gives them, whatever way its system writes slashes and accents."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def of(self, name: str) -> Path | None:
+        """The file or folder that is meant, None if there is none."""
+        path = self.root / name
+        with suppress(OSError):  # a name that is too long
+            if path.exists():
+                return path
+        return self._by_plain_name.get(name)
+
+    @cached_property
+    def _by_plain_name(self) -> dict[str, Path]:
+        files = files_below(self.root, hidden=True)
+        places = dict.fromkeys(place for file in files for place in (file, *file.parents) if self.root in place.parents)
+        return {plain_path(name_of(place, self.root)): place for place in places}
+
+
+def _meaningless(name: str, path: Path | None, root: Path) -> str:
+    """Why a row's path leads to nothing that can be read."""
+    if path is None:
+        return f"{name} is not below {root}; check the root and the path."
+    return f"{name} is a folder without a DICOM series; name each of its files in a row." if path.is_dir() else f"{name} is no image."
 
 
 def _kinds(files: Iterable[Path], root: Path) -> tuple[dict[Path, Kind], list[Problem]]:
@@ -134,13 +161,15 @@ def _by_name(entries: Iterable[Entry], root: Path) -> dict[str, list[Entry]]:
         meant = {entry.id, *(name_of(path, root) for path in entry.files)}
         if entry.origin.series_uid:
             meant |= {name_of(folder, root) for path in entry.files for folder in path.parents if root in folder.parents}
-        for name in meant:
+        for name in {plain_path(name) for name in meant}:
             names.setdefault(name, []).append(entry)
     return names
 
 
-def _folders(names: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(f"{name}/" for name in names)
+def _above(name: str) -> list[str]:
+    """A path and the folders above it, plainly spelled."""
+    path = plain_path(name)
+    return [path, *(path[:end] for end, letter in enumerate(path) if letter == "/")]
 
 
 def _sorted_index(root: Path, entries: Iterable[Entry], problems: Iterable[Problem]) -> Index:

@@ -122,7 +122,7 @@ ROW = {"level": "image", "status": "ok", "score": 0.5, "group": "p"}
 
 
 def test_ids_that_look_like_formulas_are_found_again_by_resume(tmp_path: Path) -> None:
-    names = ["=cmd.png", "+1.png", "-x.png", "@a.png", "plain.png"]
+    names = ["=cmd.png", "+1.png", "-x.png", "@a.png", "plain.png", "a\rb.png", 'c"d,e.png', "'=f.png"]
     table = ScoreTable(tmp_path / "s.csv", [], resume=False)
     for name in names:
         table.add([ROW | {"id": name}])
@@ -130,7 +130,7 @@ def test_ids_that_look_like_formulas_are_found_again_by_resume(tmp_path: Path) -
     again = ScoreTable(tmp_path / "s.csv", [], resume=True)
     again.close()
     assert all(again.has(name) for name in names)
-    assert (tmp_path / "s.csv").read_text().count("\n") == 1 + len(names)
+    assert (tmp_path / "s.csv").read_bytes().count(b"\n") == 1 + len(names)
 
 
 def test_a_file_name_that_is_no_utf_8_does_not_stop_a_scoring(tmp_path: Path) -> None:
@@ -171,5 +171,5 @@ def test_a_slice_that_is_no_number_is_refused(tmp_path: Path, number: str) -> No
     from medood.evaluation.labelled_scores import read_labels
 
     (tmp_path / "labels.csv").write_text(f"id,slice,label\na,{number},1\n")
-    with pytest.raises(InputError, match="line 2"):
+    with pytest.raises(InputError, match=r"labels\.csv:2"):
         read_labels(tmp_path / "labels.csv")

@@ -179,7 +179,7 @@ def test_labels_may_stand_in_the_scores(tmp_path):
     beside = _evaluate(tmp_path, scores, labels)
     within = _evaluate(tmp_path, [row | {"label": label["label"]} for row, label in zip(scores, labels, strict=True)], None)
     assert within.levels[0].score == beside.levels[0].score
-    with pytest.raises(InputError, match="no column label"):
+    with pytest.raises(InputError, match="column label is missing"):
         _evaluate(tmp_path, scores, None)
 
 
@@ -190,12 +190,14 @@ def test_labels_may_stand_in_the_scores(tmp_path):
             lambda s, t: [row.update(id="x/" + row["id"]) for row in t],
             "for example 'images/0.png', the labels 'x/images/0.png'",
         ),
-        (lambda s, t: t[4].update(label="tumour"), "labels.csv line 6: a label must be 0"),
-        (lambda s, t: t.append({"id": "images/0.png", "label": 0}), "line 122: 'images/0.png' has two different labels"),
-        (lambda s, t: s[0].update(score="high"), "scores.csv line 2: expected a number, found 'high'"),
+        (lambda s, t: t[4].update(label="tumour"), "labels.csv:6: a label must be 0"),
+        (lambda s, t: t.append({"id": "images/0.png", "label": 0}), "labels.csv:122: 'images/0.png' has two different labels"),
+        (lambda s, t: s[0].update(score="high"), "scores.csv:2: expected a number, found 'high'"),
         (lambda s, t: s[0].update(score="nan"), "not finite"),
         (lambda s, t: s[0].update(level="voxel"), "level must be one of image, slice, series"),
-        (lambda s, t: t[0].update(id=""), "line 2: the id is empty"),
+        (lambda s, t: [t[n].update(label="x") for n in (1, 5)], r"labels.csv:3: a label .*\n.*labels.csv:7: a label"),
+        (lambda s, t: [row.update(group=f"p{n}", id="a.png", label=0) for n, row in enumerate(t[:2])], "'a.png' is of another group"),
+        (lambda s, t: t[0].update(id=""), "labels.csv:2: the id is empty"),
         (
             lambda s, t: [row.update(status="error", score="", reason="broken") for row in s],
             "None of the 120 labelled rows has a score.*broken",

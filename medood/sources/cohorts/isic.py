@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 from medood.core.errors import InputError, MedoodError
+from medood.core.table_file import mistakes_of, read_cells
 from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.cohorts.publisher_table import listed
 from medood.sources.image import Image
@@ -102,28 +102,24 @@ def _table(root: Path, part: _Part) -> Path | None:
 
 def _read_labels(table: Path) -> dict[str, int]:
     """Label by image name: from the column `melanoma` in 2017; the tables of 2016 have no header and two columns."""
+    rows = read_cells(table)
+    column = _melanoma(rows[0][1], table) if rows and "image_id" in map(str.lower, rows[0][1]) else None
     labels: dict[str, int] = {}
-    column = 1
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as lines:
-            for number, row in enumerate(csv.reader(lines), start=1):
-                cells = [cell.strip() for cell in row]
-                if number == 1 and "image_id" in cells:
-                    column = _melanoma(cells, table)
-                elif any(cells):
-                    name, label = (cells[0], cells[column]) if len(cells) > column else ("", "")
-                    if not name or label not in _LABELS:
-                        raise MedoodError(f"{table}:{number}: expected an image name and benign, malignant, 0 or 1.")
-                    if name in labels:
-                        raise MedoodError(f"{table}:{number}: {name} stands in an earlier row already; keep one of the two rows.")
-                    labels[name] = _LABELS[label]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MedoodError(f"{table}: cannot be read as a table ({type(error).__name__}); download it again.") from error
+    with mistakes_of(table) as mistakes:
+        for line, cells in rows if column is None else rows[1:]:
+            name, label = (cells[0], cells[column or 1].lower()) if len(cells) > (column or 1) else ("", "")
+            if not name or label not in _LABELS:
+                mistakes.add(line, "expected an image name and benign, malignant, 0 or 1.")
+            elif name in labels:
+                mistakes.add(line, f"{name} stands in an earlier row already; keep one of the two rows.")
+            else:
+                labels[name] = _LABELS[label]
     return labels
 
 
 def _melanoma(header: list[str], table: Path) -> int:
     """The number of the column with the labels."""
-    if header[0] != "image_id" or "melanoma" not in header:
+    names = [name.lower() for name in header]
+    if names[0] != "image_id" or "melanoma" not in names:
         raise MedoodError(f"{table}: expected the columns image_id, melanoma, found {', '.join(header)}; download it again.")
-    return header.index("melanoma")
+    return names.index("melanoma")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from medood.core.errors import InputError, MedoodError
+from medood.core.table_file import Mistakes, Row, read_table
 from medood.core.volume import Entry, Index, Problem
 
 Fact = TypeVar("Fact")
@@ -26,26 +26,18 @@ def check_present(root: Path, names: Sequence[str], cohort: str) -> None:
         )
 
 
-def read_rows(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """Line number and cells of each row, of the wanted columns only; the first one names the image and must not be empty.
+def read_rows(file: Path, columns: Sequence[str], mistakes: Mistakes) -> list[Row]:
+    """The rows that name an image in the first of the `columns`; the others are mistakes.
 
-    Raises MedoodError for a missing column, a table without rows, a row without a name, and a file that is no table.
+    Raises TableError for a missing column, a table without rows, and a file that is no table.
     """
-    try:
-        with file.open(encoding="utf-8-sig", newline="") as lines:
-            reader = csv.DictReader(lines)
-            found = [str(name).strip() for name in reader.fieldnames or ()]
-            if missing := [name for name in columns if name not in found]:
-                raise MedoodError(f"{file}: the columns {', '.join(missing)} are missing; found {', '.join(found) or 'nothing'}.")
-            reader.fieldnames = found
-            rows = [(reader.line_num, {name: (row[name] or "").strip() for name in columns}) for row in reader]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise MedoodError(f"{file}: cannot be read as a table ({type(error).__name__}); download it again.") from error
+    rows = read_table(file, columns, hint="Download the table again.")
     if not rows:
         raise MedoodError(f"{file}: the table has no rows; download it again.")
-    if nameless := next((line for line, cells in rows if not cells[columns[0]]), None):
-        raise MedoodError(f"{file}:{nameless}: {columns[0]} is empty; download the table again.")
-    return rows
+    for row in rows:
+        if not row[columns[0]]:
+            mistakes.add(row.line, f"{columns[0]} is empty; download the table again.")
+    return [row for row in rows if row[columns[0]]]
 
 
 def number_patients(keys: Iterable[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Literal
 import numpy as np
 
 from medood.core.errors import InputError, MedoodError
+from medood.core.table_file import Mistakes, mistakes_of
 from medood.core.volume import Entry, Index, Volume
 from medood.sources.cohorts.publisher_table import below, check_present, listed, number_patients, read_rows
 from medood.sources.dicom.dicom import Dicom, DicomEntry
@@ -90,41 +91,45 @@ def _entry(entry: Entry, group: str, word: str, boxes: list[Box]) -> RsnaEntry:
 def _read_boxes(table: Path) -> dict[str, list[Box]]:
     """The boxes of each image in the order of the table; none for Target 0."""
     boxes: dict[str, list[Box]] = {}
-    for line, cells in read_rows(table, ("patientId", *_EDGES, "Target")):
-        name, edges = cells["patientId"], [cells[edge] for edge in _EDGES]
-        if cells["Target"] not in ("0", "1") or any(edges) != (cells["Target"] == "1"):
-            raise MedoodError(f"{table}:{line}: expected Target 1 and a box, or Target 0 and x, y, width and height empty.")
-        box = [_box(edges, table, line)] if any(edges) else []
-        if name in boxes and not (box and boxes[name]):
-            raise MedoodError(
-                f"{table}:{line}: this image stands in an earlier row already; only images with boxes have several rows, one for each."
-            )
-        boxes.setdefault(name, []).extend(box)
+    with mistakes_of(table) as mistakes:
+        for row in read_rows(table, ("patientId", *_EDGES, "Target"), mistakes):
+            name, edges = row["patientId"], [row[edge] for edge in _EDGES]
+            if row["Target"] not in ("0", "1") or any(edges) != (row["Target"] == "1"):
+                mistakes.add(row.line, "expected Target 1 and a box, or Target 0 and x, y, width and height empty.")
+                continue
+            box = [_box(edges, mistakes, row.line)] if any(edges) else []
+            if name in boxes and not (box and boxes[name]):
+                mistakes.add(
+                    row.line, "this image stands in an earlier row already; only images with boxes have several rows, one for each."
+                )
+            boxes.setdefault(name, []).extend(box)
     return boxes
 
 
-def _box(cells: Iterable[str], table: Path, line: int) -> Box:
+def _box(cells: Iterable[str], mistakes: Mistakes, line: int) -> Box:
     try:
         x, y, width, height = map(float, cells)
     except ValueError:
         x = y = width = height = nan
     if not (0 <= x < inf and 0 <= y < inf and 1 <= width < inf and 1 <= height < inf):
-        raise MedoodError(f"{table}:{line}: expected x, y, width and height of a box in pixels of the image.")
+        mistakes.add(line, "expected x, y, width and height of a box in pixels of the image.")
+        return 0, 0, 1, 1
     return round(x), round(y), round(x + width), round(y + height)
 
 
 def _read_classes(table: Path, boxes: dict[str, list[Box]]) -> dict[str, str]:
     """The class of each image, "normal", "opacity" or "not_normal"; the rows of an image must agree with each other and with its boxes."""
     classes: dict[str, str] = {}
-    for line, cells in read_rows(table, ("patientId", "class")):
-        name, word = cells["patientId"], _WORDS.get(cells["class"])
-        if word is None:
-            raise MedoodError(f"{table}:{line}: class {cells['class']!r}: expected one of {', '.join(_WORDS)}.")
-        if classes.setdefault(name, word) != word:
-            raise MedoodError(f"{table}:{line}: an earlier row of this image names another class.")
-        if name not in boxes or (word == "opacity") != bool(boxes[name]):
-            wanted = int(word == "opacity")
-            raise MedoodError(f"{table}:{line}: {cells['class']}, but {_BOXES} has no row of this image with Target {wanted}.")
+    with mistakes_of(table) as mistakes:
+        for row in read_rows(table, ("patientId", "class"), mistakes):
+            name, word = row["patientId"], _WORDS.get(row["class"])
+            if word is None:
+                mistakes.add(row.line, f"class {row['class']!r}: expected one of {', '.join(_WORDS)}.")
+            elif classes.setdefault(name, word) != word:
+                mistakes.add(row.line, "an earlier row of this image names another class.")
+            elif name not in boxes or (word == "opacity") != bool(boxes[name]):
+                wanted = int(word == "opacity")
+                mistakes.add(row.line, f"{row['class']}, but {_BOXES} has no row of this image with Target {wanted}.")
     if without := len(boxes.keys() - classes.keys()):
         raise MedoodError(f"{table}: {without} of the {len(boxes)} images in {_BOXES} have no row; download both tables again.")
     return classes

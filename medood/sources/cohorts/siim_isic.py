@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from medood.core.errors import MedoodError
+from medood.core.table_file import mistakes_of
 from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.cohorts.publisher_table import below, check_present, listed, number_patients, read_rows
 from medood.sources.dicom.dicom import Dicom, DicomEntry
@@ -89,15 +90,16 @@ def _read_table(table: Path) -> tuple[dict[str, int], dict[str, str]]:
     """Label and group of each image. The patient's own number is a key here and goes no further."""
     labels: dict[str, int] = {}
     patients: dict[str, str] = {}
-    for line, cells in read_rows(table, ("image_name", "patient_id", "benign_malignant", "target")):
-        name, said = cells["image_name"], (cells["benign_malignant"], cells["target"])
-        if said not in _LABELS:
-            raise MedoodError(f"{table}:{line}: {said[0]!r} with target {said[1]!r}: expected benign with 0 or malignant with 1.")
-        if not cells["patient_id"]:
-            raise MedoodError(f"{table}:{line}: patient_id is empty; without it a patient could be in training and among the held-out.")
-        if name in labels:
-            raise MedoodError(f"{table}:{line}: {name} stands in an earlier row already; keep one of the two rows.")
-        labels[name], patients[name] = _LABELS[said], cells["patient_id"]
+    with mistakes_of(table) as mistakes:
+        for row in read_rows(table, ("image_name", "patient_id", "benign_malignant", "target"), mistakes):
+            name, said = row["image_name"], (row["benign_malignant"], row["target"])
+            if said not in _LABELS:
+                mistakes.add(row.line, f"{said[0]!r} with target {said[1]!r}: expected benign with 0 or malignant with 1.")
+            if not row["patient_id"]:
+                mistakes.add(row.line, "patient_id is empty; without it a patient could be in training and among the held-out.")
+            if name in labels:
+                mistakes.add(row.line, f"{name} stands in an earlier row already; keep one of the two rows.")
+            labels[name], patients[name] = _LABELS.get(said, 0), row["patient_id"]
     numbers = number_patients(patients.values())
     return labels, {name: numbers[patient] for name, patient in patients.items()}
 
@@ -107,10 +109,11 @@ def _read_duplicates(file: Path) -> dict[str, str]:
     first: dict[str, str] = {}  # of every image that is named: the one that is taken
     if not file.is_file():
         return {}
-    for line, cells in read_rows(file, ("image_name_1", "image_name_2")):
-        one, other = cells["image_name_1"], cells["image_name_2"]
-        if not other:
-            raise MedoodError(f"{file}:{line}: image_name_2 is empty; download the list again.")
-        kept, left = first.setdefault(one, one), first.setdefault(other, other)
-        first = {name: kept if same == left else same for name, same in first.items()}
+    with mistakes_of(file) as mistakes:
+        for row in read_rows(file, ("image_name_1", "image_name_2"), mistakes):
+            one, other = row["image_name_1"], row["image_name_2"]
+            if not other:
+                mistakes.add(row.line, "image_name_2 is empty; download the list again.")
+            kept, left = first.setdefault(one, one), first.setdefault(other, other)
+            first = {name: kept if same == left else same for name, same in first.items()}
     return {name: kept for name, kept in first.items() if name != kept}

@@ -95,7 +95,8 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
         ("image_id,melanoma\nISIC_1,0.0\nISIC_1,1.0\n", r":3: ISIC_1 stands in an earlier row"),
         ("image_id,melanoma\n,0.0\n", r":2: expected an image name"),
         ("image_id,age,melanoma\nISIC_1,50\n", r":2: expected an image name"),
-        ("\xff", "cannot be read as a table"),
+        ("\xff", r"GroundTruth\.csv:1: not text in UTF-8"),
+        ("image_id;melanoma\nISIC_1;2\nISIC_2;3\n", r":2: expected an image name.*\n.*:3: expected an image name"),
     ],
 )
 def test_mistakes_in_a_table_are_one_sentence(tmp_path: Path, table: str, says: str) -> None:

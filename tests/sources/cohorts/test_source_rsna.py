@@ -230,8 +230,8 @@ def test_an_incomplete_download_is_explained_in_one_sentence(tmp_path: Path) -> 
     ("boxes", "classes", "says"),
     [
         (_BOXES.partition("\n")[0], _CLASSES, r"labels\.csv: the table has no rows"),
-        (_BOXES.replace("Target", "target"), _CLASSES, r"labels\.csv: the columns Target are missing; found patientId, x, "),
-        (_BOXES, _CLASSES.replace("class", "kind"), r"info\.csv: the columns class are missing"),
+        (_BOXES.replace("Target", "aim"), _CLASSES, r"labels\.csv: the column Target is missing; found patientId, x, "),
+        (_BOXES, _CLASSES.replace("class", "kind"), r"info\.csv: the column class is missing"),
         (_BOXES.replace(f"{_OTHER},", ","), _CLASSES, r"labels\.csv:5: patientId is empty"),
         (_BOXES, _CLASSES.replace(f"{_OTHER},", ","), r"info\.csv:5: patientId is empty"),
         (_BOXES.replace("8.0,10.0,1", "8.0,10.0,2"), _CLASSES, r"labels\.csv:3: expected Target 1 and a box"),

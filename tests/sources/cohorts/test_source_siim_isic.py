@@ -134,13 +134,14 @@ def test_an_incomplete_download_is_explained_in_one_sentence(tmp_path: Path) -> 
     ("table", "says"),
     [
         (_COLUMNS, r"train\.csv: the table has no rows"),
-        (_TABLE.replace("benign_malignant", "label"), r"the columns benign_malignant are missing; found image_name, patient_id"),
+        (_TABLE.replace("benign_malignant", "label"), r"the column benign_malignant is missing; found image_name, patient_id"),
         (_TABLE.replace("nevus,benign,0", "nevus,unclear,0", 1), r"train\.csv:4: 'unclear' with target '0'"),
         (_TABLE.replace("malignant,1", "malignant,0", 1), r"train\.csv:5: 'malignant' with target '0'"),
         (_TABLE.replace("ISIC_0052212", ""), r"train\.csv:4: image_name is empty"),
         (_TABLE.replace("IP_2842074", ""), r"train\.csv:4: patient_id is empty"),
         (_TABLE.replace("ISIC_0052212", "ISIC_0015719"), r"train\.csv:4: ISIC_0015719 stands in an earlier row"),
-        ("\xff", "cannot be read as a table"),
+        ("\xff", r"train\.csv:1: not text in UTF-8"),
+        (_TABLE.replace("benign,0", "benign,2"), r"train\.csv:2: 'benign' with target '2'.*\n.*train\.csv:3: 'benign' with"),
     ],
 )
 def test_mistakes_in_the_table_name_their_line_and_no_patient(download: Path, table: str, says: str) -> None:
@@ -178,7 +179,7 @@ def test_of_equal_images_the_first_one_named_is_taken(download: Path) -> None:
     ]
     assert "says that it is the same image as ISIC_0074268; it is left out." in index.problems[1].message
     for text, says in (
-        ("image_name_1,b\n", "columns image_name_2 are missing"),
+        ("image_name_1,b\n", "column image_name_2 is missing"),
         ("image_name_1,image_name_2\na,\n", r"csv:2: image_name_2"),
     ):
         duplicates.write_text(text)
