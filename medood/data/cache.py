@@ -23,10 +23,11 @@ from medood.core.errors import MedoodError
 from medood.core.files import atomic_folder
 from medood.core.volume import Entry, Source
 from medood.data.input_facts import input_facts
+from medood.data.near_copies import NO_HASHES, HashedImages, perceptual_hash
 from medood.transforms.pipeline import Pipeline
 
-_LAYOUT = 2
-"""Changes when `facts.json` does, so that older entries are made anew."""
+_LAYOUT = 3
+"""Changes when the files of an entry do, so that older entries are made anew."""
 
 SELECTING = ("exclude", "only", "csv", "group")
 """Parameters of sources that choose entries and change nothing in an entry that `_content_key` does not see."""
@@ -34,7 +35,7 @@ SELECTING = ("exclude", "only", "csv", "group")
 
 @dataclass(frozen=True)
 class CachedEntry:
-    """A prepared entry on disk: `images.npy` (n, channels, height, width) and what goes with every image."""
+    """A prepared entry on disk: `images.npy` (n, channels, height, width), `hashes.npy` (n, 400), and what goes with every image."""
 
     folder: Path
     entry: Entry
@@ -44,6 +45,11 @@ class CachedEntry:
 
     def open(self) -> np.ndarray:
         return np.load(self.folder / "images.npy", mmap_mode="r")
+
+    @property
+    def hashes(self) -> np.ndarray:
+        """The perceptual hash of every image."""
+        return np.load(self.folder / "hashes.npy")
 
 
 class Cache:
@@ -84,6 +90,7 @@ class Cache:
         }
         with atomic_folder(place, keep_existing=True) as part:
             np.save(part / "images.npy", result.images)
+            np.save(part / "hashes.npy", perceptual_hash(result.images, self.pipeline.spec.high - self.pipeline.spec.low))
             (part / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
@@ -108,6 +115,11 @@ class CachedImages:
     def groups(self) -> list[str]:
         return [self.entries[i].entry.group for i in self.owner]
 
+    def hashed(self) -> HashedImages:
+        """The perceptual hashes of all these images."""
+        hashes = [e.hashes[_normal(e.labels)] for e in self.entries]
+        return HashedImages(np.concatenate([*hashes, NO_HASHES]), self.owner, [e.entry.id for e in self.entries])
+
     def gather(self, numbers: np.ndarray) -> Tensor:
         images = [self._array(int(self.owner[n]))[int(self.row[n])] for n in numbers]
         return torch.from_numpy(np.stack(images))
@@ -127,7 +139,7 @@ def _whole(place: Path, entry: Entry) -> CachedEntry | None:
     try:
         facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
         cached = CachedEntry(place, entry, np.array(facts["slices"], int), np.array(facts["labels"], np.int8), facts["input"])
-        return cached if len(cached.open()) == len(cached.slices) == len(cached.labels) else None
+        return cached if len(cached.open()) == len(cached.hashes) == len(cached.slices) == len(cached.labels) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
