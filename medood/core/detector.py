@@ -4,17 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from medood.core.errors import MedoodError, NotFitted
 
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader, Dataset
+    from typing_extensions import Self
+
 Result = TypeVar("Result")
 Update = Callable[[Tensor, str], None]
 """`update(loss, name)` steps the optimizer called `name`: zero gradients, backward, clip, step. The trainer provides it."""
+
+Augment = Callable[[dict[str, Tensor], int], dict[str, Tensor]]
+"""`augment(sample, seed)`: one sample {"image": (C, H, W)} to the sample with a changed image and perhaps "hidden" (1, H, W) bool.
+
+It runs in a background thread: all that is random in it must come from `seed`, never from torch's global generator.
+"""
+
+
+def _real(images: Tensor | np.ndarray) -> bool:
+    return images.dtype.kind in "buif" if isinstance(images, np.ndarray) else not images.is_complex()
 
 
 @dataclass(frozen=True)
@@ -34,6 +50,26 @@ class ImageSpec:
     @property
     def shape(self) -> tuple[int, int, int]:
         return self.channels, self.height, self.width
+
+    def checked(self, images: Tensor | np.ndarray, who: str) -> Tensor:
+        """Images (B, C, H, W) as a tensor of floating-point numbers.
+
+        Raises MedoodError, a sentence about `who` takes what, unless they have this shape and range.
+        """
+        if not _real(images):
+            raise MedoodError(f"{who} takes real numbers, found {images.dtype}.")
+        found = torch.from_numpy(np.require(images, np.float32, ["C", "W"])) if isinstance(images, np.ndarray) else images
+        if found.ndim != 4:
+            raise MedoodError(f"{who} takes images (batch, channels, height, width), found the shape {tuple(found.shape)}.")
+        if tuple(found.shape[1:]) != self.shape:
+            raise MedoodError(f"{who} takes images of (channels, height, width) {self.shape}, found {tuple(found.shape[1:])}.")
+        found = found if found.is_floating_point() else found.float()
+        if len(found):
+            low, high = (float(value) for value in found.aminmax())
+            slack = 1e-3 * (self.high - self.low)
+            if not (self.low - slack <= low and high <= self.high + slack):
+                raise MedoodError(f"{who} takes values from {self.low:g} to {self.high:g}, found {low:g} to {high:g}: scale them first.")
+        return found
 
 
 @dataclass
@@ -66,6 +102,16 @@ class Scores:
     map: Tensor | None = None
     patches: Tensor | None = None
     parts: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """What an epoch of training came to: losses are means over it; validation is that on held-out normal images, or None."""
+
+    phase: str
+    number: int
+    losses: Mapping[str, float]
+    validation: float | None
 
 
 class Phase:
@@ -101,6 +147,16 @@ class Phase:
         """(B,) losses on held-out normal images, lower is better; None when the phase has no such loss and its last epoch counts."""
         return None
 
+    def update(self, loss: Tensor, name: str) -> None:
+        """The plain `Update` for a loop of one's own: zero gradients, backward, step. The trainer's also clips and knows of precision.
+
+        Gradients reach the parameters of the optimizer called `name` only.
+        """
+        optimizer = self.optimizers[name]
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward(inputs=[p for group in optimizer.param_groups for p in group["params"] if p.requires_grad])
+        optimizer.step()
+
 
 class Detector(nn.Module):
     """A method of anomaly detection.
@@ -108,6 +164,9 @@ class Detector(nn.Module):
     Subclasses take `(spec, *, literal hyperparameters with defaults)`, raise MedoodError when they cannot take the spec's size, channels
     or range, and keep learned-but-not-trained values in buffers whose names end in `_`.
     """
+
+    made_as: tuple[str, dict[str, Any]] | None = None
+    """Name and parameters of a detector that `medood.detector` made, by which it can be made again."""
 
     fitted_: Tensor
 
@@ -133,14 +192,78 @@ class Detector(nn.Module):
         """Training phases in order, with fresh optimizers."""
         raise NotImplementedError
 
-    def score(self, image: Tensor) -> Scores:
+    def fit(
+        self,
+        images: Tensor | np.ndarray | Dataset[Any] | DataLoader[Any],
+        held_out: Tensor | np.ndarray | Dataset[Any] | DataLoader[Any] | None = None,
+        *,
+        seed: int = 0,
+        augment: Augment | None = None,
+        on_epoch: Callable[[Epoch], None] | None = None,
+        **training: Any,
+    ) -> Self:
+        """Train on normal images and return the detector itself: all phases, by the rules of `medood train`, without any file.
+
+        images    normal images (N, C, H, W) in the range of the spec, or (N, H, W) of one channel; or a data set or DataLoader of such
+                  images: its items are images (C, H, W), tuples that begin with one, or mappings with one under "image"
+        held_out  normal images of other patients; every learning phase ends with the weights of the epoch that was best on them, without
+                  them with those of its last epoch
+        seed      decides the order of the images and all that is random in training; torch's own generators are left as they were. The
+                  first weights were drawn when the detector was made: call `torch.manual_seed` before that
+        augment   changes every training image anew, as `medood.augmentation(["mask_boxes"])` does; Patch-GAN cannot do without
+        on_epoch  is told of every epoch; `print` will do
+        training  keys of a recipe's section `training`, such as epochs=20, batch_size=32, patience=5 (`medood recipe keys` explains all)
+
+        It trains where the detector is: `detector.to("cuda").fit(...)`. Of a DataLoader the data set, the batch size and the collating
+        function are used; the order of the images follows from the seed, and one background thread reads them.
+        Raises MedoodError for images of another shape, range or kind, RecipeError for unknown keys, TrainingError as training does.
+
+        >>> import numpy as np
+        >>> images = np.random.default_rng(0).random((12, 1, 32, 32), dtype=np.float32)
+        >>> import medood
+        >>> detector = medood.detector("autoencoder", (1, 32, 32), width=2, latent=2).fit(images[:8], images[8:], epochs=1)
+        >>> detector.score(images).image.shape
+        torch.Size([12])
+        """
+        trainer = import_module("medood.training.fitting")  # by its name, as the catalogue loads detectors: it stands above this room
+        trainer.fit(self, images, held_out, seed=seed, augment=augment, on_epoch=on_epoch, training=training)
+        return self
+
+    @property
+    def fitted(self) -> bool:
+        """Whether the detector can score: after `fit`, after loading, and after `mark_fitted`."""
+        return bool(self.fitted_)
+
+    def mark_fitted(self) -> Self:
+        """Say that a loop of one's own over `phases` is done: from now on the detector scores. Puts it into eval mode and returns it.
+
+        ```
+        for phase in detector.phases():
+            learns = bool(phase.optimizers)
+            detector.train(learns)
+            with torch.no_grad():
+                phase.begin()
+            for epoch in range(phase.epochs):
+                for images in loader:
+                    with torch.set_grad_enabled(learns):
+                        losses = phase.step(medood.Batch(images), phase.update)
+            with torch.no_grad():
+                phase.finish()
+        detector.mark_fitted()
+        ```
+        """
+        self.fitted_.fill_(True)
+        return self.eval()
+
+    def score(self, image: Tensor | np.ndarray) -> Scores:
         """Score (B, C, H, W) images in the range of the spec: in eval mode, without gradients, each image by itself.
 
-        Raises NotFitted before training, MedoodError when the shape is not the spec's. Leaves the detector as it was.
+        Arrays, and tensors of another device or floating type, are brought to the detector. Raises NotFitted before training, MedoodError
+        when the shape is not the spec's or a value is outside its range. Leaves the detector as it was.
         """
         return self._at_rest(self._score, image)
 
-    def reconstructions(self, image: Tensor) -> dict[str, Tensor]:
+    def reconstructions(self, image: Tensor | np.ndarray) -> dict[str, Tensor]:
         """What the method makes of (B, C, H, W) images, to look at: (B, C, H, W) each, by the titles of a figure and in its order.
 
         The last one, x', is the finished reconstruction. Values lie in the range of the spec: what a network without a last activation
@@ -149,18 +272,17 @@ class Detector(nn.Module):
         made = self._at_rest(self._reconstructions, image)
         return {title: value.clamp(self.spec.low, self.spec.high) for title, value in made.items()}
 
-    def _at_rest(self, method: Callable[[Tensor], Result], image: Tensor) -> Result:
+    def _at_rest(self, method: Callable[[Tensor], Result], image: Tensor | np.ndarray) -> Result:
         """What `method` says of images that it can take, in eval mode and without gradients."""
-        if not bool(self.fitted_):
+        if not self.fitted:
             raise NotFitted(f"{type(self).__name__} has not been trained yet: train it, or load it from a run folder.")
-        if tuple(image.shape[1:]) != self.spec.shape:
-            found, wanted = tuple(image.shape[1:]), self.spec.shape
-            raise MedoodError(f"{type(self).__name__} takes images of (channels, height, width) {wanted}, found {found}.")
+        kind = next((parameter.dtype for parameter in self.parameters()), torch.float32)
+        images = self.spec.checked(image, type(self).__name__).to(self.fitted_.device, kind)
         modes = {module: module.training for module in self.modules()}  # parts may be frozen in eval mode by themselves
         self.eval()
         try:
             with torch.no_grad():
-                return method(image)
+                return method(images)
         finally:
             for module, mode in modes.items():
                 module.training = mode

@@ -55,6 +55,18 @@ def photograph_geometry(shape: tuple[int, int, int]) -> Geometry:
     return Geometry(np.diag([-1.0, -1.0, 1.0, 1.0]), shape, spacing_known=False, in_patient=False)
 
 
+def display_geometry(shape: tuple[int, int, int], plane: Plane, spacing: tuple[float, float, float] = (1.0, 1.0, 1.0)) -> Geometry:
+    """Slices of `plane` that lie as on a radiological display, so that `orientation_towards` it turns nothing; the first voxel is at 0.
+
+    `spacing` is that of (slices, rows, columns) in mm.
+    """
+    affine = np.zeros((4, 4))
+    affine[3, 3] = 1.0
+    for axis, (world, sign), step in zip((2, 1, 0), _DISPLAY[plane], spacing, strict=True):
+        affine[world, axis] = sign * step
+    return Geometry(affine, shape)
+
+
 @dataclass(frozen=True)
 class Orientation:
     """A lossless turn of a volume: which axis goes where, and which are then flipped. Exactly undone by `undo`."""

@@ -269,6 +269,15 @@ def check_source(values: Any, lines: Lines, where: str, path: tuple[Any, ...], p
     return {}
 
 
+def check_steps(steps: Sequence[Any], where: str) -> list[dict[str, Any]]:
+    """Steps with their defaults filled in, from outside a file. Raises RecipeError with every mistake; `where` names the place."""
+    problems: list[str] = []
+    resolved = _steps(("augment",), list(steps), {}, where, problems)
+    if problems:
+        raise RecipeError([problem.replace(f"{where}:1: ", f"{where}: ") for problem in problems])
+    return resolved
+
+
 def apply_change(values: dict[str, Any], change: str) -> None:
     """Set one value by its dotted key: "key.key=value". Raises RecipeError."""
     key, equals, text = change.partition("=")

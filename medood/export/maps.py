@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.files import atomic_file
 from medood.core.geometry import Geometry
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 _TO_LPS = np.diag([-1.0, -1.0, 1.0])  # RAS to LPS and back
 _LARGEST_SHEAR = 1e-3  # cosine between axes that NIfTI readers may drop: 0.1 mm over 20 cm
@@ -148,16 +152,23 @@ def _read_nrrd(path: Path) -> tuple[np.ndarray, Geometry]:
     return np.asarray(array, np.float32), Geometry(affine, array.shape, **flags)
 
 
-def _write_nifti(path: Path, array: np.ndarray, geometry: Geometry) -> None:
+def nifti_image(array: np.ndarray, geometry: Geometry) -> nib.Nifti1Image:
+    """A map (slices, rows, columns) as an image of nibabel, whose array is (columns, rows, slices)."""
     import nibabel as nib
 
-    if is_sheared(geometry):
-        raise MedoodError(f"{path.name} would be misplaced: NIfTI cannot hold its sheared grid (gantry tilt). Write .nrrd instead.")
-    image = nib.Nifti1Image(array.T, geometry.affine)
+    image = nib.Nifti1Image(np.asarray(array, np.float32).T, geometry.affine)
     image.set_sform(geometry.affine, code=1)
-    image.set_qform(geometry.affine, code=1)
+    if not is_sheared(geometry):
+        image.set_qform(geometry.affine, code=1)
     image.header.set_xyzt_units("mm")
     image.header["descrip"] = " ".join(f"{flag}=false" for flag in _flags_off(geometry))
+    return image
+
+
+def _write_nifti(path: Path, array: np.ndarray, geometry: Geometry) -> None:
+    if is_sheared(geometry):
+        raise MedoodError(f"{path.name} would be misplaced: NIfTI cannot hold its sheared grid (gantry tilt). Write .nrrd instead.")
+    image = nifti_image(array, geometry)
     with atomic_file(path) as part:
         image.to_filename(part)
 

@@ -26,7 +26,7 @@ _EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 _TRUTH = "truth.json"
 
 
-def write_phantoms(out: Path, *, subjects: int = 24, seed: int = 0, size: int = 96, slices: int = 32, lesions: float = 0.5) -> None:
+def write_phantoms(out: str | Path, *, subjects: int = 24, seed: int = 0, size: int = 96, slices: int = 32, lesions: float = 0.5) -> None:
     """Make the folder `out`, replacing phantoms that were there before.
 
     ```
@@ -39,6 +39,7 @@ def write_phantoms(out: Path, *, subjects: int = 24, seed: int = 0, size: int = 
     ```
     Raises MedoodError when `out` holds anything else, so that nothing of value is replaced.
     """
+    out = Path(out)
     if out.exists() and not (out.is_dir() and ((out / _TRUTH).is_file() or not any(out.iterdir()))):
         raise MedoodError(f"{out} holds something else than phantoms and would be replaced; choose a new folder.")
     phantom = Phantom(subjects=subjects, size=size, slices=slices, lesions=lesions, seed=seed)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from medood.core.console import Console
+from medood.core.detector import Epoch
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
 from medood.core.run import Run, load_run
@@ -22,7 +23,7 @@ from medood.export.figures import save_figure
 from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture, case_figure, picture_of, reconstruction_figure
 from medood.export.training_figure import TrainingPanel, training_figure
 from medood.scoring.rows import Scorer
-from medood.training.history import Epoch, read_history
+from medood.training.history import read_history
 
 
 def plot(

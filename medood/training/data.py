@@ -12,14 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medood.core.detector import Batch
+from medood.core.detector import Augment, Batch
 from medood.training.randomness import derived_seed
-
-Augment = Callable[[dict[str, Tensor], int], dict[str, Tensor]]
-"""`augment(sample, seed)`: one sample {"image": (C, H, W)} to the sample with a changed image and perhaps "hidden" (1, H, W) bool.
-
-It runs in a background thread: all that is random in it must come from `seed`, never from torch's global generator.
-"""
 
 Item = TypeVar("Item")
 Made = TypeVar("Made")

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from medood.core.detector import Epoch
 from medood.core.errors import InputError
 from medood.core.files import write_text
 
@@ -38,16 +37,6 @@ class History:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """A line of the history: losses are means over the epoch; validation is that on held-out normal images, or None."""
-
-    phase: str
-    number: int
-    losses: Mapping[str, float]
-    validation: float | None
 
 
 def read_history(folder: Path) -> list[Epoch]:

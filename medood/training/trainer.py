@@ -12,12 +12,12 @@ import torch
 from ignite.engine import Engine, Events
 from rich.progress import Progress
 
-from medood.core.detector import Detector, Phase
+from medood.core.detector import Augment, Detector, Phase
 from medood.core.errors import TrainingError
 from medood.core.recipe import Training
 from medood.training.best_epoch import BestEpoch
 from medood.training.checkpoint import Checkpoint, CheckpointFile, discard_checkpoint, take_checkpoint
-from medood.training.data import Augment, Batches, Images
+from medood.training.data import Batches, Images
 from medood.training.history import History
 from medood.training.identity import identity
 from medood.training.losses import Losses, LossEvents, diverged
@@ -132,8 +132,7 @@ class _Trainer:
                 self.file.write(self._checkpoint(0, 0, BestEpoch()))
             for number in range(start.phase if start else 0, len(self.phases)):
                 self._run_phase(number, start if start and start.phase == number else None)
-        self.detector.eval()
-        self.detector.fitted_.fill_(True)
+        self.detector.mark_fitted()
 
     def _run_phase(self, number: int, start: Checkpoint | None) -> None:
         """One phase from its beginning, or from where `start` left it."""

@@ -25,7 +25,10 @@ ALLOWED = {
     "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
     "benchmarking": {*_LOWER, "benchmarking"},
     "tasks": {*_LOWER, "benchmarking", "tasks"},
+    "library": {*_LOWER, "tasks", "library"},
 }
+BY_NAME = {"core/catalogue.py": 1, "core/detector.py": 1}
+"""Where a part may load modules by their names, which imports do not show, and how often."""
 
 
 def imported(text: str) -> set[str]:
@@ -47,6 +50,12 @@ def parts_used(text: str) -> set[str]:
 def test_parts_import_only_what_they_may(path: Path) -> None:
     part = path.relative_to(PACKAGE).parts[0]
     assert parts_used(path.read_text(encoding="utf-8")) <= ALLOWED[part]
+
+
+def test_modules_are_loaded_by_name_in_few_places_only() -> None:
+    texts = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in PACKAGE.glob("*/**/*.py")}
+    found = {name: text.count("import_module(") for name, text in texts.items()}
+    assert {name: count for name, count in found.items() if count} == BY_NAME
 
 
 def test_only_training_uses_ignite() -> None:
@@ -74,6 +83,13 @@ def test_light_commands_import_nothing_heavy(arguments: list[str]) -> None:
     loaded = modules_after(f"sys.argv = {['medood', *arguments]!r}; from medood.cli import main; main()")
     assert "typer" in loaded
     assert not loaded & {"torch", "monai", "numpy", "ignite", "scipy", "pydicom", "nibabel"}
+
+
+def test_the_library_imports_nothing_heavy_before_it_is_used() -> None:
+    loaded = modules_after("import medood; dir(medood); assert 'load' in dir(medood)")
+    assert "medood" in loaded
+    assert not loaded & {"torch", "monai", "numpy", "ignite", "scipy", "pydicom", "nibabel", "SimpleITK", "pydantic", "rich", "typer"}
+    assert not modules_after("import medood; medood.MedoodError; medood.load_recipe('demo')") & {"torch", "numpy"}
 
 
 def test_the_purity_test_would_notice() -> None:

@@ -35,7 +35,7 @@ def small(images: Tensor) -> np.ndarray:
 def test_scores_are_the_negative_decision_function(gamma: str, variance: float) -> None:
     train, test = phantoms(SPEC, 120, seed=1), torch.cat([phantoms(SPEC, 30, seed=2), torch.rand((10, *SPEC.shape))])
     detector = OneClassSVM(SPEC, gamma=gamma, variance=variance, nu=0.2)
-    detector.fit(detector.pixels(train))  # in this order, on which libsvm's path depends
+    detector.solve(detector.pixels(train))  # in this order, on which libsvm's path depends
     detector.fitted_.fill_(True)
     features = [detector.features(detector.pixels(images)).float().numpy() for images in (train, test)]
     reference = Reference(nu=0.2, gamma=gamma).fit(features[0])

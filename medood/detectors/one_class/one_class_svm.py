@@ -95,7 +95,7 @@ class OneClassSVM(Detector):
         scaled = (pixels.to(exact) - self.shift_) / self.divisor_
         return scaled @ self.components_.to(exact) if self.components_.numel() else scaled
 
-    def fit(self, pixels: Tensor) -> None:
+    def solve(self, pixels: Tensor) -> None:
         """Fit scaling, PCA and SVM to (n, pixels)."""
         if len(pixels) < 2 or not bool((pixels != pixels[0]).any()):
             raise TrainingError(
@@ -186,7 +186,7 @@ class _Fit(Phase):
 
     def finish(self) -> None:
         self._keep_the_lowest()
-        self.detector.fit(self.pixels[0])
+        self.detector.solve(self.pixels[0])
 
     def _keep_the_lowest(self) -> None:
         pixels, tickets = torch.cat(self.pixels), torch.cat(self.tickets)

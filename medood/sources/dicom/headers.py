@@ -7,7 +7,6 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from medood.core.errors import InputError
 from medood.core.volume import Problem
 from medood.sources.dicom.decoders import decoders_for
 from medood.sources.dicom.library import pydicom
@@ -32,10 +31,7 @@ _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
 def find_files(root: Path) -> list[Path]:
-    """Every file below `root`, hidden ones too: DICOM files have any name. Raises InputError when `root` is no folder."""
-    if not root.is_dir():
-        found = "a file" if root.exists() else "nothing there"
-        raise InputError(f"{root}: expected a folder of DICOM files, found {found}; check the path.", "no_folder")
+    """Every file below `root`, hidden ones too: DICOM files have any name. A root that is a file stands for itself. Raises InputError."""
     return files_below(root, hidden=True)
 
 

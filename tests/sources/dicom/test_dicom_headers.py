@@ -149,11 +149,17 @@ def test_a_promise_of_more_compressed_frames_than_the_file_can_hold(tmp_path: Pa
     assert problem(tmp_path).code == "truncated"
 
 
-def test_a_root_that_is_no_folder_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    for name in ("file", "nowhere"):
-        with pytest.raises(InputError, match="expected a folder"):
-            Dicom(tmp_path / name).index()
+def test_a_root_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        Dicom(tmp_path / "nowhere").index()
+
+
+def test_a_root_that_is_a_file_stands_for_itself(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_image(tmp_path / name, PIXELS)
+    (entry,) = Dicom(tmp_path / "one").index().entries
+    assert entry.id == "one"
+    assert entry.files == (tmp_path / "one",)
 
 
 def test_a_file_that_vanished_is_explained(tmp_path: Path) -> None:

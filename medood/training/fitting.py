@@ -1,0 +1,72 @@
+"""Training without a folder, on images of one's own: what `Detector.fit` does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from torch.utils.data import DataLoader
+
+from medood.core.check import check
+from medood.core.detector import Augment, Detector, Epoch
+from medood.core.errors import RecipeError, TrainingError
+from medood.core.recipe import Training
+from medood.training.own_images import as_images
+from medood.training.progress import Silence
+from medood.training.randomness import own_randomness
+from medood.training.trainer import train
+
+
+def fit(
+    detector: Detector,
+    images: Any,
+    held_out: Any,
+    *,
+    seed: int,
+    augment: Augment | None,
+    on_epoch: Callable[[Epoch], None] | None,
+    training: Mapping[str, Any],
+) -> None:
+    """Train as `Detector.fit` says. The trainer's own files go into a folder that is gone afterwards."""
+    size = {"batch_size": images.batch_size} if isinstance(images, DataLoader) and images.batch_size else {}
+    plan = _plan(size | {"tensorboard": False} | dict(training))
+    device = detector.fitted_.device
+    train_images = as_images(images, detector.spec, "training images")
+    held_out_images = as_images([] if held_out is None else held_out, detector.spec, "held-out images")
+    if held_out is not None and not len(held_out_images):
+        raise TrainingError("There are no held-out images: give some, or leave `held_out` out.")
+    with TemporaryDirectory(prefix="medood-") as folder, own_randomness(seed, device):
+        train(
+            detector,
+            train_images,
+            held_out_images,
+            plan,
+            Path(folder),
+            seed=seed,
+            device=device,
+            augment=augment,
+            progress=_Told(on_epoch) if on_epoch else Silence(),
+        )
+
+
+def _plan(training: Mapping[str, Any]) -> Training:
+    problems: list[str] = []
+    plan = check(Training, training, {}, "fit", problems)
+    if plan is None:
+        raise RecipeError([problem.replace("fit:1: ", "fit: ", 1) for problem in problems])
+    return plan
+
+
+class _Told(Silence):
+    """Tells a function of every epoch."""
+
+    def __init__(self, on_epoch: Callable[[Epoch], None]) -> None:
+        self.on_epoch = on_epoch
+
+    def begin(self, phase: str, epochs: int, images: int, epochs_done: int) -> None:
+        self.phase = phase
+
+    def end_epoch(self, epoch: int, losses: Mapping[str, float], validation: float | None) -> None:
+        self.on_epoch(Epoch(self.phase, epoch, dict(losses), validation))
