@@ -53,11 +53,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something in the folder that cannot be used: relative path, code, and a sentence that neither repeats the path nor names a person."""
+    """Something in the folder that cannot be used: relative path, code, and a sentence that neither repeats the path nor names a person.
+
+    A refused DICOM series keeps its UIDs, for users join on them, and lists its files by their paths relative to the root.
+    """
 
     path: str
     code: str
     message: str
+    study_uid: str = ""
+    series_uid: str = ""
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
