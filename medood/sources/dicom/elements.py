@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
+from hashlib import sha256
 from math import isfinite
 from typing import Any
 
@@ -15,6 +17,8 @@ _FUNCTIONAL_GROUPS = (
     *("MREchoSequence", "MRDiffusionSequence", "MRModifierSequence", "CardiacSynchronizationSequence"),
     *("MRImageFrameTypeSequence", "CTImageFrameTypeSequence", "PETFrameTypeSequence"),
 )
+_UID = re.compile(r"[0-9.]{0,64}")
+_LONGEST_WORD = 64
 _INSIDE_A_GROUP = "DiffusionGradientDirectionSequence"  # of MRDiffusionSequence
 
 
@@ -72,6 +76,18 @@ def text(header: FrameHeader, *keywords: str) -> str:
         if value is not None and value != "":
             return "\\".join(map(str, value)) if _several(value) else str(value).strip()
     return ""
+
+
+def uid(header: FrameHeader, keyword: str) -> str:
+    """A unique identifier, safe to show. In a damaged header it may hold whatever follows it; then it is a digest, which is as unique."""
+    found = text(header, keyword)
+    return found if _UID.fullmatch(found) else f"invalid-{sha256(found.encode(errors='replace')).hexdigest()[:12]}"
+
+
+def word(header: FrameHeader, keyword: str) -> str:
+    """A short text, safe to show: empty where damage has made it something else than a short text."""
+    found = text(header, keyword)
+    return found if len(found) <= _LONGEST_WORD and found.isprintable() and "^" not in found else ""  # ^ separates the parts of a name
 
 
 def _several(value: object) -> bool:

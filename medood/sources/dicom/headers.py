@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from medood.core.errors import InputError
 from medood.core.shield import kind_of, shield
 from medood.core.volume import Problem
 from medood.sources.dicom.decoding.frames import decoders_for
-from medood.sources.dicom.elements import FrameHeader, MalformedHeader, text
+from medood.sources.dicom.elements import FrameHeader, MalformedHeader, uid
 from medood.sources.dicom.layout import Layout, checked_length, layout_of
 from medood.sources.dicom.library import pydicom
 from medood.sources.dicom.pixels import check_values
@@ -23,6 +24,7 @@ _TAGS = [pydicom.tag.Tag(keyword) for keyword in HEADER_KEYWORDS]
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM = b"\xfe\xff\x00\xe0"
+_OTHER_NAME = re.compile(r"\.(?!(dcm|dic|dicom|ima)$)[a-z]+$", re.IGNORECASE)  # __init__.py, but not 1.2.840
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _MOST_VALUES = 1 << 33  # 32 GiB as float32; a header that promises more is damaged or hostile
 
@@ -52,7 +54,7 @@ def read_header(path: Path, name: str) -> list[Plane] | Problem:
     uids: dict[str, Any] = {}
     try:
         with shield(name, _refused), path.open("rb") as file:
-            dataset = _parsed(file)
+            dataset = _parsed(file, name)
             uids |= _uids(dataset, name)
             return _planes(file, dataset, path, name)
     except InputError as error:
@@ -71,7 +73,7 @@ def _refused(error: BaseException) -> InputError:
 
 def _uids(dataset: pydicom.Dataset, name: str) -> dict[str, Any]:
     header = FrameHeader(dataset, 0)
-    return {"study_uid": text(header, "StudyInstanceUID"), "series_uid": text(header, "SeriesInstanceUID"), "files": (name,)}
+    return {"study_uid": uid(header, "StudyInstanceUID"), "series_uid": uid(header, "SeriesInstanceUID"), "files": (name,)}
 
 
 def open_file(path: Path, name: str) -> tuple[pydicom.Dataset, Layout, list[Plane]]:
@@ -88,12 +90,12 @@ def open_file(path: Path, name: str) -> tuple[pydicom.Dataset, Layout, list[Plan
     return dataset, layout, planes_of(dataset, path, name, layout)
 
 
-def _parsed(file: BinaryIO) -> pydicom.Dataset:
+def _parsed(file: BinaryIO, name: str) -> pydicom.Dataset:
     """The header of a DICOM file; leaves the file at its pixels, or at its end. Raises InputError for what is no DICOM file."""
-    if os.fstat(file.fileno()).st_size == 0:
-        raise InputError("The file is empty. Copy or export it again.")
-    bare = not _has_preamble(file)
     no_dicom = InputError("This is not a DICOM file; it is left out.", "not_dicom")
+    if os.fstat(file.fileno()).st_size == 0:
+        raise no_dicom if _OTHER_NAME.search(name) else InputError("The file is empty. Copy or export it again.")
+    bare = not _has_preamble(file)
     if bare and not _may_be_bare_dataset(file):
         raise no_dicom
     dataset = pydicom.filereader.read_partial(file, _at_pixels, force=bare, specific_tags=_TAGS)

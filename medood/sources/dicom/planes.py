@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from medood.sources.dicom.elements import FrameHeader, MalformedHeader, numbers, text
+from medood.sources.dicom.elements import FrameHeader, MalformedHeader, numbers, text, uid, word
 from medood.sources.dicom.layout import Layout
 from medood.sources.dicom.library import pydicom
 
@@ -27,7 +28,7 @@ PHASES = (
     ("AcquisitionTime",),
     ("ContentTime",),
 )
-_FIRST_CLOCK = 9  # the place in PHASES from which on they are times of day or of the scan
+CLOCKS = range(9, len(PHASES))  # those of them that are times of day or of the scan
 _MOST_DIMENSIONS = 6
 
 HEADER_KEYWORDS = (
@@ -44,6 +45,7 @@ HEADER_KEYWORDS = (
 _SPACINGS = (("PixelSpacing", "patient"), ("ImagerPixelSpacing", "imager"), ("NominalScannedPixelSpacing", "imager"))
 # A single frame of these kinds is a projection: it stands alone, even if it comes with a position.
 _PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "IO", "PX", "RG"})
+_CODE = re.compile(r"[A-Z0-9 _]{0,16}")
 _FARTHEST = 1e6  # mm
 _ALWAYS_LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
 _OFTEN_WITH_TEXT = frozenset({"US", "SC", "OT", "XC", "ES", "PX"})
@@ -130,13 +132,13 @@ def _file_of(header: FrameHeader, path: Path, name: str, syntax: str, layout: La
     return File(
         path=path,
         name=name,
-        modality=text(header, "Modality"),
-        manufacturer=text(header, "Manufacturer"),
+        modality=_code(header, "Modality"),
+        manufacturer=word(header, "Manufacturer"),
         patient=text(header, "PatientID"),
-        study_uid=text(header, "StudyInstanceUID"),
-        series_uid=text(header, "SeriesInstanceUID"),
-        frame_of_reference=text(header, "FrameOfReferenceUID"),
-        sop_uid=text(header, "SOPInstanceUID"),
+        study_uid=uid(header, "StudyInstanceUID"),
+        series_uid=uid(header, "SeriesInstanceUID"),
+        frame_of_reference=uid(header, "FrameOfReferenceUID"),
+        sop_uid=uid(header, "SOPInstanceUID"),
         number=text(header, "SeriesNumber"),
         description=text(header, "SeriesDescription"),
         syntax=str(syntax),
@@ -145,6 +147,12 @@ def _file_of(header: FrameHeader, path: Path, name: str, syntax: str, layout: La
         localizer="LOCALIZER" in _image_type(header),
         issues=_issues_of(header, syntax, layout),
     )
+
+
+def _code(header: FrameHeader, keyword: str) -> str:
+    """A code string (PS3.5 section 6.2), empty for what is none."""
+    found = text(header, keyword)
+    return found if _CODE.fullmatch(found) else ""
 
 
 def _image_type(header: FrameHeader) -> list[str]:

@@ -26,9 +26,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from medood.core.shield import kind_of
+from medood.sources.dicom.decoding import libraries
 from medood.sources.dicom.layout import Layout
 
-SECONDS = 120.0  # for one frame; the largest slides of a mammograph take a few
+SECONDS = 120.0  # for one frame; the largest mammographs take a few
+_SECONDS_TO_START = 120.0
 _START = "import sys; sys.path[:] = sys.argv[1:]; from medood.sources.dicom.decoding.process import serve; serve()"
 _LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "PIL")
 
@@ -38,30 +40,42 @@ class DecoderFailed(Exception):
 
 
 class DecoderProcess:
-    """The near end of one process."""
+    """The near end of one process. Raises OSError where none can be started."""
 
     def __init__(self) -> None:
         command = [sys.executable, "-I", "-c", _START, *sys.path]
         environment = os.environ | {"RUST_BACKTRACE": "0", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
 
+    def wait_until_ready(self) -> None:
+        """Raises DecoderFailed."""
+        with self._within(_SECONDS_TO_START):
+            _receive(self._process.stdout)
+
     def decode(self, library: str, frame: bytes, layout: Layout, syntax: str) -> tuple[np.ndarray, str, bool]:
         """What libraries.decode returns, and whether the library said anything meanwhile. Raises DecoderFailed."""
         question = {"library": library, "layout": asdict(layout), "syntax": str(syntax)}
-        late = threading.Timer(SECONDS, self._process.kill)
-        late.start()
-        try:
+        with self._within(SECONDS):
             _send(self._process.stdin, question, frame)
             answer, values = _receive(self._process.stdout)
-        except (OSError, EOFError) as error:
-            self.close()
-            raise DecoderFailed("Crash" if late.is_alive() else "Timeout") from error
-        finally:
-            late.cancel()
         if "error" in answer:
             raise DecoderFailed(answer["error"])
         array = np.frombuffer(values, answer["dtype"]).reshape(answer["shape"])
         return array, answer["photometric"], answer["said"]
+
+    @contextmanager
+    def _within(self, seconds: float) -> Iterator[None]:
+        """Ends the process if it does not answer in time, and says what has become of it."""
+        late = threading.Timer(seconds, self._process.kill)
+        late.start()
+        try:
+            yield
+        except (OSError, EOFError):
+            kind = "Crash" if late.is_alive() else "Timeout"
+            self.close()
+            raise DecoderFailed(kind) from None
+        finally:
+            late.cancel()
 
     @property
     def alive(self) -> bool:
@@ -80,10 +94,7 @@ _idle: list[DecoderProcess] = []
 
 def decode_apart(library: str, frame: bytes, layout: Layout, syntax: str) -> tuple[np.ndarray, str, bool]:
     """Decodes a frame in an idle process, or in a new one: there are as many as threads that decode. Raises DecoderFailed."""
-    try:
-        process = _idle.pop()
-    except IndexError:
-        process = _started()
+    process = _taken() or _started()
     try:
         return process.decode(library, frame, layout, syntax)
     finally:
@@ -91,11 +102,24 @@ def decode_apart(library: str, frame: bytes, layout: Layout, syntax: str) -> tup
             _idle.append(process)
 
 
+def _taken() -> DecoderProcess | None:
+    """An idle process that nobody has ended meanwhile."""
+    with suppress(IndexError):
+        while True:
+            process = _idle.pop()
+            if process.alive:
+                return process
+            process.close()
+    return None
+
+
 def _started() -> DecoderProcess:
     try:
-        return DecoderProcess()
-    except OSError as error:
-        raise DecoderFailed("NoProcess") from error
+        process = DecoderProcess()
+    except OSError:
+        raise DecoderFailed("NoProcess") from None
+    process.wait_until_ready()
+    return process
 
 
 def _close_all() -> None:
@@ -128,26 +152,25 @@ def _exactly(pipe: BinaryIO, count: int) -> bytes:
 
 
 def serve() -> None:
-    """The far end: answers until nobody asks any more."""
+    """The far end: says that it is ready, and answers until nobody asks any more."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for those who ask
     questions, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     with tempfile.TemporaryFile() as said:
         for descriptor in (1, 2):
             os.dup2(said.fileno(), descriptor)
         with suppress(EOFError, BrokenPipeError):
+            _send(answers, {}, b"")
             while True:
                 question, frame = _receive(questions)
                 _send(answers, *_answer(question, frame, said))
 
 
 def _answer(question: dict[str, Any], frame: bytes, said: BinaryIO) -> tuple[dict[str, Any], bytes]:
-    from medood.sources.dicom.decoding.libraries import decode
-
     said.seek(0)
     said.truncate()
     try:
         with _listening() as heard:
-            values, photometric = decode(question["library"], frame, Layout(**question["layout"]), question["syntax"])
+            values, photometric = libraries.decode(question["library"], frame, Layout(**question["layout"]), question["syntax"])
         _flush()
         answer = {"dtype": values.dtype.str, "shape": values.shape, "photometric": photometric}
         return answer | {"said": bool(heard or os.fstat(said.fileno()).st_size)}, values.tobytes()
@@ -174,6 +197,8 @@ def _listening() -> Iterator[list[Any]]:
 
 
 def _flush() -> None:
-    """Lets C libraries write what they hold back, for a file is written in blocks."""
+    """Lets Python and C libraries write what they hold back, for a file is written in blocks."""
+    sys.stdout.flush()
+    sys.stderr.flush()
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None if os.name != "nt" else "ucrtbase").fflush(None)
