@@ -100,11 +100,10 @@ class Folder:
             entries += index.entries
             problems += index.problems
         if series or "dicom" in kinds.values():
-            index = self._reader("dicom").index()
+            index, named = self._reader("dicom").index(), {p.path for p in problems}
+            found = [p for p in index.problems if kinds.get(self.root / p.path, "none" if p.code == "not_dicom" else "dicom") == "dicom"]
             entries += index.entries
-            problems += [
-                p for p in index.problems if kinds.get(self.root / p.path, "none" if p.code == "not_dicom" else "dicom") == "dicom"
-            ]
+            problems += [p for p in found if p.path not in named]
         return entries, problems
 
 

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from medood import __version__
 from medood.data.cache import default_cache
-from medood.sources.dicom.decoders import installed_decoders
+from medood.sources.dicom.decoding.frames import installed_decoders
 
 
 def print_report() -> None:

@@ -66,7 +66,8 @@ def write_series(
     `image_dataset`.
     """
     affine = geometry.affine if isinstance(geometry, Geometry) else np.asarray(geometry, float)
-    series, study = series or generate_uid(), study or generate_uid()
+    study = study or _study_of(series)
+    series = series or generate_uid()
     written = []
     for k, pixels in enumerate(array):
         dataset = image_dataset(pixels, modality=modality, series=series, study=study, patient=patient, **image)
@@ -146,7 +147,7 @@ def image_dataset(
     dataset.PatientID = patient
     dataset.SOPClassUID = SOP_CLASSES[modality]
     dataset.SOPInstanceUID = generate_uid()
-    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study or generate_uid(), series or generate_uid()
+    dataset.StudyInstanceUID, dataset.SeriesInstanceUID = study or _study_of(series), series or generate_uid()
     dataset.Modality, dataset.Manufacturer = modality, "Phantom Works"
     dataset.ImageType = ["ORIGINAL", "PRIMARY"]
     dataset.Rows, dataset.Columns = pixels.shape[1:3] if frames else pixels.shape[:2]
@@ -167,6 +168,11 @@ def image_dataset(
     dataset.PixelData = content + b"\0" * (len(content) % 2)
     dataset["PixelData"].VR = "OB" if dataset.BitsAllocated == 8 else "OW"
     return dataset
+
+
+def _study_of(series: str | None) -> str:
+    """A study for a series: the same whenever it is written to."""
+    return f"{series}.1" if series else generate_uid()
 
 
 def place(affine: np.ndarray, k: int) -> Dataset:

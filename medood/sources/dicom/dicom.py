@@ -52,7 +52,7 @@ class Dicom:
                     problems.append(found)
                 else:
                     planes += found
-        stacks, wrong = stacks_of(planes, self.on_bad_series)
+            stacks, wrong = stacks_of(planes, self.on_bad_series)
         problems = sorted(problems + wrong, key=lambda problem: (problem.path, problem.code, problem.message))
         return Index(self.root, tuple(_entries(stacks, _groups(planes), self.root)), tuple(problems))
 

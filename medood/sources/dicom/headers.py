@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+from medood.core.errors import InputError
+from medood.core.shield import kind_of, shield
 from medood.core.volume import Problem
-from medood.sources.dicom.decoders import decoders_for
+from medood.sources.dicom.decoding.frames import decoders_for
+from medood.sources.dicom.elements import FrameHeader, MalformedHeader, uid
+from medood.sources.dicom.layout import Layout, checked_length, layout_of
 from medood.sources.dicom.library import pydicom
-from medood.sources.dicom.planes import HEADER_KEYWORDS, MalformedHeader, Plane, planes_of
+from medood.sources.dicom.pixels import check_values
+from medood.sources.dicom.planes import HEADER_KEYWORDS, Plane, planes_of
 from medood.sources.indexing import files_below
 
 _TAGS = [pydicom.tag.Tag(keyword) for keyword in HEADER_KEYWORDS]
-_PIXEL_TAGS = frozenset({0x7FE00008, 0x7FE00009, 0x7FE00010})  # float, double float, integer pixels
+_PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
+_ITEM = b"\xfe\xff\x00\xe0"
+_OTHER_NAME = re.compile(r"\.(?!(dcm|dic|dicom|ima)$)[a-z]+$", re.IGNORECASE)  # __init__.py, but not 1.2.840
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _MOST_VALUES = 1 << 33  # 32 GiB as float32; a header that promises more is damaged or hostile
 
@@ -39,39 +48,69 @@ def read_header(path: Path, name: str) -> list[Plane] | Problem:
     """The frames that a file holds, or why it cannot be used; `name` is its path as the user should see it."""
     if not path.is_file():
         return Problem(name, "unreadable", "This cannot be opened: a folder without permission, or a link that leads nowhere.")
+    uids: dict[str, Any] = {}
     try:
-        with path.open("rb") as file:
-            return _read_header(file, path, name)
-    except OSError as error:
-        kind, reason = "unreadable", f"The file cannot be opened ({type(error).__name__}). Check its permissions."
-    except MalformedHeader as error:
-        kind, reason = "unreadable", f"The header holds a value of {error.keyword} that makes no sense. Export the file again."
-    except Exception as error:  # damaged bytes may make the parser raise anything, and its words would quote the header
-        kind, reason = "unreadable", f"The header is damaged ({type(error).__name__}). Export the file again."
-    return Problem(name, kind, reason)
+        with shield(name, _refused), path.open("rb") as file:
+            dataset = _parsed(file, name)
+            uids |= _uids(dataset, name)
+            return _planes(file, dataset, path, name)
+    except InputError as error:
+        message = str(error).removeprefix(f"{name}: ")
+        return Problem(name, error.code, message[:1].upper() + message[1:], **uids)
 
 
-def open_dataset(path: Path) -> pydicom.Dataset:
-    """A whole file, also one without preamble; its transfer syntax is filled in where the file does not state one."""
+def _refused(error: BaseException) -> InputError:
+    """What a user reads about an error on the way; the words of other libraries would quote the header."""
+    if isinstance(error, OSError):
+        return InputError(f"The file cannot be opened ({kind_of(error)}). Check its permissions.")
+    if isinstance(error, MalformedHeader):
+        return InputError(f"The header's {error}. Correct it, or export the file again.")
+    return InputError(f"The header is damaged ({kind_of(error)}). Export the file again.")
+
+
+def _uids(dataset: pydicom.Dataset, name: str) -> dict[str, Any]:
+    header = FrameHeader(dataset, 0)
+    return {"study_uid": uid(header, "StudyInstanceUID"), "series_uid": uid(header, "SeriesInstanceUID"), "files": (name,)}
+
+
+def open_file(path: Path, name: str) -> tuple[pydicom.Dataset, Layout, list[Plane]]:
+    """A whole file, also one without preamble, and what its header says. Raises InputError and whatever pydicom raises; shield it."""
     with path.open("rb") as file:
         bare = not _has_preamble(file)
         dataset = pydicom.dcmread(file, force=bare)
+    keyword = next((keyword for tag, keyword in _PIXEL_TAGS.items() if tag in dataset), None)
+    if keyword is None:  # pydicom loses an element that does not end, and all before it
+        raise InputError(f"{name}: the file is cut off in its pixels. Copy or export it again.", "truncated")
+    _state_transfer_syntax(dataset)
+    encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    layout = layout_of(FrameHeader(dataset, 0), keyword, encapsulated)
+    return dataset, layout, planes_of(dataset, path, name, layout)
+
+
+def _parsed(file: BinaryIO, name: str) -> pydicom.Dataset:
+    """The header of a DICOM file; leaves the file at its pixels, or at its end. Raises InputError for what is no DICOM file."""
+    no_dicom = InputError("This is not a DICOM file; it is left out.", "not_dicom")
+    if os.fstat(file.fileno()).st_size == 0:
+        raise no_dicom if _OTHER_NAME.search(name) else InputError("The file is empty. Copy or export it again.")
+    bare = not _has_preamble(file)
+    if bare and not _may_be_bare_dataset(file):
+        raise no_dicom
+    dataset = pydicom.filereader.read_partial(file, _at_pixels, force=bare, specific_tags=_TAGS)
+    if bare and not dataset.get("SOPClassUID"):
+        raise no_dicom
     _state_transfer_syntax(dataset)
     return dataset
 
 
-def _read_header(file: BinaryIO, path: Path, name: str) -> list[Plane] | Problem:
-    size = os.fstat(file.fileno()).st_size
-    if size == 0:
-        return Problem(name, "unreadable", "The file is empty. Copy or export it again.")
-    bare = not _has_preamble(file)
-    if bare and not _may_be_bare_dataset(file):
-        return Problem(name, "not_dicom", "This is not a DICOM file; it is left out.")
-    dataset = pydicom.filereader.read_partial(file, _at_pixels, force=bare, specific_tags=_TAGS)
-    if bare and not dataset.get("SOPClassUID"):
-        return Problem(name, "not_dicom", "This is not a DICOM file; it is left out.")
-    _state_transfer_syntax(dataset)
-    return _refusal(dataset, name, _pixel_extent(file, dataset, size)) or planes_of(dataset, path, name)
+def _planes(file: BinaryIO, dataset: pydicom.Dataset, path: Path, name: str) -> list[Plane]:
+    """The frames of an image that can be used. Raises InputError or MalformedHeader."""
+    pixels = _pixels_in(file, dataset)
+    _check_kind(dataset, pixels)
+    layout = _checked_layout(dataset, pixels)
+    planes = planes_of(dataset, path, name, layout)
+    for frame in range(layout.frames):
+        check_values(FrameHeader(dataset, frame), dataset.original_encoding[1])
+    return planes
 
 
 def _at_pixels(tag: int, representation: str | None, length: int) -> bool:
@@ -104,53 +143,68 @@ def _state_transfer_syntax(dataset: pydicom.Dataset) -> None:
     )
 
 
-def _pixel_extent(file: BinaryIO, dataset: pydicom.Dataset, size: int) -> tuple[int, int] | None:
-    """Bytes of pixel data that the file states (-1 if undefined, as in compressed files) and bytes it holds; None without pixel data.
+@dataclass(frozen=True)
+class _Pixels:
+    """Pixel data as it lies in a file.
 
-    `file` stands where the parser stopped: at the pixel data, or at the end.
+    stated  bytes by its header, -1 if undefined, as in compressed files
+    held    bytes that the file has from there to its end
+    items   whether they begin as compressed frames do
     """
+
+    keyword: str
+    stated: int
+    held: int
+    items: bool
+
+
+def _pixels_in(file: BinaryIO, dataset: pydicom.Dataset) -> _Pixels | None:
+    """None without pixel data. `file` stands where the parser stopped: at the pixel data, or at the end."""
     if dataset.file_meta.TransferSyntaxUID == _DEFLATED:
-        return _inflated_extent(file)
+        return _inflated_pixels(file)
     order = "<" if dataset.original_encoding[1] else ">"
-    start, head = file.tell(), file.read(12)
+    start, head = file.tell(), file.read(16)
     if len(head) < 8:
         return None
     group, element = struct.unpack(order + "HH", head[:4])
-    if group << 16 | element not in _PIXEL_TAGS:
+    keyword = _PIXEL_TAGS.get(group << 16 | element)
+    if keyword is None:
         return None
     # Lengths are even, and these letters read as a length are odd: so the bytes themselves tell explicit from implicit representation.
     first = 8 if head[4:6] in (b"OB", b"OW", b"OF", b"OD", b"UN") else 4
-    length = int.from_bytes(head[first : first + 4], "little" if order == "<" else "big")
-    return -1 if length == _UNDEFINED_LENGTH else length, size - start - first - 4
+    stated = int.from_bytes(head[first : first + 4], "little" if order == "<" else "big")
+    held = os.fstat(file.fileno()).st_size - start - first - 4
+    return _Pixels(
+        keyword, -1 if stated == _UNDEFINED_LENGTH else stated, held, head[first + 4 : first + 8] == _ITEM[: len(head) - first - 4]
+    )
 
 
-def _inflated_extent(file: BinaryIO) -> tuple[int, int] | None:
+def _inflated_pixels(file: BinaryIO) -> _Pixels | None:
     """The deflated syntax compresses the data set as a whole: it has to be inflated to see whether there are pixels."""
     file.seek(0)
     dataset = pydicom.filereader.read_partial(file, specific_tags=[pydicom.tag.Tag(tag) for tag in _PIXEL_TAGS])
-    return next(((dataset.get_item(tag).length, len(dataset[tag].value)) for tag in _PIXEL_TAGS if tag in dataset), None)
+    found = ((keyword, dataset.get_item(tag).length, len(dataset[tag].value)) for tag, keyword in _PIXEL_TAGS.items() if tag in dataset)
+    return next((_Pixels(*pixels, False) for pixels in found), None)
 
 
-def _refusal(dataset: pydicom.Dataset, name: str, extent: tuple[int, int] | None) -> Problem | None:
-    """Why a DICOM file cannot be used, if it cannot."""
+def _check_kind(dataset: pydicom.Dataset, pixels: _Pixels | None) -> None:
+    """Raises InputError for an object that is no image to be scored, or one that nothing here decodes."""
     kind = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
     if kind == _DICOMDIR:
-        return Problem(name, "dicomdir", "A DICOMDIR lists files and is no image; the files themselves are read.")
+        raise InputError("A DICOMDIR lists files and is no image; the files themselves are read.", "dicomdir")
     if kind in _NOT_TO_BE_SCORED:
-        return Problem(name, "no_image", f"This is {_NOT_TO_BE_SCORED[kind]} and no image to score; it is left out.")
-    if extent is None:
+        raise InputError(f"This is {_NOT_TO_BE_SCORED[kind]} and no image to score; it is left out.", "no_image")
+    if pixels is None:
         what = _standard_name(kind, "a private object")
         cut = " It is a bare header, or the file is cut off." if dataset.get("Rows") else ""
-        return Problem(name, "no_image", f"This object ({what}) has no pixel data; it is left out.{cut}")
+        raise InputError(f"This object ({what}) has no pixel data; it is left out.{cut}", "no_image")
     if "MOSAIC" in (dataset.get("ImageType") or ()):
-        return Problem(
-            name, "mosaic", "This picture is a mosaic of all slices of a volume (Siemens). Convert it, with dcm2niix for example."
-        )
+        advice = "Convert it, with dcm2niix for example."
+        raise InputError(f"This picture is a mosaic of all slices of a volume (Siemens). {advice}", "mosaic")
     syntax = dataset.file_meta.TransferSyntaxUID
     if not decoders_for(syntax):
         what = _standard_name(syntax, "a private transfer syntax")
-        return Problem(name, "pixel_decode:NoDecoder", f"There is no decoder for {what}. Convert the file to JPEG-LS lossless.")
-    return _size_refusal(dataset, name, *extent)
+        raise InputError(f"There is no decoder for {what}. Convert the file to JPEG-LS lossless.", "pixel_decode:NoDecoder")
 
 
 def _standard_name(uid: str, otherwise: str) -> str:
@@ -158,19 +212,22 @@ def _standard_name(uid: str, otherwise: str) -> str:
     return otherwise if name == uid else name
 
 
-def _size_refusal(dataset: pydicom.Dataset, name: str, stated: int, held: int) -> Problem | None:
-    rows, columns, bits = (dataset.get(keyword) for keyword in ("Rows", "Columns", "BitsAllocated"))
-    if not (rows and columns and bits):
-        return Problem(name, "unreadable", "The header does not state rows, columns and bits of the image. Export the file again.")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    values = rows * columns * (dataset.get("SamplesPerPixel") or 1) * frames
+def _checked_layout(dataset: pydicom.Dataset, pixels: _Pixels) -> Layout:
+    """The layout of the pixels, which the file has in full. Raises InputError or MalformedHeader."""
+    encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
+    layout = layout_of(FrameHeader(dataset, 0), pixels.keyword, encapsulated)
+    values = layout.rows * layout.columns * layout.samples * layout.frames
     if values > _MOST_VALUES:
-        return Problem(name, "unreadable", f"The header promises {values} pixel values, more than {_MOST_VALUES}. Export the file again.")
-    wanted = max(stated, 8 * frames)  # each compressed frame begins with a tag and a length
-    if stated >= 0 and not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
-        subsampled = dataset.get("PhotometricInterpretation") == "YBR_FULL_422"  # two samples a pixel instead of three
-        wanted = max(stated, values * bits * (2 if subsampled else 3) // 24)
-    held = min(stated, held) if stated >= 0 else held
+        raise InputError(f"The header promises {values} pixel values, more than {_MOST_VALUES}. Export the file again.")
+    if encapsulated:
+        if not pixels.items:
+            raise MalformedHeader("TransferSyntaxUID", "says that the pixels are compressed, but they do not begin as such pixels do")
+        wanted, held = 8 * layout.frames, pixels.held  # each frame begins with a tag and a length
+    else:
+        if pixels.stated < 0:
+            raise MalformedHeader("TransferSyntaxUID", "says that the pixels are not compressed, but they are stored as if they were")
+        layout = checked_length(layout, pixels.stated)
+        wanted, held = max(pixels.stated, layout.length), min(pixels.stated, pixels.held)
     if held < wanted:
-        return Problem(name, "truncated", f"The file is cut off: {held} of {wanted} bytes of pixels. Copy or export it again.")
-    return None
+        raise InputError(f"The file is cut off: {held} of {wanted} bytes of pixels. Copy or export it again.", "truncated")
+    return layout

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from medood.core.volume import Voi
-from medood.sources.dicom.decoders import decode_frame
+from medood.sources.dicom.decoding.frames import Frames
+from medood.sources.dicom.elements import FrameHeader, MalformedHeader, numbers, text
+from medood.sources.dicom.layout import Layout
 from medood.sources.dicom.library import pydicom
-from medood.sources.dicom.planes import FrameHeader, MalformedHeader, numbers, text
 
+_MOST = 1e30  # beyond it the values would not fit into float32
 _PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
 
 
@@ -21,11 +23,12 @@ class Unsupported(ValueError):
 
 @dataclass
 class Slice:
-    """One frame: values float32 (channels, rows, columns); padding bool (rows, columns) or None; its display window or None."""
+    """One frame: values float32 (channels, rows, columns); padding bool (rows, columns) or None; its display window or None; issues."""
 
     values: np.ndarray
     padding: np.ndarray | None = None
     voi: Voi | None = None
+    issues: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -41,25 +44,34 @@ class _Table:
         return self.entries[np.clip(values.astype(np.int64) - self.first, 0, len(self.entries) - 1)]
 
 
-def read_slice(dataset: pydicom.Dataset, frame: int) -> Slice:
+def read_slice(dataset: pydicom.Dataset, frames: Frames, frame: int) -> Slice:
     """Decodes a frame of a complete dataset into physical values, 0..255 for colour.
 
-    Raises NoDecoder, MalformedHeader or Unsupported.
+    Raises NoDecoder, MissingFrame, MalformedHeader or Unsupported.
     """
     header = FrameHeader(dataset, frame)
-    stored, photometric = decode_frame(dataset, frame)
+    decoded = frames.decode(frame)
+    return replace(_slice(decoded.stored, decoded.photometric, header, frames.layout, dataset), issues=decoded.issues)
+
+
+def check_values(header: FrameHeader, little_endian: bool) -> None:
+    """Raises MalformedHeader where the header alone shows that its frame has no physical values."""
+    _table(header, "ModalityLUTSequence", little_endian) or _rescale(header)
+
+
+def _slice(stored: np.ndarray, photometric: str, header: FrameHeader, layout: Layout, dataset: pydicom.Dataset) -> Slice:
     if stored.ndim == 3:
-        return Slice(_rgb(stored, photometric, header))
+        return Slice(_rgb(stored, photometric, layout))
     if photometric == "PALETTE COLOR":
         return Slice(_from_palette(stored, dataset, header))
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise Unsupported("a photometric interpretation other than grey, palette, RGB and YBR")
-    return _grey(stored, photometric, header, dataset.original_encoding[1])
+    return _grey(stored, photometric, header, layout, dataset.original_encoding[1])
 
 
-def _grey(stored: np.ndarray, photometric: str, header: FrameHeader, little_endian: bool) -> Slice:
+def _grey(stored: np.ndarray, photometric: str, header: FrameHeader, layout: Layout, little_endian: bool) -> Slice:
     padding = _padding(stored, header)
-    values, mirror = _physical(stored, header, little_endian)
+    values, mirror = _physical(stored, header, layout.bits_stored, little_endian)
     voi = _voi(header, little_endian, signed=stored.dtype.kind == "i" or _rescale(header)[1] < 0)
     if photometric == "MONOCHROME1":
         values, voi = mirror - values, _mirrored(voi, mirror)
@@ -70,7 +82,7 @@ def _grey(stored: np.ndarray, photometric: str, header: FrameHeader, little_endi
     return Slice(values[None], padding if padding is not None and padding.any() else None, voi)
 
 
-def _physical(stored: np.ndarray, header: FrameHeader, little_endian: bool) -> tuple[np.ndarray, float]:
+def _physical(stored: np.ndarray, header: FrameHeader, bits: int, little_endian: bool) -> tuple[np.ndarray, float]:
     """Values after the modality transform, and the sum of each value and its counterpart in the opposite polarity.
 
     MONOCHROME1 is turned by a rule that depends on the header alone, never on the image: stored values are counted down from the
@@ -81,7 +93,6 @@ def _physical(stored: np.ndarray, header: FrameHeader, little_endian: bool) -> t
         return table(stored).astype(np.float32), float(table.highest)
     slope, intercept = _rescale(header)
     signed = stored.dtype.kind == "i"
-    bits = int((numbers(header, "BitsStored") or (0,))[0])
     mirror = slope * (-1 if signed else 2**bits - 1) + 2 * intercept if stored.dtype.kind in "iu" else 2 * intercept
     if (slope, intercept) == (1.0, 0.0):
         return stored.astype(np.float32), mirror
@@ -94,8 +105,9 @@ def _rescale(header: FrameHeader) -> tuple[float, float]:
     if text(header, "SOPClassUID") == _PARAMETRIC_MAP:
         names = ("RealWorldValueSlope", "RealWorldValueIntercept")
     slope, intercept = (numbers(header, name) for name in names)
-    if slope == (0.0,):
-        raise MalformedHeader(names[0])
+    for name, value in zip(names, (slope, intercept), strict=True):
+        if value and (abs(value[0]) > _MOST or (value[0] == 0 and value is slope)):
+            raise MalformedHeader(name)
     return (slope or (1.0,))[0], (intercept or (0.0,))[0]
 
 
@@ -176,11 +188,10 @@ def _mirrored(voi: Voi | None, mirror: float) -> Voi | None:
     return replace(voi, centre=mirror - voi.centre + shift)
 
 
-def _rgb(stored: np.ndarray, photometric: str, header: FrameHeader) -> np.ndarray:
+def _rgb(stored: np.ndarray, photometric: str, layout: Layout) -> np.ndarray:
     if photometric != "RGB" or stored.shape[2] != 3 or stored.dtype.kind != "u":
         raise Unsupported("a colour space other than RGB and YBR")
-    bits = int((numbers(header, "BitsStored") or (8,))[0])
-    return _to_255(stored, 2**bits - 1)
+    return _to_255(stored, 2**layout.bits_stored - 1)
 
 
 def _from_palette(stored: np.ndarray, dataset: pydicom.Dataset, header: FrameHeader) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Where a stack of planes lies: from DICOM's axes (left, posterior, superior) to an affine in RAS+ millimetres (PS3.3 C.7.6.2.1.1)."""
+"""Where planes lie, each by itself and as a stack, and from DICOM's axes to an affine in RAS+ millimetres (PS3.3 C.7.6.2.1.1)."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ import numpy as np
 from medood.core.geometry import Geometry
 from medood.sources.dicom.planes import Place, Plane
 
+SAME_POSITION = 0.01  # mm
+_SAME_DIRECTION = 1e-3  # in each component of the unit vectors
+_UNEVEN = 0.01  # of the distance of slices
 _LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -45,3 +48,34 @@ def tilt_of(places: Sequence[Place]) -> float:
     step = step_of(places)
     away = np.linalg.norm(np.cross(step, normal_of(places[0])))
     return float(np.degrees(np.arctan2(away, abs(step @ normal_of(places[0])))))
+
+
+def alike(a: Plane, b: Plane) -> bool:
+    """True for placed planes of one size, spacing, direction and kind of colour, and of one stack of a multi-frame object."""
+    if (a.rows, a.columns, a.colour, a.stack) != (b.rows, b.columns, b.colour, b.stack):
+        return False
+    directions = zip(a.place.across + a.place.down, b.place.across + b.place.down, strict=True)
+    spacings = zip(a.spacing, b.spacing, strict=True)
+    return all(abs(p - q) < _SAME_DIRECTION for p, q in directions) and all(abs(p - q) < 1e-3 * p for p, q in spacings)
+
+
+def along_normal(planes: Sequence[Plane]) -> np.ndarray:
+    """Millimetres of each plane along the normal of the first."""
+    return np.array([plane.place.position for plane in planes]) @ normal_of(planes[0].place)
+
+
+def same_position(along: np.ndarray) -> float:
+    """Millimetres below which two positions are one; less than usual for stacks of very thin slices."""
+    return min(SAME_POSITION, 0.05 * float(np.ptp(along)) / max(1, len(along) - 1))
+
+
+def repeats(planes: Sequence[Plane]) -> bool:
+    """Whether a plane lies where another one lies."""
+    along = np.sort(along_normal(planes))
+    return bool((np.diff(along) <= same_position(along)).any())
+
+
+def uneven_gaps(gaps: np.ndarray) -> np.ndarray:
+    """Which of the distances between neighbours differ from the usual one."""
+    usual = float(np.median(gaps))
+    return np.flatnonzero(np.abs(gaps - usual) > max(_UNEVEN * usual, SAME_POSITION))

@@ -1,28 +1,28 @@
-"""From the planes of many files to stacks: which belong together, in which order, and whether they fill space evenly."""
+"""From the planes of many files to stacks: in which order they lie, and whether they fill space evenly."""
 
 from __future__ import annotations
 
 import posixpath
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import combinations
 from typing import Literal
 
 import numpy as np
 
+from medood.core.errors import InputError
+from medood.core.shield import kind_of, shield
 from medood.core.volume import Problem
-from medood.sources.dicom.placement import normal_of, step_of, tilt_of
-from medood.sources.dicom.planes import Plane
+from medood.sources.dicom.identity import Series, grouped, problem_of, series_of, without_copies
+from medood.sources.dicom.phases import phases_of
+from medood.sources.dicom.placement import alike, along_normal, same_position, step_of, tilt_of, uneven_gaps
+from medood.sources.dicom.planes import PHASES, Plane
 
 OnBadSeries = Literal["skip", "nearest"]
 
-_SAME_DIRECTION = 1e-3  # in each component of the unit vectors
-_SAME_POSITION = 0.01  # mm
-_UNEVEN = 0.01  # of the distance of slices
 _TILTED = 0.2  # degrees
 _CROSS_SECTIONS = frozenset({"CT", "MR", "PT", "NM"})
-_MOST_PHASE_KEYS = 3
 _NAMES_SHOWN = 4
+_COMPARED = ", ".join(names[0] for names in PHASES)
 
 
 @dataclass(frozen=True)
@@ -35,31 +35,39 @@ class Stack:
 
 def stacks_of(planes: Iterable[Plane], on_bad_series: OnBadSeries) -> tuple[list[Stack], list[Problem]]:
     """Sorts the planes of all files into stacks, and names the planes and series that cannot be used."""
-    once, problems = _without_repeated_objects(planes)
+    once, problems = without_copies(planes)
     stacks: list[Stack] = []
-    for series in _grouped(once, _series_of):
-        found, wrong = _series_stacks(series, on_bad_series)
+    for series in series_of(once):
+        folder = folder_of(series.planes)
+        try:
+            with shield(
+                folder, lambda error: InputError(f"The headers make no sense together ({kind_of(error)}). Export the series again.")
+            ):
+                found, wrong = _series_stacks(series, on_bad_series)
+        except InputError as error:
+            found, wrong = [], [problem_of(series.planes, error.code, str(error), folder)]
         stacks += found
         problems += wrong
     return stacks, problems
 
 
-def _series_of(plane: Plane) -> Hashable:
-    """A series of single frames belongs together; a multi-frame object is a series of its own, and so are its parts if it was cut up."""
-    file = plane.file
-    alone = file.concatenation or file.sop_uid or file.name if file.frames > 1 else ""
-    return file.series_uid or file.name, alone
+def _senseless(error: BaseException) -> InputError:
+    return InputError(f"The headers make no sense together ({kind_of(error)}). Export the series again.")
 
 
-def _series_stacks(planes: list[Plane], on_bad_series: OnBadSeries) -> tuple[list[Stack], list[Problem]]:
-    planes, problems = _without_localizers(planes)
+def _series_stacks(series: Series, on_bad_series: OnBadSeries) -> tuple[list[Stack], list[Problem]]:
+    planes, problems = _without_localizers(series.planes)
     excluded = len(problems)
     placed = _grouped_by_geometry([plane for plane in planes if plane.place])
-    loose = _grouped([plane for plane in planes if not plane.place], lambda plane: plane.file.name)
-    series_issues = {"mixed_geometry": len(placed) + bool(loose) > 1, f"localizer_excluded:{excluded}": excluded > 0}
+    loose = grouped([plane for plane in planes if not plane.place], lambda plane: plane.file.name)
+    series_issues = {
+        "mixed_geometry": len(placed) + bool(loose) > 1,
+        f"localizer_excluded:{excluded}": excluded > 0,
+        **dict.fromkeys(series.issues, True),
+    }
     stacks = [Stack(tuple(group), _issues(group, series_issues)) for group in loose]
     for group in placed:
-        phases = _phases(group)
+        phases = phases_of(group)
         issues = series_issues | {f"multiple_volumes_in_series:{len(phases)}": len(phases) > 1}
         for phase in phases:
             stack, oddities, wrong = _even_stack(phase, on_bad_series)
@@ -83,43 +91,20 @@ def _issues(planes: Sequence[Plane], of_the_series: dict[str, bool]) -> tuple[st
     return tuple(sorted(of_the_files | {issue for issue, present in found.items() if present}))
 
 
-def _without_repeated_objects(planes: Iterable[Plane]) -> tuple[list[Plane], list[Problem]]:
-    """Leaves the first file of each SOP instance; the others are copies by definition (PS3.5 section 9)."""
-    first: dict[str, str] = {}
-    once, problems = [], {}
-    for plane in planes:
-        file = plane.file
-        kept = first.setdefault(file.sop_uid or file.name, file.name)
-        if kept == file.name:
-            once.append(plane)
-        else:
-            message = f"A copy of {kept} (the same SOP instance); it is left out. Remove one of the two."
-            problems[file.name] = Problem(file.name, "duplicate_sop_instance", message)
-    return once, list(problems.values())
-
-
-def _without_localizers(planes: list[Plane]) -> tuple[list[Plane], list[Problem]]:
+def _without_localizers(planes: Sequence[Plane]) -> tuple[list[Plane], list[Problem]]:
     """Leaves out overview images that lie inside a series of others."""
     others = [plane for plane in planes if not plane.file.localizer]
     if not others:
-        return planes, []
+        return [*planes], []
     message = "An overview image (localizer) inside a series of slices; it is left out of their volume."
-    names = dict.fromkeys(plane.file.name for plane in planes if plane.file.localizer)
-    return others, [Problem(name, "localizer_excluded", message) for name in names]
-
-
-def _grouped(planes: Iterable[Plane], key: Callable[[Plane], Hashable]) -> list[list[Plane]]:
-    groups: dict[Hashable, list[Plane]] = {}
-    for plane in planes:
-        groups.setdefault(key(plane), []).append(plane)
-    return list(groups.values())
+    files = grouped([plane for plane in planes if plane.file.localizer], lambda plane: plane.file.name)
+    return others, [problem_of(file, "localizer_excluded", message, file[0].file.name) for file in files]
 
 
 def _grouped_by_geometry(planes: list[Plane]) -> list[list[Plane]]:
-    """Planes of one size, spacing, direction and kind of colour, and of one stack of a multi-frame object."""
     groups: list[list[Plane]] = []
     for plane in planes:
-        group = next((group for group in groups if _alike(group[0], plane)), None)
+        group = next((group for group in groups if alike(group[0], plane)), None)
         if group is None:
             groups.append([plane])
         else:
@@ -127,75 +112,19 @@ def _grouped_by_geometry(planes: list[Plane]) -> list[list[Plane]]:
     return groups
 
 
-def _alike(a: Plane, b: Plane) -> bool:
-    if (a.rows, a.columns, a.colour, a.stack) != (b.rows, b.columns, b.colour, b.stack):
-        return False
-    directions = zip(a.place.across + a.place.down, b.place.across + b.place.down, strict=True)
-    spacings = zip(a.spacing, b.spacing, strict=True)
-    return all(abs(p - q) < _SAME_DIRECTION for p, q in directions) and all(abs(p - q) < 1e-3 * p for p, q in spacings)
-
-
-def _phases(planes: list[Plane]) -> list[list[Plane]]:
-    """Takes apart volumes that lie at the same place: echoes, times, b-values.
-
-    Where positions repeat, the fewest of the phase keys that make every position single within each part decide. Planes that no key tells
-    apart stay together.
-    """
-    if not _repeats(planes):
-        return [planes]
-    varying = [i for i in range(len(planes[0].phase)) if len({plane.phase[i] for plane in planes}) > 1]
-    for size in range(1, _MOST_PHASE_KEYS + 1):
-        ways = [_grouped_by_phase(planes, keys) for keys in combinations(varying, size)]
-        ways = [parts for parts in ways if parts]
-        if ways:
-            return min(ways, key=len)
-    return [planes]
-
-
-def _grouped_by_phase(planes: list[Plane], keys: tuple[int, ...]) -> list[list[Plane]]:
-    """The parts that differ in the keys, lowest value first; nothing if a position still repeats, or single slices fall out of a stack."""
-    parts = _grouped(planes, lambda plane: tuple(plane.phase[i] for i in keys))
-    one_position = float(np.ptp(_along_normal(planes))) < _SAME_POSITION
-    if any(_repeats(part) or (len(part) == 1 and not one_position) for part in parts):
-        return []
-    return sorted(parts, key=lambda part: [_numerical(part[0].phase[i]) for i in keys])
-
-
-def _numerical(value: str) -> tuple[float, str]:
-    """A sort key by which 9 comes before 10, and text after numbers."""
-    try:
-        return float(value), ""
-    except ValueError:
-        return float("inf"), value
-
-
-def _along_normal(planes: Sequence[Plane]) -> np.ndarray:
-    return np.array([plane.place.position for plane in planes]) @ normal_of(planes[0].place)
-
-
-def _same_position(along: np.ndarray) -> float:
-    """Millimetres below which two positions are one; less than usual for stacks of very thin slices."""
-    return min(_SAME_POSITION, 0.05 * float(np.ptp(along)) / max(1, len(along) - 1))
-
-
-def _repeats(planes: Sequence[Plane]) -> bool:
-    along = np.sort(_along_normal(planes))
-    return bool((np.diff(along) <= _same_position(along)).any())
-
-
 def _even_stack(planes: list[Plane], on_bad_series: OnBadSeries) -> tuple[list[Plane], dict[str, bool], list[Problem]]:
     """Planes in order of position, codes of what is wrong with their distances, and problems.
 
     By the rule "skip" a stack with anything wrong has no planes; by "nearest" it keeps them all but those at a position already taken.
     """
-    along = _along_normal(planes)
+    along = along_normal(planes)
     stack = [planes[i] for i in np.argsort(along, kind="stable")]
-    double = np.diff(np.sort(along)) <= _same_position(along)
+    double = np.diff(np.sort(along)) <= same_position(along)
     problems = []
     if double.any():
         problems.append(_doubled(stack, double))
         stack = [stack[0], *(plane for plane, again in zip(stack[1:], double, strict=True) if not again)]
-    uneven = _uneven(stack, np.diff(_along_normal(stack))) if len(stack) > 1 else None
+    uneven = _uneven(stack, np.diff(along_normal(stack))) if len(stack) > 1 else None
     if on_bad_series == "skip" and (problems or uneven):
         return [], {}, problems or [uneven]
     return stack, {"duplicate_positions": bool(problems), "nonuniform_spacing": uneven is not None}, problems
@@ -203,21 +132,21 @@ def _even_stack(planes: list[Plane], on_bad_series: OnBadSeries) -> tuple[list[P
 
 def _doubled(stack: list[Plane], double: np.ndarray) -> Problem:
     names = [f"{stack[i].file.name} and {stack[i + 1].file.name}" for i in np.flatnonzero(double)]
-    message = f"{len(names)} slice(s) lie where another one lies, and nothing in the headers tells them apart: {_some(names)}."
-    return Problem(folder_of(stack), "duplicate_positions", f"{message} Remove what does not belong to the series.")
+    message = f"{len(names)} slice(s) lie where another one lies: {_some(names)}. None of these makes whole volumes of them: {_COMPARED}."
+    return _series_problem(stack, "duplicate_positions", f"{message} Remove what does not belong to the series.")
 
 
 def _uneven(stack: list[Plane], gaps: np.ndarray) -> Problem | None:
     """What is wrong with a stack whose slices are not at equal distances, or not in line."""
     usual = float(np.median(gaps))
-    holes = np.flatnonzero(np.abs(gaps - usual) > max(_UNEVEN * usual, _SAME_POSITION))
+    holes = uneven_gaps(gaps)
     if not len(holes):
         return _bent(stack)
     missing = sum(max(0, round(float(gaps[i]) / usual) - 1) for i in holes)
     names = [f"{gaps[i]:.2f} mm between {stack[i].file.name} and {stack[i + 1].file.name}" for i in holes]
     lost = f"about {missing} slice(s) are missing" if missing else "the distances of the slices differ"
     message = f"{lost[0].upper()}{lost[1:]}: usually {usual:.2f} mm, but {_some(names)}. Export the series again in full."
-    return Problem(folder_of(stack), "nonuniform_spacing", message)
+    return _series_problem(stack, "nonuniform_spacing", message)
 
 
 def _bent(stack: list[Plane]) -> Problem | None:
@@ -229,7 +158,11 @@ def _bent(stack: list[Plane]) -> Problem | None:
     if off[worst] <= 0.5 * min(stack[0].spacing):
         return None
     message = f"The slices do not lie in a straight line: {stack[worst].file.name} is {off[worst]:.2f} mm beside it."
-    return Problem(folder_of(stack), "nonuniform_spacing", f"{message} Export the series again from the scanner.")
+    return _series_problem(stack, "nonuniform_spacing", f"{message} Export the series again from the scanner.")
+
+
+def _series_problem(stack: list[Plane], code: str, message: str) -> Problem:
+    return problem_of(stack, code, message, folder_of(stack))
 
 
 def _some(names: list[str]) -> str:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
 
 import numpy as np
 
 from medood.core.errors import InputError
+from medood.core.shield import kind_of, shield
 from medood.core.volume import Entry, Voi, Volume
 from medood.sources.annotation import slice_labels
-from medood.sources.dicom.decoders import NoDecoder
-from medood.sources.dicom.headers import open_dataset
+from medood.sources.dicom.decoding.frames import Frames, MissingFrame, NoDecoder
+from medood.sources.dicom.elements import MalformedHeader
+from medood.sources.dicom.headers import open_file
 from medood.sources.dicom.pixels import Slice, Unsupported, read_slice
 from medood.sources.dicom.placement import geometry_of
-from medood.sources.dicom.planes import MalformedHeader, Plane, planes_of
+from medood.sources.dicom.planes import Plane
 from medood.sources.indexing import name_of
 
-Result = TypeVar("Result")
 _AGAIN = "Copy or export it again."
 
 
@@ -30,6 +31,7 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
     image = padding = None
     planes: list[Plane] = [None] * len(frames)
     windows: list[Voi | None] = [None] * len(frames)
+    issues: set[str] = set()
     for k, plane, decoded in _decoded(entry, frames, root):
         if image is None:
             channels, rows, columns = decoded.values.shape
@@ -40,6 +42,7 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
             )
         image[:, k] = decoded.values
         planes[k], windows[k] = plane, decoded.voi
+        issues.update(decoded.issues)
         if decoded.padding is not None:
             padding = np.zeros(image.shape[1:], bool) if padding is None else padding
             padding[k] = decoded.padding
@@ -47,6 +50,7 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
         raise InputError(f"{entry.id}: the entry names no file to read.", "unreadable")
     if padding is not None:
         _fill(image, padding)
+        issues.add(f"padding_voxels:{np.count_nonzero(padding)}")
     return Volume(
         entry,
         image,
@@ -54,7 +58,7 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
         slice_labels(len(frames), entry.label),
         padding=padding,
         voi=None if None in windows else tuple(windows),
-        issues=() if padding is None else (f"padding_voxels:{np.count_nonzero(padding)}",),
+        issues=tuple(sorted(issues.difference(entry.issues))),
     )
 
 
@@ -66,31 +70,24 @@ def _decoded(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> Ite
     for file, slices in wanted.items():
         path = entry.files[file]
         name = name_of(path, root) if path.is_relative_to(root) else path.name
-        dataset, planes = _attempt(name, _opened, path, name)
+        with shield(name, partial(_refusal, name)):
+            dataset, layout, planes = open_file(path, name)
+        pixels = Frames(dataset, layout)
         for k, frame in slices:
-            yield k, planes[frame], _attempt(name, read_slice, dataset, frame)
+            with shield(name, partial(_refusal, name)):
+                plane, decoded = planes[frame], read_slice(dataset, pixels, frame)
+            yield k, plane, decoded
 
 
-def _opened(path: Path, name: str) -> tuple[Any, list[Plane]]:
-    dataset = open_dataset(path)
-    return dataset, planes_of(dataset, path, name)
-
-
-def _attempt(name: str, function: Callable[..., Result], *arguments: Any) -> Result:
-    """Calls a function; whatever it raises becomes an InputError that quotes nothing and does not carry the error along."""
-    try:
-        return function(*arguments)
-    except Exception as error:
-        refusal = _refusal(name, error)
-    raise refusal
-
-
-def _refusal(name: str, error: Exception) -> InputError:
-    kind = type(error).__name__
+def _refusal(name: str, error: BaseException) -> InputError:
+    """What a user reads about an error on the way. It quotes nothing from the file, and the error does not come along."""
+    kind = kind_of(error)
     if isinstance(error, OSError):
         return InputError(f"{name}: the file cannot be opened ({kind}). Check that it is still there.", "unreadable")
     if isinstance(error, MalformedHeader):
-        return InputError(f"{name}: the header's {error.keyword} makes no sense. {_AGAIN}", "unreadable")
+        return InputError(f"{name}: the header's {error}. Correct it, or export the file again.", "unreadable")
+    if isinstance(error, MissingFrame):
+        return InputError(f"{name}: the file is cut off: it holds {error} frames. {_AGAIN}", "truncated")
     if isinstance(error, Unsupported):
         return InputError(
             f"{name}: the pixels are in {error}, which is not supported. Convert the file to RGB.", "pixel_decode:Unsupported"

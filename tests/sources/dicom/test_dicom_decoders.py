@@ -6,6 +6,7 @@ import base64
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -15,7 +16,8 @@ from pydicom.encaps import encapsulate
 
 from medood.core.errors import InputError
 from medood.core.volume import Volume
-from medood.sources.dicom import decoders as dicom_decoders
+from medood.sources.dicom.decoding import frames as decoding_frames
+from medood.sources.dicom.decoding import libraries, process
 from medood.sources.dicom.dicom import Dicom
 
 ROWS, COLUMNS = np.mgrid[:48, :40]
@@ -135,7 +137,7 @@ def test_jpeg_of_12_bits_is_left_to_simpleitk(tmp_path: Path, photometric: str) 
 
 
 def test_the_table_says_what_is_installed() -> None:
-    decoders = dicom_decoders.installed_decoders()
+    decoders = decoding_frames.installed_decoders()
     assert decoders["Explicit VR Little Endian"] == ("pydicom",)
     assert decoders["JPEG Baseline (Process 1)"][0] == "pillow"
     assert decoders["JPEG-LS Lossless Image Compression"][0] == "pyjpegls"
@@ -143,21 +145,23 @@ def test_the_table_says_what_is_installed() -> None:
     assert len(decoders) == 16
 
 
-def test_the_next_decoder_takes_over_when_one_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_decoder_takes_over_when_one_fails_and_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     values = SMOOTH[0].astype(np.uint16)
     write_image(tmp_path / "image", values, syntax=LOSSLESS["JPEG-LS"], bits=12)
     asked = []
-    decoder = dicom_decoders._decoder
+    decode_apart = decoding_frames.decode_apart
 
-    def failing(name: str):
-        asked.append(name)
-        if name == "pyjpegls":
-            raise ZeroDivisionError("Secret^Name")
-        return decoder(name)
+    def failing(library: str, *frame: Any) -> Any:
+        asked.append(library)
+        if library == "pyjpegls":
+            raise process.DecoderFailed("ZeroDivisionError")
+        return decode_apart(library, *frame)
 
-    monkeypatch.setattr(dicom_decoders, "_decoder", failing)
-    np.testing.assert_array_equal(read(tmp_path).image[0, 0], values)
+    monkeypatch.setattr(decoding_frames, "decode_apart", failing)
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.image[0, 0], values)
     assert asked == ["pyjpegls", "gdcm"]
+    assert volume.issues == ("decoder_warning:pyjpegls",)
 
 
 def test_the_preferred_decoder_is_the_one_that_decodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,8 +172,11 @@ def test_the_preferred_decoder_is_the_one_that_decodes(tmp_path: Path, monkeypat
     available = pydicom.pixels.get_decoder(LOSSLESS["JPEG-LS"])._available
     for name, function in available.items():
         monkeypatch.setitem(available, name, lambda *given, name=name, function=function: used.append(name) or function(*given))
-    np.testing.assert_array_equal(read(tmp_path).image[0, 0], values)
+    monkeypatch.setattr(decoding_frames, "decode_apart", lambda *frame: (*libraries.decode(*frame), False))
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.image[0, 0], values)
     assert used == ["pyjpegls"]
+    assert volume.issues == ()
 
 
 @pytest.mark.parametrize("left", [0.98, 0.5])
@@ -181,7 +188,7 @@ def test_a_file_cut_off_in_its_pixels_is_never_half_an_image(tmp_path: Path, syn
     (tmp_path / "image").write_bytes(content[: int(left * len(content))])
     with pytest.raises(InputError, match="cut off") as caught:
         read(tmp_path)
-    assert caught.value.code.startswith("pixel_decode:")
+    assert caught.value.code == "truncated"
 
 
 @pytest.mark.parametrize("syntax", COMPRESSED)
@@ -210,8 +217,9 @@ def test_a_syntax_without_decoder_is_a_problem_of_the_index(tmp_path: Path, synt
 def test_a_folder_called_dl_does_no_harm(tmp_path: Path) -> None:
     """A folder `dl` in the working directory makes `import gdcm`, and with it `import pydicom`, fail."""
     (tmp_path / "dl").mkdir()
-    code = "from medood.sources.dicom.decoders import installed_decoders as d; import sys; assert 'dl' not in sys.modules; print(d())"
-    environment = {"PYTHONPATH": str(Path(dicom_decoders.__file__).parents[2]), "PATH": "", "SYSTEMROOT": ""}
+    code = "from medood.sources.dicom.decoding.frames import installed_decoders; import sys; assert 'dl' not in sys.modules; "
+    code += "print(installed_decoders())"
+    environment = {"PYTHONPATH": str(Path(decoding_frames.__file__).parents[4]), "PATH": "", "SYSTEMROOT": ""}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "gdcm" in done.stdout

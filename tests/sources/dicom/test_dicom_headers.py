@@ -275,7 +275,7 @@ def test_no_text_names_the_patient(tmp_path: Path, caplog: Any, capfd: Any, recw
     assert not len(recwarn)
 
 
-@pytest.mark.parametrize("function", ["open_dataset", "planes_of", "read_slice"])
+@pytest.mark.parametrize("function", ["open_file", "read_slice"])
 def test_the_words_of_an_unexpected_error_are_withheld(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, function: str) -> None:
     def failing(*arguments: object) -> None:
         raise LookupError(SECRET)

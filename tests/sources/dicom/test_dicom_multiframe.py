@@ -115,7 +115,7 @@ def test_parts_of_a_concatenation_are_one_volume(tmp_path: Path) -> None:
     for number, part in enumerate((slice(0, 4), slice(4, 7))):
         affine = grid()
         affine[:3, 3] = (affine @ [0, 0, part.start, 1])[:3]
-        extra = {"ConcatenationUID": "1.2.3.4", "InConcatenationNumber": number + 1}
+        extra = {"ConcatenationUID": "1.2.3.4", "InConcatenationNumber": number + 1, "FrameOfReferenceUID": "1.2.5"}
         write_enhanced(tmp_path / f"{9 - number}", ARRAY[part], affine, extra=extra, **shared)
     source = Dicom(tmp_path)
     entry = only(source.index())
