@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import struct
-import zlib
+import logging
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,21 +12,29 @@ from typing import Literal
 import numpy as np
 from PIL import Image as Picture
 from PIL import ImageOps
+from tifffile import TiffFileError
 
 from medood.core.errors import InputError
 from medood.core.geometry import photograph_geometry
+from medood.core.shield import kind_of as kind_of_error
+from medood.core.shield import shield
 from medood.core.volume import Entry, Index, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import kind_of_name
 from medood.sources.indexing import files_below, group_of, index_files, name_of
+from medood.sources.libtiff import errors_are_raised
+from medood.sources.tiff import count_pages, is_beyond_pillow, read_grey
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
 _GREY = ("L", "I;16", "I;16L", "I;16B", "I;16N", "I", "F")
 _TO_GREY = ("1", "LA", "La")
 _TO_COLOUR = ("RGB", "P", "PA", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr")
-_BROKEN = (OSError, EOFError, SyntaxError, ValueError, KeyError, TypeError, struct.error, zlib.error)
 _MOST_PIXELS = 1 << 30
-_PHOTOMETRIC, _BITS, _WHITE_IS_ZERO = 262, 258, 0
+_BITS, _PHOTOMETRIC, _SAMPLES = 258, 262, 277
+_WHITE_IS_ZERO = 0
+# Words of Pillow about a file would reach the terminal without the file; what matters of them has an issue code.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class Image:
@@ -54,8 +62,11 @@ class Image:
     def entry(self, path: Path) -> Entry:
         """The entry of one file below the root, from its header. Raises InputError."""
         name = name_of(path, self.root)
-        with _opened(path, name) as picture:
-            return Entry(name, (path,), group_of(name, self.group), slices=_pages(picture))
+        with _shielded(path, name):
+            if is_beyond_pillow(path):
+                return Entry(name, (path,), group_of(name, self.group), slices=count_pages(path))
+            with _opened(path) as picture:
+                return Entry(name, (path,), group_of(name, self.group), slices=_pages(picture))
 
     def read(self, entry: Entry) -> Volume:
         image, issues = read_pages(entry.files[0], entry.id)
@@ -65,43 +76,58 @@ class Image:
 
 def read_pages(path: Path, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     """All pages as float32 (channels, pages, rows, columns), and issue codes. Raises InputError naming `name`."""
-    pages, issues = [], []
-    with _opened(path, name) as picture:
-        for number in range(_pages(picture)):
-            if number:
-                picture.seek(number)
-            pages.append(_page(picture, name, issues))
-    if len({page.shape for page in pages}) > 1:
-        raise InputError(f"{name}: the pages differ in size or colour; save each page as a file.", "pages_differ")
-    image = np.stack(pages, axis=1)
+    with _shielded(path, name):
+        pages, issues = _all_pages(path, name)
+        if len({page.shape for page in pages}) > 1:
+            raise InputError(f"{name}: the pages differ in size or colour; save each page as a file.", "pages_differ")
+        image = np.stack(pages, axis=1)
     if not np.isfinite(image).all():
         raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(image))} pixels are not finite numbers; mend the file.", "not_finite")
     return image, tuple(dict.fromkeys(issues))
 
 
+def _all_pages(path: Path, name: str) -> tuple[list[np.ndarray], list[str]]:
+    """Pages float32 (channels, rows, columns), and issue codes."""
+    if is_beyond_pillow(path):
+        grey, issues = read_grey(path, name, _MOST_PIXELS)
+        return [page[None] for page in grey], issues
+    pages: list[np.ndarray] = []
+    issues = []
+    with _opened(path) as picture:
+        for number in range(_pages(picture)):
+            if number:
+                picture.seek(number)
+            pages.append(_page(picture, name, issues))
+    return pages, issues
+
+
 @contextmanager
-def _opened(path: Path, name: str) -> Iterator[Picture.Image]:
-    """The picture with its header read; whatever goes wrong while it is open becomes an InputError."""
-    try:
-        # A file object, not a name: Pillow 13 maps named files into memory and then garbles turned grey TIFFs.
-        with path.open("rb") as file, Picture.open(file, formats=_FORMATS) as picture:
-            area = picture.width * picture.height
-            if area > (Picture.MAX_IMAGE_PIXELS or area) or area * _pages(picture) > _MOST_PIXELS:
-                raise Picture.DecompressionBombError
-            yield picture
-    except Picture.UnidentifiedImageError as error:
-        raise _no_picture(path, name) from error
-    except Picture.DecompressionBombError as error:
-        raise InputError(f"{name}: more pixels than a medical image has; cut or shrink it first.", "too_large") from error
-    except _BROKEN as error:
-        raise InputError(f"{name}: the file is damaged, cut off or not readable ({type(error).__name__}).", "unreadable") from error
+def _opened(path: Path) -> Iterator[Picture.Image]:
+    """The picture with its header read."""
+    # A file object, not a name: Pillow 13 maps named files into memory and then garbles turned grey TIFFs.
+    with path.open("rb") as file, errors_are_raised(), Picture.open(file, formats=_FORMATS) as picture:
+        area = picture.width * picture.height
+        if area > (Picture.MAX_IMAGE_PIXELS or area) or area * _pages(picture) > _MOST_PIXELS:
+            raise Picture.DecompressionBombError
+        yield picture
+
+
+def _shielded(path: Path, name: str) -> shield:
+    def refusal(error: BaseException) -> InputError:
+        if isinstance(error, (Picture.UnidentifiedImageError, TiffFileError)):
+            return _no_picture(path, name)
+        if isinstance(error, (Picture.DecompressionBombError, Picture.DecompressionBombWarning)):
+            return InputError(f"{name}: more pixels than a medical image has; cut or shrink it first.", "too_large")
+        return InputError(f"{name}: the file is damaged, cut off or not readable ({kind_of_error(error)}).", "unreadable")
+
+    return shield(name, refusal)
 
 
 def _no_picture(path: Path, name: str) -> InputError:
     """A picture by its name is broken; anything else is merely something else."""
     if kind_of_name(path.name) != "image":
         return InputError(f"{name}: not a PNG, JPEG, TIFF or BMP.", "not_an_image")
-    if path.stat().st_size == 0:
+    if path.is_file() and path.stat().st_size == 0:
         return InputError(f"{name}: the file is empty (0 bytes); copy it again.", "empty")
     return InputError(f"{name}: called a picture, but its content is no PNG, JPEG, TIFF or BMP; copy it again.", "unreadable")
 
@@ -116,6 +142,8 @@ def _page(picture: Picture.Image, name: str, issues: list[str]) -> np.ndarray:
     stored = " ".join(str(tile[3]) for tile in picture.tile)
     if ";16" in stored and picture.mode not in _GREY:
         issues.append("reduced_to_8_bit")  # Pillow has no 16-bit colour
+    if picture.format == "TIFF" and picture.mode == "L" and picture.tag_v2.get(_SAMPLES, 1) > 1:
+        issues.append("further_samples_dropped")
     white = _white_of_inverted(picture)
     upright = ImageOps.exif_transpose(picture)
     if upright.mode not in _GREY + _TO_GREY + _TO_COLOUR:
