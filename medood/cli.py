@@ -338,7 +338,7 @@ def check_recipe(recipe: Recipe, changes: Changes = None) -> None:
     """Report every mistake of a recipe, benchmark or transforms file at once."""
     from medood.core.grid import check_file
 
-    typer.echo(f"{check_file(recipe, changes or ())}: no mistakes found")
+    typer.echo(f"{check_file(recipe, changes or ())[0]}: no mistakes found")
 
 
 @recipes.command("list")
