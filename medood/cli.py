@@ -14,9 +14,13 @@ from typer.core import TyperGroup
 from medood import __version__
 from medood.core.errors import MedoodError
 from medood.core.memory import keep_freed_memory
+from medood.core.termination import Terminated, unwind_when_terminated
 
 SOME_FAILED = 3
 """Exit status of a scoring that finished, but met files that could not be scored."""
+
+INTERRUPTED, TERMINATED = 130, 143
+"""Exit statuses after Ctrl-C and SIGTERM: 128 and the number of the signal, as shells and schedulers expect."""
 
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with medood.", show_default=False)]
 Run = Annotated[Path, typer.Argument(help="Run folder that `medood train` made.", show_default=False)]
@@ -44,7 +48,7 @@ _GOES_ON = {"train": _RESUMES, "score": _RESUMES, "benchmark": " The same comman
 
 
 class _Commands(TyperGroup):
-    """Turns what the user can mend into one sentence, and Ctrl-C into a quiet end."""
+    """Turns what the user can mend into one sentence, and Ctrl-C and SIGTERM into a quiet end."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
@@ -57,15 +61,17 @@ class _Commands(TyperGroup):
                 raise
             typer.secho(f"Error: {error.filename or 'The disk'}: {error.strerror}.", fg="red", err=True)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as stop:
             again = _GOES_ON.get(ctx.invoked_subcommand, "")
             typer.secho(f"Stopped. What was finished is on disk.{again}", fg="yellow", err=True)
-            raise typer.Exit(130) from None
+            raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
 
 
 app = typer.Typer(
     cls=_Commands,
-    help="Find what is abnormal in medical images with detectors that have seen normal images only.",
+    help="Find what is abnormal in medical images with detectors that have seen normal images only.\n\n"
+    "Exit status: 0 done, 2 refused with a sentence, 3 done but for some files or runs, 130 stopped with Ctrl-C, 143 by SIGTERM. "
+    "However it is stopped, what was finished is on disk, and nothing half-written is left.",
     no_args_is_help=True,
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -88,18 +94,32 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Run folder to make.", show_default="runs/NAME OF THE RECIPE")] = None,
     device: Device = "auto",
     changes: Changes = None,
-    resume: Resume = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on after the last whole epoch, or train for longer: --resume --set training.epochs=200.")
+    ] = False,
     overwrite: Overwrite = False,
     cache: Cache = None,
+    no_checkpoint: Annotated[
+        bool, typer.Option("--no-checkpoint", help="Keep no checkpoint of the finished run: smaller, but never to be trained for longer.")
+    ] = False,
 ) -> None:
-    """Train a detector on normal images and calibrate it on held-out normal images."""
+    """Train a detector on normal images and calibrate it on held-out normal images.
+
+    Stopped by Ctrl-C (exit status 130) or SIGTERM (143), it goes on after its last whole epoch with --resume.
+
+    A finished run is trained for longer with --resume and more `training.epochs`; nothing else may change. Where a detector trains in
+    phases, the first one that gets more epochs goes on from its end, and the later ones, which build on it, are trained anew. The result
+    is that of one go, to the last bit on the same machine with as many threads, unless `training.schedule` follows the number of epochs:
+    then the rate goes on where the longer schedule has it. This needs RUN/checkpoint, three to five times the size of the weights.
+    """
     from medood.core.recipe import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
     from medood.tasks.train import train_recipe
 
     folder = out or Path("runs") / Path(recipe).stem
-    train_recipe(resolved, folder, data=data, device=device, resume=resume, overwrite=overwrite, cache=cache)
+    kept = {"resume": resume, "overwrite": overwrite, "keep_checkpoint": not no_checkpoint}
+    train_recipe(resolved, folder, data=data, device=device, cache=cache, **kept)
     typer.echo(folder)
 
 
@@ -132,7 +152,8 @@ def score(
 ) -> None:
     """Score every image below a folder: a calibrated score, p-value and decision per slice, image and series.
 
-    Exit status 3 says that some files could not be scored; scores.csv has a row with the reason for each.
+    Exit status 3 says that some files could not be scored; scores.csv has a row with the reason for each. Stopped by Ctrl-C (130) or
+    SIGTERM (143), it goes on after the last complete series with --resume.
     """
     from medood.tasks.score import score_folder
 
@@ -207,7 +228,8 @@ def benchmark(
     data: Annotated[Path | None, typer.Option(help="Folder below which the file's relative folders of images lie.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for runs, scores and tables.", show_default="runs/NAME OF THE FILE")] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Runs to work on at the same time.", show_default="one per GPU, else one per core, 4 at most")
+        int | None,
+        typer.Option(min=1, help="Runs to work on at the same time.", show_default="one per GPU, else one per core, 4 at most"),
     ] = None,
     device: Device = "auto",
     changes: Changes = None,
@@ -217,7 +239,8 @@ def benchmark(
 ) -> None:
     """Train and compare detectors on cohorts, and print the tables of a paper; the same command goes on after an interruption.
 
-    Exit status 3 says that some runs failed; the others are in the tables.
+    Exit status 3 says that some runs failed; the others are in the tables. 130 and 143: stopped by Ctrl-C or SIGTERM. Each run computes
+    with as many threads as OMP_NUM_THREADS says, otherwise the runs share the cores.
     """
     from medood.core.grid import load_grid
 
@@ -350,10 +373,14 @@ def recipe_keys() -> None:
 
 @recipes.command("check")
 def check_recipe(recipe: Recipe, changes: Changes = None) -> None:
-    """Report every mistake of a recipe, benchmark or transforms file at once."""
-    from medood.core.grid import check_file
+    """Report every mistake of a recipe, benchmark or transforms file at once.
 
-    typer.echo(f"{check_file(recipe, changes or ())}: no mistakes found")
+    Of a recipe of your own, or one with --set, also what its detector says of the size of the images and the phases' epochs; and the
+    mistakes of its table, if that is where the recipe says.
+    """
+    from medood.tasks.check import check
+
+    typer.echo(f"{check(recipe, changes or ())}: no mistakes found")
 
 
 @recipes.command("list")
@@ -375,6 +402,7 @@ def show_recipe(recipe: Recipe, changes: Changes = None) -> None:
 
 def main() -> None:
     keep_freed_memory()
+    unwind_when_terminated()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows console may not know every character of a path
             stream.reconfigure(errors="replace")

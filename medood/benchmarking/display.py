@@ -13,6 +13,7 @@ from rich.text import Text
 
 from medood.benchmarking.job import Order
 from medood.benchmarking.workers import Event
+from medood.core.console import duration
 
 
 class Display:
@@ -68,12 +69,12 @@ class Display:
 
     def _left(self) -> str:
         seconds = self.seconds_left()
-        return "" if seconds is None else f"; about {_duration(seconds)} left"
+        return "" if seconds is None else f"; about {duration(seconds)} left"
 
     def _table(self) -> Group:
         table = Table("run", "now", "for", box=None)
         for number, text in sorted(self.told.items()):
-            table.add_row(Text(self.orders[number].job.name), Text(text), _duration(time.monotonic() - self.begun[number]))
+            table.add_row(Text(self.orders[number].job.name), Text(text), duration(time.monotonic() - self.begun[number]))
         failed = f", {self.failed} failed" if self.failed else ""
         return Group(table, Text(f"{self.finished} of {len(self.orders)} runs done{failed}{self._left()}", style="bold"))
 
@@ -84,9 +85,3 @@ class Display:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.live.stop()
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

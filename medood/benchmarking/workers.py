@@ -8,13 +8,14 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, cast
 
 from medood.core.errors import MedoodError
 from medood.core.memory import keep_freed_memory
+from medood.core.termination import Terminated, unwind_when_terminated
 
 Tell = Callable[[str], None]
 Function = Callable[[Any, int, Tell], Any]
@@ -40,7 +41,8 @@ class _Worker:
 def work_through(tasks: Sequence[Any], function: Function, workers: int, threads: int) -> Generator[Event, None, None]:
     """Carry out all tasks in `workers` processes of `threads` threads each, and yield what happens.
 
-    A task that raises, or whose process dies, has failed; the others go on. Closing the generator stops the processes.
+    A task that raises, or whose process dies, has failed; the others go on. Closing the generator stops the processes. What the user has
+    set of OMP_NUM_THREADS and MKL_NUM_THREADS holds for the libraries that ask for it; torch takes `threads`.
     """
     waiting = deque(range(len(tasks)))
     crew: list[_Worker] = []
@@ -119,8 +121,14 @@ def _end_with_parent() -> None:
 
 
 def _work(pipe: Connection, function: Function, slot: int, threads: int) -> None:
-    """The life of a process: a task, its events, the next task."""
+    """The life of a process: a task, its events, the next task. Terminated in the middle of one, it tidies up what it was writing."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Windows does not hand it down
+    with suppress(Terminated):
+        unwind_when_terminated()
+        _serve(pipe, function, slot, threads)
+
+
+def _serve(pipe: Connection, function: Function, slot: int, threads: int) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     keep_freed_memory()
     import torch

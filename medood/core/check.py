@@ -1,23 +1,34 @@
-"""Pydantic's findings as sentences: file, line, key, what was found, what is allowed, the nearest known name."""
+"""Pydantic's findings as sentences: the place, the key, what was found, what is allowed, the nearest known name."""
 
 from __future__ import annotations
 
 import difflib
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from medood.core.literals import Lines
+from medood.core.literals import Places, place_of
 
 Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class _Finding:
+    """What is wrong with the value at `keys`; `kind` says that it is not even of the kind that pydantic tried."""
+
+    keys: tuple[Any, ...]
+    kind: bool
+    place: str
+    sentence: str
 
 
 def check(
     model: type[Model],
     values: Mapping[str, Any],
-    lines: Lines,
+    places: Places,
     where: str,
     problems: list[str],
     *,
@@ -26,7 +37,8 @@ def check(
 ) -> Model | None:
     """`values` as a `model`, or None with every mistake appended to `problems`. Mistakes below the key `skip` were reported elsewhere.
 
-    Values are taken as JSON and strictly: text is no number, `true` is no number, a list may be a tuple.
+    Values are taken as JSON and strictly: text is no number, `true` is no number, a list may be a tuple. A mistake is named by its place,
+    or by `where` when it has none.
     """
     plain = {key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for key, value in values.items()}
     try:
@@ -35,14 +47,21 @@ def check(
         problems.append(f"{where}: holds a value that is not a plain number, text, list or mapping ({error}).")
         return None
     except ValidationError as error:
+        items = [item for item in error.errors() if skip is None or item["loc"][:1] != (skip,)]
+        findings = [_finding(item, model, plain, places, where) for item in items]
         found: dict[str, list[str]] = {}
-        for item in error.errors():
-            loc = tuple(item["loc"])
-            if skip is None or loc[:1] != (skip,):
-                key = ".".join(str(part) for part in ((prefix,) if prefix else ()) + _keys(loc, plain))
-                found.setdefault(f"{where}:{_line(lines, loc)}: {key}: ", []).append(_sentence(item, model))
+        for each in findings:
+            if each.kind and any(len(other.keys) > len(each.keys) and other.keys[: len(each.keys)] == each.keys for other in findings):
+                continue  # a mapping with a mistake inside is not also a number that it failed to be
+            key = ".".join(map(str, ((prefix,) if prefix else ()) + each.keys))
+            found.setdefault(f"{each.place}: {key}: ", []).append(each.sentence)
         problems.extend(place + _alternatives(sentences) for place, sentences in found.items())
         return None
+
+
+def _finding(item: Any, model: type[BaseModel], values: Mapping[str, Any], places: Places, where: str) -> _Finding:
+    loc, kind = tuple(item["loc"]), item["type"]
+    return _Finding(_keys(loc, values, kind == "missing"), kind.endswith("_type"), place_of(loc, places, where), _sentence(item, model))
 
 
 def _alternatives(sentences: list[str]) -> str:
@@ -60,25 +79,15 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _line(lines: Lines, loc: tuple[Any, ...]) -> int:
-    """The line of the deepest key on the way that the file has."""
-    for end in range(len(loc), -1, -1):
-        if loc[:end] in lines:
-            return lines[loc[:end]]
-    return 1
-
-
-def _keys(loc: tuple[Any, ...], values: Any) -> tuple[Any, ...]:
+def _keys(loc: tuple[Any, ...], values: Any, missing: bool) -> tuple[Any, ...]:
     """The part of a location that are keys of the file; pydantic adds the names of union members, such as `tuple[int, ...]`."""
     keys = []
     for part in loc:
-        if "[" in str(part) and part not in values:
-            break
         if (isinstance(values, Mapping) and part in values) or (isinstance(values, list) and isinstance(part, int) and part < len(values)):
             values = values[part]
-        elif keys and not isinstance(values, Mapping):
-            break
-        keys.append(part)
+            keys.append(part)
+        elif missing and isinstance(values, Mapping):
+            keys.append(part)
     return tuple(keys)
 
 

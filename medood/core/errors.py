@@ -54,3 +54,7 @@ class CalibrationError(MedoodError):
 
 class TrainingError(MedoodError):
     """Training cannot go on: the loss is not a number, or there is nothing to train on."""
+
+
+class ResumeError(TrainingError):
+    """A training cannot be resumed as asked; what is there stays as it is."""

@@ -10,10 +10,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from medood.core.changes import apply_changes
 from medood.core.check import check, nearest
 from medood.core.errors import RecipeError
-from medood.core.literals import Lines, read_literals
-from medood.core.recipe import Recipe, apply_change, check_source, find_file, load_preparation, load_recipe, resolve, shipped
+from medood.core.literals import Places, place_of, read_literals
+from medood.core.recipe import Recipe, check_source, find_file, known_keys, load_preparation, load_recipe, resolve, shipped
 from medood.core.types import NonNegativeInt, PositiveInt
 
 INTRA = "intra"
@@ -112,19 +113,19 @@ def load_grid(name: str | Path, data: Path | None = None, changes: Sequence[str]
     every mistake found.
     """
     path = find_file(name, "benchmarks")
-    values, lines = read_literals(path)
+    values, places = read_literals(path)
     problems: list[str] = []
-    file = check(Benchmark, values, lines, str(path), problems)
+    file = check(Benchmark, values, places, str(path), problems)
     if file is None:
         raise RecipeError(problems)
-    grid = _resolve(file, _Blocks(lines, path, data, changes), problems)
+    grid = _resolve(file, _Blocks(places, path, data, changes), problems)
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return grid
 
 
-def check_file(name: str | Path, changes: Sequence[str] = ()) -> Path:
-    """Check a recipe, a benchmark (it has `cohorts`) or a transforms file (it has no `detector`); returns its path.
+def check_file(name: str | Path, changes: Sequence[str] = ()) -> tuple[Path, list[Recipe]]:
+    """Check a recipe, a benchmark (it has `cohorts`) or a transforms file (it has no `detector`); its path and the recipes in it.
 
     Raises RecipeError with every mistake.
     """
@@ -134,13 +135,11 @@ def check_file(name: str | Path, changes: Sequence[str] = ()) -> Path:
     if path.suffix in (".yaml", ".yml") and path.is_file():
         keys = read_literals(path)[0].keys()
         if "cohorts" in keys:
-            load_grid(path, changes=changes)
-            return path
+            return path, [job.recipe for job in load_grid(path, changes=changes).jobs]
         if keys & {"steps", "plane", "channels", "size", "fit"} and not keys & {"source", "detector", "training"}:
-            load_preparation(path)
-            return path
-    load_recipe(name, changes)
-    return find_file(name, "recipes")
+            load_preparation(path, changes)
+            return path, []
+    return find_file(name, "recipes"), [load_recipe(name, changes)]
 
 
 def slug(name: str) -> str:
@@ -152,26 +151,25 @@ def slug(name: str) -> str:
 class _Blocks:
     """What is needed to turn blocks of the file into a recipe, or into a sentence with the right line."""
 
-    lines: Lines
+    places: Places
     path: Path
     data: Path | None
     changes: Sequence[str]
 
     def line(self, *key: str) -> str:
-        return f"{self.path}:{self.lines.get(key, 1)}: {'.'.join(key)}"
+        return f"{place_of(key, self.places, str(self.path))}: {'.'.join(key)}"
 
     def recipe(self, blocks: Mapping[tuple[str, ...], Mapping[str, Any]], seed: int) -> Recipe:
         """The recipe that the blocks make together, later ones over earlier ones. Raises RecipeError."""
         values: dict[str, Any] = {}
-        lines: Lines = {}
+        places: Places = {}
         for place, block in blocks.items():
             values = _over(values, block)
-            lines |= {key[len(place) :]: line for key, line in self.lines.items() if key[: len(place)] == place}
-        for change in self.changes:
-            apply_change(values, change)
+            places |= {key[len(place) :]: at for key, at in self.places.items() if key[: len(place)] == place}
+        problems = apply_changes(values, places, self.changes, known_keys)
         values["seed"] = seed
         values["source"] = below(values.get("source"), self.data)
-        return resolve(values, lines, str(self.path))
+        return resolve(values, places, str(self.path), problems)
 
 
 def below(source: Any, data: Path | None) -> Any:
@@ -203,7 +201,7 @@ def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
     sources |= {name: (("cohorts", name, "source"), block.get("source")) for name, block in cohorts.items()}
     sets = {}
     for name, (key, source) in sources.items():
-        checked = check_source(source, blocks.lines, str(blocks.path), key, problems)
+        checked = check_source(source, blocks.places, str(blocks.path), key, problems)
         sets[name] = file.sets.get(name, OutlierSet(source={})).model_copy(update={"source": below(checked, blocks.data)})
     return Grid(
         name=blocks.path.stem,

@@ -1,4 +1,4 @@
-"""YAML files of literals: YAML 1.2 numbers and words, duplicate keys refused, the line of every key remembered."""
+"""YAML files of literals: YAML 1.2 numbers and words, duplicate keys refused, the place of every key remembered."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import yaml
 
 from medood.core.errors import RecipeError
 
-Lines = dict[tuple[Hashable, ...], int]
-"""Line number, from 1, of every key path such as ("detector", "width") or ("steps", 0)."""
+Places = dict[tuple[Hashable, ...], str]
+"""Where every key path such as ("detector", "width") or ("steps", 0) stands: "recipe.yaml:3", or "--set"."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -36,8 +36,8 @@ def _real(text: str) -> float:
     return float(text.lower().replace(".inf", "inf").replace(".nan", "nan") if text.lower().lstrip("+-") in (".inf", ".nan") else text)
 
 
-def read_literals(path: Path) -> tuple[dict[str, Any], Lines]:
-    """The mapping in a YAML file and the line of every key. Raises RecipeError with file and line."""
+def read_literals(path: Path) -> tuple[dict[str, Any], Places]:
+    """The mapping in a YAML file and the place of every key. Raises RecipeError with file and line."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -50,23 +50,28 @@ def read_literals(path: Path) -> tuple[dict[str, Any], Lines]:
         raise RecipeError([f"{where}: not valid YAML: {getattr(error, 'problem', None) or 'unreadable'}."]) from error
 
 
-def parse_literals(text: str, name: str) -> tuple[dict[str, Any], Lines]:
+def parse_literals(text: str, name: str) -> tuple[dict[str, Any], Places]:
     _refuse_tricks(text, name)
     loader = _Loader(text)
     try:
         node = loader.get_single_node()
         if not isinstance(node, yaml.MappingNode):
             raise RecipeError([f"{name}: expected a mapping of keys to values, found {'nothing' if node is None else node.id}."])
-        lines: Lines = {}
+        places: Places = {}
         problems: list[str] = []
-        _walk(node, (), lines, problems, name)
+        _walk(node, (), places, problems, name)
         if problems:
             raise RecipeError(problems)
-        return loader.construct_document(node), lines
+        return loader.construct_document(node), places
     except ValueError as error:  # a number of thousands of digits
         raise RecipeError([f"{name}: holds a number that is too long."]) from error
     finally:
         loader.dispose()
+
+
+def place_of(path: tuple[Hashable, ...], places: Places, where: str) -> str:
+    """Where the deepest key on the way along `path` stands that the file has; `where` when it has none."""
+    return next((places[path[:end]] for end in range(len(path), -1, -1) if path[:end] in places), where)
 
 
 def parse_value(text: str) -> Any:
@@ -92,19 +97,20 @@ def _refuse_tricks(text: str, name: str) -> None:
             raise RecipeError([f"{where}: nested deeper than any recipe needs; check the brackets and the indentation."])
 
 
-def _walk(node: yaml.Node, path: tuple[Hashable, ...], lines: Lines, problems: list[str], name: str) -> None:
-    lines[path] = node.start_mark.line + 1
+def _walk(node: yaml.Node, path: tuple[Hashable, ...], places: Places, problems: list[str], name: str) -> None:
+    places[path] = f"{name}:{node.start_mark.line + 1}"
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            place = f"{name}:{key.start_mark.line + 1}"
             if not isinstance(key, yaml.ScalarNode):
-                problems.append(f"{name}:{key.start_mark.line + 1}: a key must be a word, found a list or a mapping.")
+                problems.append(f"{place}: a key must be a word, found a list or a mapping.")
                 continue
             here = (*path, key.value)
-            if here in lines:
-                problems.append(f"{name}:{key.start_mark.line + 1}: {key.value}: this key is given twice; keep one.")
+            if here in places:
+                problems.append(f"{place}: {key.value}: this key is given twice; keep one.")
                 continue
-            _walk(value, here, lines, problems, name)
-            lines[here] = key.start_mark.line + 1
+            _walk(value, here, places, problems, name)
+            places[here] = place
     elif isinstance(node, yaml.SequenceNode):
         for i, value in enumerate(node.value):
-            _walk(value, (*path, i), lines, problems, name)
+            _walk(value, (*path, i), places, problems, name)

@@ -1,8 +1,9 @@
-"""How the C library under numpy and torch deals with memory."""
+"""Memory: how the C library under numpy and torch deals with it, and how much was used."""
 
 from __future__ import annotations
 
 import ctypes
+import sys
 
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # malloc.h
 
@@ -19,3 +20,13 @@ def keep_freed_memory() -> None:
         return
     mallopt(_M_MMAP_MAX, 0)
     mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def peak_memory() -> int | None:
+    """The most bytes that this process has held in main memory, or None where the system does not tell (Windows)."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -13,9 +13,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from medood.core import catalogue
+from medood.core.changes import apply_changes
 from medood.core.check import check, nearest
 from medood.core.errors import RecipeError
-from medood.core.literals import Lines, parse_value, read_literals
+from medood.core.literals import Places, place_of, read_literals
 from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 
 _PACKAGE = Path(__file__).parent.parent
@@ -29,9 +30,9 @@ class Preparation(_Section):
     """A transforms file: how a decoded volume becomes images of one size and range.
 
     plane           which way volumes are cut; "native" keeps the slices as they were acquired
-    size            (height, width) of the images
-    field_of_view   (height, width) in mm that the image shows, cut or padded around the centre, so that a millimetre is as many pixels on
-                    every scanner; None: the whole image
+    size            (height, width) of the images; one number for both
+    field_of_view   (height, width) in mm that the image shows, or one number for both, cut or padded around the centre, so that a
+                    millimetre is as many pixels on every scanner; None: the whole image
     fit             how the whole image becomes `size`: "pad" keeps the proportions and fills with the background, "stretch" does not,
                     "crop" cuts the longer side
     range           promised lowest and highest value
@@ -100,7 +101,10 @@ class Scoring(_Section):
 
 
 class Recipe(_Section):
-    """One experiment, resolved. `source`, `detector` and each step hold the name of a card in the catalogue and its parameters."""
+    """One experiment, resolved. `source`, `detector` and each step hold the name of a card in the catalogue and its parameters.
+
+    seed  of everything random in training: the same seed gives the same run, to the last bit on the same machine with as many threads
+    """
 
     summary: str = ""
     source: dict[str, Any]
@@ -125,10 +129,22 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
     `changes` are "key.key=value" strings that replace single values. Raises RecipeError with every mistake found.
     """
     path = find_file(name, "recipes")
-    values, lines = read_literals(path)
-    for change in changes:
-        apply_change(values, change)
-    return resolve(values, lines, str(path))
+    values, places = read_literals(path)
+    problems = apply_changes(values, places, changes, known_keys)
+    return resolve(values, places, str(path), problems)
+
+
+def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
+    """What each section of a recipe may hold, by its name; "" has the sections and single values. No section of an unknown card."""
+    sections: dict[str, Any] = {"split": Split, "training": Training, "calibration": CalibrationPlan, "scoring": Scoring}
+    found = {"": list(Recipe.model_fields), "transforms": ["name", *Preparation.model_fields]}
+    found |= {name: list(section.model_fields) for name, section in sections.items()}
+    for section, cards, more in (("source", catalogue.sources(), ["name", "root"]), ("detector", catalogue.detectors(), ["name"])):
+        chosen = values.get(section)
+        name = chosen.get("name") if isinstance(chosen, Mapping) else None
+        if isinstance(name, str) and name in cards:
+            found[section] = [*more, *cards[name].parameters.model_fields]
+    return found
 
 
 def changed_keys(before: Recipe, now: Recipe) -> list[str]:
@@ -142,26 +158,29 @@ def changed_keys(before: Recipe, now: Recipe) -> list[str]:
     return [key for key in new if old[key] != new[key]]
 
 
-def resolve(values: Mapping[str, Any], lines: Lines, where: str) -> Recipe:
-    problems: list[str] = []
-    values = dict(values)
-    values["transforms"] = _transforms(values.get("transforms"), lines, where, problems)
-    recipe = check(Recipe, values, lines, where, problems, skip="transforms")
+def resolve(values: Mapping[str, Any], places: Places, where: str, problems: Sequence[str] = ()) -> Recipe:
+    """The recipe with every default beside what was given. Raises RecipeError with every mistake, and with the `problems` found before."""
+    problems, values = list(problems), dict(values)
+    values["transforms"] = _transforms(values.get("transforms"), places, where, problems)
+    recipe = check(Recipe, values, places, where, problems, skip="transforms")
     for section in ("source", "detector"):
         cards = catalogue.sources() if section == "source" else catalogue.detectors()
         if isinstance(values.get(section), dict):
-            values[section] = _named(section, values[section], cards, lines, where, problems)
-    values["augment"] = _steps(("augment",), values.get("augment", []), lines, where, problems)
+            values[section] = _named(section, values[section], cards, places, where, problems)
+    values["augment"] = _steps(("augment",), values.get("augment", []), places, where, problems)
     if problems:
         raise RecipeError(problems)
     assert recipe is not None
     return recipe.model_copy(update={k: values[k] for k in ("source", "detector", "augment", "transforms")})
 
 
-def load_preparation(name: str | Path) -> Preparation:
-    """Read and check a transforms file by file name or by its name alone."""
-    problems: list[str] = []
-    preparation = _transforms(str(name), {}, str(name), problems)
+def load_preparation(name: str | Path, changes: Sequence[str] = ()) -> Preparation:
+    """Read and check a transforms file by file name or by its name alone; `changes` as for a recipe, of the file's own keys."""
+    content: dict[str, Any] = {"name": str(name)}
+    places: Places = {}
+    problems = apply_changes(content, places, changes, lambda _: {"": list(Preparation.model_fields)})
+    at_home: Places = {("transforms", *path): place for path, place in places.items()}
+    preparation = _transforms(content, at_home, str(name), problems)
     if problems:
         raise RecipeError(problems)
     return preparation
@@ -189,47 +208,60 @@ def shipped(folder: str) -> list[Path]:
     return sorted((beside if checkout else inside).glob("*.yaml"))
 
 
-def _transforms(given: Any, lines: Lines, where: str, problems: list[str]) -> Any:
+def _transforms(given: Any, places: Places, where: str, problems: list[str]) -> Any:
     """The Preparation that a recipe's `transforms` names, with the recipe's own changes to it."""
-    at = f"{where}:{lines.get(('transforms',), 1)}: transforms"
+    at = f"{place_of(('transforms',), places, where)}: transforms"
     changes = dict(given) if isinstance(given, Mapping) else {"name": given}
     name = changes.pop("name", None)
     if not isinstance(name, str):
         if {"steps", "summary"} <= changes.keys():  # a resolved recipe brings the whole content
-            content, origin, content_lines = changes, where, {k[1:]: v for k, v in lines.items() if k[:1] == ("transforms",)}
+            content, origin, content_places = changes, where, _below(places, ("transforms",))
         else:
             problems.append(f"{at}: expected the name of a transforms file or a mapping with its `name`, found {given!r}.")
             return None
     else:
         try:
             path = find_file(name, "transforms", beside=Path(where).parent)
-            content, content_lines = read_literals(path)
+            content, content_places = read_literals(path)
         except RecipeError as error:
             problems.extend(f"{at}: {problem}" for problem in error.problems)
             return None
         content, origin = content | changes, str(path)
-    preparation = check(Preparation, content, content_lines, origin, problems)
-    steps = _steps(("steps",), content.get("steps", []), content_lines, origin, problems)
+        for key in changes:  # those of the recipe stand in the recipe
+            content_places = {path: place for path, place in content_places.items() if path[:1] != (key,)}
+        content_places |= {path: f"{place}: transforms" for path, place in _below(places, ("transforms",)).items() if path}
+    content = {key: _both_sides(key, value) for key, value in content.items()}
+    preparation = check(Preparation, content, content_places, origin, problems)
+    steps = _steps(("steps",), content.get("steps", []), content_places, origin, problems)
     return preparation.model_copy(update={"steps": steps}) if preparation else None
 
 
-def _steps(path: tuple[str, ...], given: Any, lines: Lines, where: str, problems: list[str]) -> list[dict[str, Any]]:
+def _both_sides(key: str, value: Any) -> Any:
+    """One number for a size stands for height and width."""
+    return [value, value] if key in ("size", "field_of_view") and type(value) in (int, float) else value
+
+
+def _below(places: Places, path: tuple[Any, ...]) -> Places:
+    """The places of what lies below `path`, by the rest of their paths."""
+    return {key[len(path) :]: place for key, place in places.items() if key[: len(path)] == path}
+
+
+def _steps(path: tuple[str, ...], given: Any, places: Places, where: str, problems: list[str]) -> list[dict[str, Any]]:
     """Each `{name: {parameters}}` with its defaults filled in."""
     resolved: list[dict[str, Any]] = []
     for i, step in enumerate(given if isinstance(given, list) else []):
+        at = f"{place_of((*path, i), places, where)}: {path[0]}.{i}"
         if isinstance(step, str):
             step = {step: {}}
         if not isinstance(step, dict) or len(step) != 1:
-            line = lines.get((*path, i), 1)
-            problems.append(f"{where}:{line}: {path[0]}.{i}: expected one `name: {{parameters}}`, found {step!r}.")
+            problems.append(f"{at}: expected one `name: {{parameters}}`, found {step!r}.")
             continue
         ((name, parameters),) = step.items()
         if not isinstance(parameters or {}, dict) or not isinstance(name, str):
-            line = lines.get((*path, i), 1)
-            problems.append(f"{where}:{line}: {path[0]}.{i}: expected `{name}: {{parameters}}`, found {parameters!r}.")
+            problems.append(f"{at}: expected `{name}: {{parameters}}`, found {parameters!r}.")
             continue
         flat = {"name": name} | (parameters or {})
-        filled = _named(f"{path[0]}.{i}", flat, catalogue.steps(), lines, where, problems, (*path, i, name))
+        filled = _named(f"{path[0]}.{i}", flat, catalogue.steps(), places, where, problems, (*path, i, name))
         resolved.append({name: {k: v for k, v in filled.items() if k != "name"}})
     return resolved
 
@@ -238,7 +270,7 @@ def _named(
     section: str,
     values: Mapping[str, Any],
     cards: Mapping[str, catalogue.Card],
-    lines: Lines,
+    places: Places,
     where: str,
     problems: list[str],
     path: tuple[Any, ...] | None = None,
@@ -247,25 +279,24 @@ def _named(
     path = path or (section,)
     name = values.get("name")
     if not isinstance(name, str) or name not in cards:
-        what = f"{where}:{lines.get((*path, 'name'), lines.get(path, 1))}: {section}.name"
+        what = f"{place_of((*path, 'name'), places, where)}: {section}.name"
         problems.append(f"{what}: found {name!r}, expected one of {', '.join(cards)}{nearest(str(name), cards) or '.'}")
         return dict(values)
     root = {"root": values["root"]} if cards is catalogue.sources() and "root" in values else {}
     if not isinstance(root.get("root", ""), str):
-        line = lines.get((*path, "root"), 1)
-        problems.append(f"{where}:{line}: {section}.root: found {root['root']!r}, expected the path of a folder as text.")
+        at = place_of((*path, "root"), places, where)
+        problems.append(f"{at}: {section}.root: found {root['root']!r}, expected the path of a folder as text.")
     given = {k: v for k, v in values.items() if k not in ("name", *root)}
-    here = {k[len(path) :]: v for k, v in lines.items() if k[: len(path)] == path}
-    here.setdefault((), lines.get(path, 1))
+    here = {(): place_of(path, places, where)} | _below(places, path)
     model = check(cards[name].parameters, given, here, where, problems, prefix=section)
     return {"name": name, **root, **(model.model_dump(mode="json") if model else given)}
 
 
-def check_source(values: Any, lines: Lines, where: str, path: tuple[Any, ...], problems: list[str]) -> dict[str, Any]:
+def check_source(values: Any, places: Places, where: str, path: tuple[Any, ...], problems: list[str]) -> dict[str, Any]:
     """A source with its defaults filled in; what is wrong with it is appended to `problems`."""
     if isinstance(values, dict):
-        return _named(".".join(map(str, path)), values, catalogue.sources(), lines, where, problems, path)
-    problems.append(f"{where}:{lines.get(path, 1)}: {'.'.join(map(str, path))}: expected a mapping with a `name`, found {values!r}.")
+        return _named(".".join(map(str, path)), values, catalogue.sources(), places, where, problems, path)
+    problems.append(f"{place_of(path, places, where)}: {'.'.join(map(str, path))}: expected a mapping with a `name`, found {values!r}.")
     return {}
 
 
@@ -274,21 +305,5 @@ def check_steps(steps: Sequence[Any], where: str) -> list[dict[str, Any]]:
     problems: list[str] = []
     resolved = _steps(("augment",), list(steps), {}, where, problems)
     if problems:
-        raise RecipeError([problem.replace(f"{where}:1: ", f"{where}: ") for problem in problems])
+        raise RecipeError(problems)
     return resolved
-
-
-def apply_change(values: dict[str, Any], change: str) -> None:
-    """Set one value by its dotted key: "key.key=value". Raises RecipeError."""
-    key, equals, text = change.partition("=")
-    if not equals or not key:
-        raise RecipeError([f"--set {change}: expected key=value, such as training.epochs=5."])
-    *parents, last = key.strip().split(".")
-    place = values
-    for parent in parents:
-        if isinstance(place.get(parent), str) and parent == "transforms":
-            place[parent] = {"name": place[parent]}
-        place = place.setdefault(parent, {})
-        if not isinstance(place, dict):
-            raise RecipeError([f"--set {change}: {parent} is a single value and has no keys."])
-    place[last] = parse_value(text)

@@ -14,9 +14,10 @@ from typing import Any
 from medood import __version__
 from medood.core import catalogue
 from medood.core.detector import Detector, ImageSpec
-from medood.core.errors import MedoodError, RunError
+from medood.core.errors import MedoodError, RecipeError, RunError
 from medood.core.files import sha256, write_json, write_tensors
-from medood.core.recipe import Recipe
+from medood.core.recipe import Recipe, resolve
+from medood.core.run_content import calibration_in, index_in
 
 _FORMAT = 1
 """Changes when a run of an older medood can no longer be read."""
@@ -64,11 +65,12 @@ def image_spec(recipe: Recipe) -> ImageSpec:
 def save_run(
     folder: Path, recipe: Recipe, detector: Detector, calibration: dict[str, Any], index: list[dict[str, Any]], training: dict[str, Any]
 ) -> None:
-    """Write the files of a run and, last of all, the manifest that makes it complete.
+    """Write the files of a run and, last of all, the manifest that makes it complete; a run that is there is replaced.
 
     `index` has one object per training or held-out entry: id, group, part, images. `training` is added to the provenance.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / "manifest.json").unlink(missing_ok=True)
     state = {key: value.detach().cpu().contiguous() for key, value in detector.state_dict().items()}
     write_tensors(folder / "weights.safetensors", state)
     write_json(folder / "calibration.json", calibration)
@@ -91,19 +93,21 @@ def load_run(folder: Path) -> Run:
 
     _verify(folder)
     content = _content(folder)
-    recipe = Recipe.model_validate_json(json.dumps(content["recipe"]))
-    detector = build_detector(recipe)
+    recipe = _recipe(folder, content)
+    calibration = calibration_in(folder)
+    index_in(folder)
     try:
+        detector = build_detector(recipe)
         detector.load_state_dict(load_file(folder / "weights.safetensors"))
-    except (RuntimeError, KeyError, SafetensorError) as error:
-        written = content["provenance"]["medood"]
+    except (MedoodError, RuntimeError, TypeError, KeyError, SafetensorError) as error:
+        said = f" ({error})" if isinstance(error, MedoodError) else ""
         raise RunError(
-            f"{folder}: the weights do not fit the detector {recipe.detector['name']!r} of medood {__version__}; "
-            f"the run was made by medood {written}. Train it again, or install that version."
+            f"{folder}: the weights do not fit the detector {recipe.detector['name']!r} of medood {__version__}{said}; {_other(content)}"
         ) from error
+    if not bool(detector.fitted_):
+        raise RunError(f"{folder}: the weights are those of a detector that was not trained: train it again.")
     if recipe.training.channels_last:  # as it was calibrated: another layout is slower and differs in the last bits
         detector.to(memory_format=torch.channels_last)
-    calibration = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))
     return Run(folder, recipe, detector.eval(), calibration, content["provenance"])
 
 
@@ -111,11 +115,23 @@ def _content(folder: Path) -> dict[str, Any]:
     """run.json, if this medood wrote it or one whose runs it can read."""
     try:
         content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if content["format"] == _FORMAT:
+        if content["format"] == _FORMAT and isinstance(content["recipe"], dict) and content["provenance"]["medood"]:
             return content
     except (ValueError, KeyError, TypeError):
         pass
     raise RunError(f"{folder} was made by another version of medood than {__version__}, which cannot read it: train it again.")
+
+
+def _recipe(folder: Path, content: dict[str, Any]) -> Recipe:
+    """The recipe in run.json, checked as any other: another version may know other detectors, steps and keys."""
+    try:
+        return resolve(content["recipe"], {}, str(folder / "run.json"))
+    except RecipeError as error:
+        raise RunError(f"{folder} was made from a recipe that medood {__version__} does not know: {error}\n{_other(content)}") from error
+
+
+def _other(content: dict[str, Any]) -> str:
+    return f"The run was made by medood {content['provenance']['medood']}: train it again, or install that version."
 
 
 def is_run(folder: Path) -> bool:

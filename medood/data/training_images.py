@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from medood.core.run import Run
+from medood.core.run_content import index_in
 from medood.core.volume import Entry
 from medood.data.cache import SELECTING
 
@@ -19,5 +19,5 @@ def reading(run: Run, source: str) -> dict[str, Any]:
 
 def seen_before(run: Run, entries: Sequence[Entry]) -> int:
     """How many entries have the id of a training or held-out entry of the run."""
-    known = {row["id"] for row in json.loads((run.folder / "index.json").read_text(encoding="utf-8")) if row["images"]}
+    known = {row["id"] for row in index_in(run.folder) if row["images"]}
     return sum(entry.id in known for entry in entries)

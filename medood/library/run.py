@@ -16,11 +16,13 @@ import numpy as np
 import torch
 
 from medood.core import run as core
+from medood.core.changes import apply_changes
 from medood.core.device import pick_device
 from medood.core.errors import InputError, RecipeError
 from medood.core.geometry import Plane
+from medood.core.literals import Places
 from medood.core.map_scale import MapScale
-from medood.core.recipe import Recipe, apply_change, load_recipe, resolve
+from medood.core.recipe import Recipe, known_keys, load_recipe, resolve
 from medood.core.volume import Volume
 from medood.data.training_images import reading
 from medood.library.in_memory import Given, from_memory, from_volume
@@ -222,9 +224,9 @@ def _resolved(recipe: str | Path | Mapping[str, Any] | Recipe, changes: Mapping[
     if isinstance(recipe, (str, os.PathLike)):
         return load_recipe(recipe, settings)
     values = recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else deepcopy(dict(recipe))
-    for setting in settings:
-        apply_change(values, setting)
+    places: Places = {}
+    problems = apply_changes(values, places, settings, known_keys)
     try:
-        return resolve(values, {}, "recipe")
+        return resolve(values, places, "recipe", problems)
     except RecipeError as error:
-        raise RecipeError([problem.replace("recipe:1: ", "recipe: ") for problem in error.problems]) from None
+        raise RecipeError([problem.replace("--set", "changes", 1) for problem in error.problems]) from None

@@ -115,7 +115,7 @@ def _seed_by_seed(jobs: Sequence[Job]) -> list[Job]:
 def _carry_out(orders: Sequence[Order], workers: int, threads: int) -> dict[str, str]:
     """Reasons of the runs that failed, by their name."""
     failed = {}
-    function = partial(carry_out, train=train_recipe, score=score_folder)
+    function = partial(carry_out, train=partial(train_recipe, keep_checkpoint=False), score=score_folder)
     with Display(orders, workers) as display, closing(work_through(orders, function, workers, threads)) as events:
         for event in events:
             display.show(event)
@@ -199,7 +199,14 @@ def _devices(device: str) -> tuple[str, ...]:
 
 
 def _crew(devices: tuple[str, ...], workers: int | None) -> tuple[int, int]:
-    """How many processes, and how many threads each may use."""
+    """How many processes, and how many threads each may use: as many as OMP_NUM_THREADS says, otherwise an equal share of the cores."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = workers or (len(devices) if devices[0] != "cpu" else min(cores, MOST_WORKERS))
-    return count, max(1, cores // count)
+    threads = _asked_threads()
+    count = workers or (len(devices) if devices[0] != "cpu" else max(1, min(cores // (threads or 1), MOST_WORKERS)))
+    return count, threads or max(1, cores // count)
+
+
+def _asked_threads() -> int | None:
+    """OMP_NUM_THREADS, where the user has set it to a number; of a list, which is by depth of nesting, the first."""
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    return int(text) if text.isdecimal() and int(text) > 0 else None

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medood.core.recipe import apply_change
+from medood.core import catalogue
+from medood.core.changes import apply_changes
+from medood.core.errors import RecipeError
 from medood.core.volume import Problem
 from medood.data.opening import open_source
 from medood.evaluation.label_file import write_labels
@@ -18,6 +20,8 @@ def labels_of(name: str, folder: Path, out: Path, *, table: str | None = None, c
     `changes` set parameters of the source, as `year=2016`. Raises MedoodError when the source knows no label.
     """
     parameters: dict[str, Any] = {"csv": table} if table else {}
-    for change in changes:
-        apply_change(parameters, change)
+    cards = catalogue.sources()
+    known = {"": list(cards[name].parameters.model_fields) if name in cards else []}
+    if problems := apply_changes(parameters, {}, changes if name in cards else (), lambda _: known):
+        raise RecipeError(problems)
     return write_labels(open_source(name, folder, **parameters), out)

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from medood.core.console import Console
+from medood.core.detector import Detector
 from medood.core.device import pick_device
-from medood.core.errors import MedoodError, TrainingError
-from medood.core.files import atomic_file, write_json
+from medood.core.errors import MedoodError, ResumeError, TrainingError
+from medood.core.files import write_json
+from medood.core.lock import alone
 from medood.core.recipe import Recipe, changed_keys
 from medood.core.run import build_detector, is_run, save_run
 from medood.core.volume import Entry, Problem
@@ -25,9 +30,9 @@ from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
 from medood.scoring.calibrate import calibrate, check_enough
-from medood.training.checkpoint import discard_checkpoint
+from medood.training.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.progress import Silence
-from medood.training.trainer import train
+from medood.training.trainer import check_plan, train
 from medood.transforms.pipeline import Pipeline, augmentation
 
 
@@ -41,56 +46,62 @@ def train_recipe(
     overwrite: bool = False,
     cache: Path | None = None,
     progress: Silence | bool = True,
+    keep_checkpoint: bool = True,
 ) -> Path:
     """Train the recipe's detector into the run folder `out` and return it; `progress` as for the trainer.
 
     Nothing about anomalies reaches training: entries and slices with a label other than normal are left out before the split.
+
+    `resume` goes on with an interrupted training, or makes a finished one longer when the recipe's `training.epochs` have grown; a run
+    that is there stays whole until the longer one is saved. That needs the checkpoints in `out`/checkpoint, three to five times the size
+    of the weights, which `keep_checkpoint` leaves there.
     """
-    console = Console()
-    _guard(out, resume, overwrite)
-    target = pick_device(device)
-    torch.manual_seed(recipe.seed)
-    detector = build_detector(recipe)  # before any file is read: a size that the detector refuses is known at once
+    with alone(out / ".lock", out):
+        console, target = Console(), pick_device(device)
+        _guard(out, recipe, resume, overwrite)
+        if _is_done(out, recipe, resume and not overwrite):
+            console.say(f"{out} is finished. Train it for longer with --resume --set training.epochs=N, or anew with --overwrite.")
+            return out
+        torch.manual_seed(recipe.seed)
+        detector = build_detector(recipe)  # before any file is read: a size or a plan that does not fit is known at once
+        check_plan(detector.phases(), recipe.training)
+        recipe, parts = _parts(recipe, data, cache, console)
+        images, held_out = parts.values()
+        check_enough(held_out, recipe)
+        facts = {"device": str(target), "train_images": len(images), "index": _fingerprint(parts)}
+        if resume:
+            _require_same(out, recipe, facts["index"])
+        if overwrite:
+            (out / "manifest.json").unlink(missing_ok=True)  # a run that is being replaced is no longer complete
+        started = time.perf_counter()
+        with _remembered(out, recipe, facts["index"]):
+            options: dict[str, Any] = {"seed": recipe.seed, "device": target, "resume": resume, "progress": progress}
+            train(detector, images, held_out, recipe.training, out, augment=augmentation(recipe.augment), **options)
+        facts = {"training_seconds": round(time.perf_counter() - started, 1), **facts}
+        calibration = _calibration(detector, parts, recipe, target, console)
+        save_run(out, recipe, detector, calibration, _index_rows(parts), facts)
+        _tidy(out, keep_checkpoint, console)
+    return out
+
+
+def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Console) -> tuple[Recipe, dict[str, CachedImages]]:
+    """The recipe with the folder that is really used, and the prepared images of the parts train and held_out."""
     name, parameters = recipe.choice("source")
-    root = data or parameters.pop("root", None)
+    root = parameters.pop("root", None) if data is None else data
     parameters.pop("root", None)
     source = open_source(name, root, **parameters)
+    if root is not None:
+        recipe = recipe.model_copy(update={"source": {**recipe.source, "root": str(Path(root).resolve())}})
     with console.step("Indexing"):
         index = source.index()
-    parts = split(index, recipe)
+    entries = vars(split(index, recipe))
     store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
-    prepared = {part: _prepare(store, source, entries, part, console) for part, entries in vars(parts).items()}
-    images, held_out = (CachedImages(prepared[part]) for part in ("train", "held_out"))
+    parts = {part: CachedImages(_prepare(store, source, entries[part], part, console)) for part in ("train", "held_out")}
+    images, held_out = parts.values()
     _enough(images, held_out)
-    check_enough(held_out, recipe)
     groups = len(set(images.groups)), len(set(held_out.groups))
     console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
-    (out / "manifest.json").unlink(missing_ok=True)  # a run that is being replaced is no longer complete
-    _same_training(out, recipe, _fingerprint(prepared), resume)
-    started = time.perf_counter()
-    train(
-        detector,
-        images,
-        held_out,
-        recipe.training,
-        out,
-        seed=recipe.seed,
-        device=target,
-        augment=augmentation(recipe.augment),
-        resume=resume,
-        progress=progress,
-    )
-    seconds = time.perf_counter() - started
-    with console.step("Calibrating on the held-out normal images"):
-        calibration = calibrate(detector, held_out, prepared["train"], recipe, target)
-    if calibration["series"] is None and any(entry.entry.slices > 1 for entry in held_out.entries):
-        console.say(f"Slices get p-values and decisions, whole series get scores only: {calibration['series_reason']}")
-    facts = {"training_seconds": round(seconds, 1), "device": str(target), "train_images": len(images), "index": _fingerprint(prepared)}
-    save_run(out, recipe, detector, calibration, _index_rows(prepared), facts)
-    discard_checkpoint(out)
-    (out / "training.json").unlink()
-    console.say(f"Run saved in {out}")
-    return out
+    return recipe, parts
 
 
 def _prepare(store: Cache, source: Any, entries: Sequence[Entry], part: str, console: Console) -> list[CachedEntry]:
@@ -117,43 +128,115 @@ def _enough(images: CachedImages, held_out: CachedImages) -> None:
         raise TrainingError("No normal image is left to hold out; raise `split.held_out` or add patients.")
 
 
-def _guard(out: Path, resume: bool, overwrite: bool) -> None:
-    if is_run(out) and not overwrite:
-        raise MedoodError(f"{out} already holds a finished run. Choose another folder with --out, or replace it with --overwrite.")
-    if (out / "checkpoint").is_dir() and not (resume or overwrite):
+def _guard(out: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
+    """Refuse to touch what is there unless asked to, and remove what a process that was killed left half-written."""
+    if is_run(out) and not (resume or overwrite):
+        raise MedoodError(
+            f"{out} already holds a finished run. Choose another folder with --out, replace it with --overwrite, or train it for longer "
+            "with --resume --set training.epochs=N."
+        )
+    if can_go_on(out) and not (is_run(out) or resume or overwrite):
         raise MedoodError(f"{out} holds an interrupted training. Continue it with --resume, or start anew with --overwrite.")
-    with atomic_file(out / "trial"):  # a folder that cannot be written is known before the images are prepared
-        pass
-    (out / "trial").unlink()
+    if is_run(out) and not (overwrite or can_go_on(out) or _is_done(out, recipe, resume)):
+        raise MedoodError(
+            f"{out} is finished and holds no checkpoint to go on from: none was kept, or the detector has no phase that learns in epochs. "
+            "Choose another --out, or start anew with --overwrite."
+        )
+    for part in (*out.glob(".part-*"), *(out / "checkpoint").glob(".part-*")):
+        shutil.rmtree(part) if part.is_dir() else part.unlink()
 
 
-def _same_training(out: Path, recipe: Recipe, index: str, resume: bool) -> None:
-    """Remember what is being trained, and refuse to resume something else."""
+def _is_done(out: Path, recipe: Recipe, resume: bool) -> bool:
+    """Whether there is nothing to go on with: the run is finished and was made from the same recipe."""
+    return resume and is_run(out) and not is_interrupted(out) and not changed_keys(_begun(out / "run.json")[0], recipe)
+
+
+def _begun(path: Path) -> tuple[Recipe, str]:
+    """The recipe and the fingerprint of the images of the training that training.json or run.json is about."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        index = content["index"] if path.name == "training.json" else content["provenance"]["index"]
+        return Recipe.model_validate_json(json.dumps(content["recipe"])), index
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ResumeError(f"{path} is missing or damaged, so the training cannot be resumed: start anew with --overwrite.") from error
+
+
+def _require_same(out: Path, recipe: Recipe, index: str) -> None:
+    """Refuse to resume a training of something else; it may only be of another number of epochs."""
+    if not (is_run(out) or can_go_on(out)):
+        return
+    before, images = _begun(out / ("training.json" if is_interrupted(out) or not is_run(out) else "run.json"))
+    same_epochs = before.training.model_copy(update={"epochs": recipe.training.epochs})
+    changed = changed_keys(before.model_copy(update={"training": same_epochs}), recipe)
+    changed += ["the training images"] if images != index else []
+    if changed:
+        raise ResumeError(
+            f"{out} was begun with another recipe or other images (changed: {', '.join(changed)}), so it cannot be resumed; only "
+            "training.epochs may change. Undo the change, choose another --out, or start anew with --overwrite."
+        )
+
+
+@contextmanager
+def _remembered(out: Path, recipe: Recipe, index: str) -> Iterator[None]:
+    """training.json says what is being trained; a training that does not even begin leaves it as it was."""
     path = out / "training.json"
-    if resume and path.is_file():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-            changed = changed_keys(Recipe.model_validate_json(json.dumps(before["recipe"])), recipe)
-            changed += ["the training images"] if before["index"] != index else []
-        except (ValueError, TypeError, KeyError) as error:
-            raise TrainingError(f"{path} is damaged, so the training cannot be resumed: start anew with --overwrite.") from error
-        if changed:
-            raise TrainingError(
-                f"{out} was begun with another recipe or other images (changed: {', '.join(changed)}), so it cannot be resumed. "
-                "Undo the change, choose another --out, or start anew with --overwrite."
-            )
+    before = json.loads(path.read_text(encoding="utf-8")) if is_interrupted(out) and path.is_file() else None
     write_json(path, {"recipe": recipe.model_dump(mode="json"), "index": index})
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, ResumeError) and before is not None:
+            write_json(path, before)
+        elif isinstance(error, ResumeError) or not is_interrupted(out):
+            path.unlink(missing_ok=True)
+        raise
 
 
-def _index_rows(prepared: dict[str, list[CachedEntry]]) -> list[dict[str, Any]]:
+def _calibration(
+    detector: Detector, parts: Mapping[str, CachedImages], recipe: Recipe, target: torch.device, console: Console
+) -> dict[str, Any]:
+    held_out = parts["held_out"]
+    with console.step("Calibrating on the held-out normal images"):
+        calibration = calibrate(detector, held_out, parts["train"].entries, recipe, target)
+    for level in ("image", "series"):
+        if calibration[level]:
+            console.say(_threshold(calibration[level], "images" if level == "image" else "series"))
+    if calibration["series"] is None and any(entry.entry.slices > 1 for entry in held_out.entries):
+        console.say(f"Slices get p-values and decisions, whole series get scores only: {calibration['series_reason']}")
+    return calibration
+
+
+def _threshold(found: Mapping[str, Any], what: str) -> str:
+    """What a calibration says of false alarms, with the interval that it counts on."""
+    ends = found["interval"]
+    interval = f"no interval of the true rate, because {found['interval_reason']}"
+    if ends:
+        interval = f"the true rate lies between {ends[0]:.1%} and {ends[1]:.1%} (95 % interval)"
+    return (
+        f"Threshold for {what}: {found['threshold']:.4g}, for a false-alarm rate of {found['false_alarm_rate']:.1%}; from "
+        f"{len(found['scores'])} held-out normal {what} of {found['patients']} patients, {interval}."
+    )
+
+
+def _index_rows(parts: Mapping[str, CachedImages]) -> list[dict[str, Any]]:
+    """A row for every entry, with the number of its images that were trained on or calibrated with."""
     return [
-        {"id": e.entry.id, "group": e.entry.group, "part": part, "images": int((e.labels == 0).sum())}
-        for part, entries in prepared.items()
-        for e in entries
+        {"id": each.entry.id, "group": each.entry.group, "part": part, "images": int(count)}
+        for part, images in parts.items()
+        for each, count in zip(images.entries, np.bincount(images.owner, minlength=len(images.entries)), strict=True)
     ]
 
 
-def _fingerprint(prepared: dict[str, list[CachedEntry]]) -> str:
+def _tidy(out: Path, keep_checkpoint: bool, console: Console) -> None:
+    """What only an unfinished run needs goes; what a longer training needs may stay."""
+    discard_checkpoint(out, keep_ends=keep_checkpoint)
+    (out / "training.json").unlink()
+    console.say(f"Run saved in {out}")
+    if kept := checkpoint_bytes(out):
+        console.say(f"{out / 'checkpoint'} ({kept / 1e6:.0f} MB) serves to train for longer with --resume; delete it if you will not.")
+
+
+def _fingerprint(parts: Mapping[str, CachedImages]) -> str:
     """Changes when any training or held-out image changes."""
-    keys = sorted(f"{part} {e.folder.name}" for part, entries in prepared.items() for e in entries)
+    keys = sorted(f"{part} {e.folder.name}" for part, images in parts.items() for e in images.entries)
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]

@@ -7,14 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from medood.core.detector import Detector, Phase
-from medood.core.errors import TrainingError
+from medood.core.errors import ResumeError
 from medood.core.recipe import Training
 
 
 def identity(detector: Detector, phases: Sequence[Phase], plan: Training, *, seed: int, images: int, held_out: int) -> dict[str, Any]:
-    """Everything that training depends on and that can be written down, as plain JSON; taken before training changes it."""
+    """Everything that training depends on and that can be written down, as plain JSON; taken before training changes it.
+
+    The number of epochs is left out: a training may go on for longer.
+    """
     described = {
-        "training": plan.model_dump(exclude={"tensorboard"}),
+        "training": plan.model_dump(exclude={"tensorboard", "epochs"}),
         "seed": seed,
         "number of training images": images,
         "number of held-out images": held_out,
@@ -26,12 +29,13 @@ def identity(detector: Detector, phases: Sequence[Phase], plan: Training, *, see
 
 
 def require_same(saved: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Raises TrainingError with the first differences."""
+    """Raises ResumeError with the first differences."""
     changes = list(_changes(saved, now))
     if changes:
         shown = "; ".join(changes[:3]) + ("; and more" if len(changes) > 3 else "")
-        raise TrainingError(
-            f"Cannot resume: this training was begun with other settings ({shown}). Put them back, or train anew without --resume."
+        raise ResumeError(
+            f"Cannot resume: this training was begun with other settings ({shown}). Put them back, or train anew without --resume; "
+            "only training.epochs may change."
         )
 
 

@@ -1,4 +1,4 @@
-"""What a person sees while training runs: a bar on a terminal, a line now and then in a log, nothing when nobody looks."""
+"""What a person sees while training runs: a bar on a terminal, a line an epoch in a log, nothing when nobody looks."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-SECONDS_BETWEEN_LINES = 10.0
+from medood.core.console import duration
 
 
 class Silence:
@@ -29,6 +29,9 @@ class Silence:
 
     def end(self) -> None:
         """The phase is done, perhaps before its last epoch."""
+
+    def say(self, sentence: str) -> None:
+        """Something to know besides: how long it will take, where it goes on."""
 
 
 class Bars(Silence):
@@ -59,14 +62,15 @@ class Bars(Silence):
     def end(self) -> None:
         self.progress.stop_task(self.task)
 
+    def say(self, sentence: str) -> None:
+        self.progress.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
+
 
 class Lines(Silence):
-    """One line at the end of an epoch, at most every ten seconds, and always for a phase's last epoch."""
+    """One line at the end of an epoch."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.printed_at = time.monotonic()
-        self.waiting = ""
 
     def begin(self, phase: str, epochs: int, images: int, epochs_done: int) -> None:
         self.phase, self.epochs, self.images = phase, epochs, images
@@ -74,16 +78,11 @@ class Lines(Silence):
 
     def end_epoch(self, epoch: int, losses: Mapping[str, float], validation: float | None) -> None:
         seconds = (time.monotonic() - self.started_at) / (epoch - self.done_before)
-        left = seconds * (self.epochs - epoch) / 60
         text = _sentence(self.phase, epoch, self.epochs, losses, validation)
-        self.waiting = f"{text}  {self.images / seconds:.0f} images/s  {left:.1f} min left"
-        if time.monotonic() - self.printed_at >= SECONDS_BETWEEN_LINES:
-            self.end()
+        self.say(f"{text}  {self.images / seconds:.0f} images/s  {duration(seconds * (self.epochs - epoch))} left")
 
-    def end(self) -> None:
-        if self.waiting:
-            self.console.print(self.waiting, markup=False, highlight=False, soft_wrap=True)
-            self.waiting, self.printed_at = "", time.monotonic()
+    def say(self, sentence: str) -> None:
+        self.console.print(sentence, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

@@ -22,10 +22,6 @@ class Schedule:
     """
 
     def __init__(self, plan: Training, phase: str, optimizers: Mapping[str, Optimizer], epochs: int, epoch_length: int) -> None:
-        if optimizers and plan.warmup_epochs >= epochs:
-            raise TrainingError(
-                f"training.warmup_epochs is {plan.warmup_epochs}, but phase {phase!r} has only {epochs} epochs: warm up for fewer."
-            )
         self.kind = plan.schedule
         self.warmup = plan.warmup_epochs * epoch_length
         self.total = epochs * epoch_length
@@ -62,3 +58,12 @@ def check_milestones(plan: Training, phases: Sequence[Phase]) -> None:
         raise TrainingError(
             f"training.milestones names {', '.join(map(repr, unknown))}; the phases that learn are: {', '.join(learning) or 'none'}."
         )
+
+
+def check_warmup(plan: Training, phases: Sequence[Phase], epochs: Sequence[int]) -> None:
+    """Raises TrainingError when a phase that learns would warm up for all of its `epochs`."""
+    for phase, count in zip(phases, epochs, strict=True):
+        if phase.optimizers and plan.warmup_epochs >= count:
+            raise TrainingError(
+                f"training.warmup_epochs is {plan.warmup_epochs}, but phase {phase.name!r} has only {count} epochs: warm up for fewer."
+            )

@@ -16,13 +16,15 @@ from medood.core.detector import Augment, Detector, Phase
 from medood.core.errors import TrainingError
 from medood.core.recipe import Training
 from medood.training.best_epoch import BestEpoch
-from medood.training.checkpoint import Checkpoint, CheckpointFile, discard_checkpoint, take_checkpoint
+from medood.training.checkpoint import Checkpoint, Checkpoints, discard_checkpoint, take_checkpoint
 from medood.training.data import Batches, Images
+from medood.training.forecast import Forecast
 from medood.training.history import History
 from medood.training.identity import identity
 from medood.training.losses import Losses, LossEvents, diverged
 from medood.training.progress import Silence, reporting
-from medood.training.schedule import Schedule, check_milestones
+from medood.training.resuming import Plan, find_start, what_happens
+from medood.training.schedule import Schedule, check_milestones, check_warmup
 from medood.training.tensorboard import curves
 from medood.training.update import step_function
 from medood.training.validation import validation_loss
@@ -50,8 +52,9 @@ def train(
     A phase with optimizers runs in train mode on augmented images and ends with the weights of the epoch that was best on `held_out`. A
     phase without them (a closed form) sees the images as scoring does: in eval mode, without gradients, in float32, not augmented.
     `folder` receives `history.jsonl`, `tensorboard/` and `checkpoint/`. With `resume` a training that was killed goes on after its last
-    whole epoch and, on the same CPU, ends with the same bits; call it with a new detector, built as the first one was. Remove the
-    checkpoint with `discard_checkpoint` once the detector is saved.
+    whole epoch, and one with more `plan.epochs` than before, killed or complete, as `find_start` describes; on the same machine and with
+    as many threads it ends with the same bits as in one go, unless a schedule follows the number of epochs and that changed. Call it with
+    a new detector, built as the first one was. Call `discard_checkpoint` once the detector is saved.
 
     Raises TrainingError when there are no images, the plan does not fit the phases, the checkpoint is of another training, or a loss or a
     weight is no longer finite; the detector then holds the weights of the last good epoch.
@@ -63,6 +66,14 @@ def train(
     if plan.channels_last:
         detector.to(memory_format=torch.channels_last)  # torch's stubs leave it out
     _Trainer(detector, images, held_out, plan, folder, seed, device, augment).run(resume, progress)
+
+
+def check_plan(phases: Sequence[Phase], plan: Training) -> list[int]:
+    """The epochs of every phase. Raises TrainingError when the plan does not fit the phases."""
+    epochs = planned_epochs(phases, plan.epochs)
+    check_milestones(plan, phases)
+    check_warmup(plan, phases, epochs)
+    return epochs
 
 
 def planned_epochs(phases: Sequence[Phase], epochs: int | Mapping[str, int] | None) -> list[int]:
@@ -96,10 +107,9 @@ class _Trainer:
         self.detector, self.held_out, self.plan, self.seed, self.device = detector, held_out, plan, seed, device
         self.folder = folder
         self.phases = list(detector.phases())
-        self.epochs = planned_epochs(self.phases, plan.epochs)
-        check_milestones(plan, self.phases)
+        self.epochs = check_plan(self.phases, plan)
         known = identity(detector, self.phases, plan, seed=seed, images=len(images), held_out=len(held_out))
-        self.file = CheckpointFile(folder, known)
+        self.files = Checkpoints(folder, known)
         self.batches = [
             Batches(
                 images,
@@ -118,18 +128,22 @@ class _Trainer:
         ]
 
     def run(self, resume: bool, progress: Progress | Silence | bool) -> None:
-        start = self.file.read() if resume else None
+        plan = Plan(self.phases, self.epochs, self.plan)
+        start = find_start(self.files, plan) if resume else None
         if start is None:
             discard_checkpoint(self.folder)
             self.detector.fitted_.fill_(False)
         else:
+            self.files.forget_ends(start.phase)
             start.apply(self.detector, self.device)
         with ExitStack() as stack:
             self.history = stack.enter_context(History(self.folder, keep=start.history_lines if start else 0))
             self.curves = stack.enter_context(curves(self.folder, self.plan.tensorboard, self._iterations_done(start)))
             self.report = stack.enter_context(reporting(progress))
             if start is None:
-                self.file.write(self._checkpoint(0, 0, BestEpoch()))
+                self.files.write(self._checkpoint(0, 0, BestEpoch()))
+            for sentence in what_happens(start, plan) if start else ():
+                self.report.say(sentence)
             for number in range(start.phase if start else 0, len(self.phases)):
                 self._run_phase(number, start if start and start.phase == number else None)
         self.detector.mark_fitted()
@@ -149,29 +163,31 @@ class _Trainer:
         restore(self.detector, best.weights)
         with torch.no_grad():
             phase.finish()
-        self.file.write(self._checkpoint(number + 1, 0, BestEpoch()))
+        self.files.write(self._checkpoint(number + 1, 0, BestEpoch()))
 
     def _fit(self, number: int, best: BestEpoch, done: int) -> None:
         """The epochs after `done`. A loss or weight that is no number brings the last good epoch back, then raises TrainingError."""
         phase, epochs, batches = self.phases[number], self.epochs[number], self.batches[number]
-        engine = self._engine(number, best)
+        engine = self._engine(number, best, done)
         engine.load_state_dict({"epoch": done, "max_epochs": epochs, "epoch_length": len(batches)})
         self.report.begin(phase.name, epochs, len(batches.images), done)
         try:
             with closing(batches.stream(done + 1, epochs)) as stream:
                 engine.run(stream)
         except TrainingError:
-            last = self.file.read()
+            last = self.files.read()
             if last is not None:
                 restore(self.detector, last.weights)
             raise
         finally:
             self.report.end()
 
-    def _engine(self, number: int, best: BestEpoch) -> Engine:
+    def _engine(self, number: int, best: BestEpoch, done: int) -> Engine:
         """An engine with everything attached that happens in a phase, in the order in which it happens."""
-        losses = Losses(self.phases[number].name)
-        engine = Engine(step_function(self.phases[number], self.plan, self.device, losses))
+        phase = self.phases[number]
+        losses = Losses(phase.name)
+        forecast = Forecast(phase.name, self.epochs[number] - done, len(self.batches[number]), self.device, self.report.say)
+        engine = Engine(step_function(phase, self.plan, self.device, losses))
         engine.logger = _silent
         engine.register_events(*LossEvents)
         for event, handler in (
@@ -180,7 +196,9 @@ class _Trainer:
             (Events.ITERATION_COMPLETED, losses.collect),
             (Events.ITERATION_COMPLETED, lambda engine: self.report.advance(len(engine.state.batch.image))),
             (LossEvents.LOSSES_READ, lambda engine: self._show(engine, number)),
+            (Events.ITERATION_COMPLETED, forecast.collect),
             (Events.EPOCH_COMPLETED, losses.read),
+            (Events.EPOCH_COMPLETED, forecast.end_epoch),
             (Events.EPOCH_COMPLETED, lambda engine: self._end_epoch(engine, number, best)),
         ):
             engine.add_event_handler(event, handler)
@@ -197,11 +215,16 @@ class _Trainer:
         validation = self._validation(number, state.epoch)
         if validation is not None and not math.isfinite(validation):
             raise diverged(f"the validation loss became {validation}", phase.name, state.epoch, state.iteration)
-        if validation is not None:
+        only_as_last = state.epoch % self.plan.validate_every != 0  # a longer training would not validate here
+        if validation is not None and not only_as_last:
             best.consider(state.epoch, validation, self.detector)
         self._record(engine, number, validation)
+        if phase.optimizers and (state.epoch == self.epochs[number] or best.exhausted(self.plan.patience)):
+            self.files.write_end(self._checkpoint(number, state.epoch, best))
+        if validation is not None and only_as_last:
+            best.consider(state.epoch, validation, self.detector)
         if phase.optimizers:
-            self.file.write(self._checkpoint(number, state.epoch, best))
+            self.files.write(self._checkpoint(number, state.epoch, best))
         self.report.end_epoch(state.epoch, state.metrics, validation)
         if best.exhausted(self.plan.patience):
             engine.terminate()
@@ -232,9 +255,16 @@ class _Trainer:
 
     def _checkpoint(self, number: int, epoch: int, best: BestEpoch) -> Checkpoint:
         """The state after `epoch` epochs of phase `number`; one past the last phase when training is complete."""
-        optimizers = self.phases[number].optimizers if number < len(self.phases) else {}
+        optimizers, planned = (self.phases[number].optimizers, self.epochs[number]) if number < len(self.phases) else ({}, 0)
         return take_checkpoint(
-            self.detector, self.device, optimizers, phase=number, epoch=epoch, best=best, history_lines=self.history.lines
+            self.detector,
+            self.device,
+            optimizers,
+            phase=number,
+            epoch=epoch,
+            planned=planned,
+            best=best,
+            history_lines=self.history.lines,
         )
 
     def _iterations_before(self, number: int) -> int:

@@ -33,7 +33,10 @@ def errand(task, worker, tell):
         return Path(rest[1]).exists()
     if what == "hang":
         Path(rest[0]).write_text(str(os.getpid()))
-        time.sleep(600)
+        try:
+            time.sleep(600)
+        finally:
+            Path(rest[0]).unlink()
     return (worker, torch.get_num_threads(), os.environ["OMP_NUM_THREADS"])
 
 
@@ -81,6 +84,7 @@ def test_leaving_early_stops_the_processes(tmp_path):
     stream.close()
     with pytest.raises(ProcessLookupError):
         os.kill(process, 0)
+    assert not note.exists(), "what was being written is tidied up"
 
 
 def test_nothing_to_do_ends_at_once():

@@ -183,7 +183,7 @@ def test_the_tables_of_one_paper_share_their_runs():
 def test_a_benchmark_is_checked_as_recipes_are(tmp_path):
     path = tmp_path / "grid.yaml"
     path.write_text(GRID, encoding="utf-8")
-    assert check_file(path) == path
+    assert check_file(path) == (path, [job.recipe for job in load_grid(path).jobs])
     path.write_text(GRID.replace("latent: 4", "laten: 4"), encoding="utf-8")
     with pytest.raises(RecipeError, match="laten: unknown key"):
         check_file(path)

@@ -126,8 +126,64 @@ def test_changes_replace_single_values_and_are_checked_too(tmp_path: Path) -> No
     assert recipe.training.epochs == 7
     assert recipe.transforms.size == (64, 96)
     assert recipe.detector["learning_rate"] == 1e-3
-    assert "training.epochs" in problems_of(path, ("training.epochs=many",))[0]
+    assert load_recipe(path, ("transforms.size=128", "transforms.field_of_view=180.5")).transforms.size == (128, 128)
+    assert load_recipe(path, ("detector.name=cvad", "detector.latent=4")).detector["latent"] == 4
+    assert load_recipe(path, ("detector.latent=4", "detector.name=cvad")).detector["latent"] == 4
+    assert load_recipe(path, ("training.epochs={adversarial: 3}",)).training.epochs == {"adversarial": 3}
     assert "key=value" in problems_of(path, ("training.epochs",))[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("training.epochs=many", ("--set: training.epochs: found 'many', expected a whole number or a mapping",)),
+        ("training.epochs=0", ("--set: training.epochs: found 0, expected a number of more than 0",)),
+        ("training.epochs=-3", ("--set: training.epochs: found -3, expected a number of more than 0",)),
+        ("training.epochs=1.5", ("--set: training.epochs: found 1.5, expected a whole number or a mapping",)),
+        ("training.epochs={adversarial: 0}", ("--set: training.epochs.adversarial: found 0, expected a number of more than 0",)),
+        ("training.milestones={adversarial: [2]}", ("--set: training.milestones.adversarial.0: found 2", "at most 1")),
+        ("training.epoch=5", ("--set training.epoch=5: ", "did you mean training.epochs?")),
+        ("trainig.epochs=5", ("did you mean training.epochs?",)),
+        ("epochs=5", ("did you mean training.epochs or detector.epochs?",)),
+        ("batch_size=5", ("did you mean training.batch_size or scoring.batch_size?",)),
+        ("transforms.sise=5", ("did you mean transforms.size?",)),
+        ("transforms.size=[8, -5]", ("--set: transforms: size.1: found -5",)),
+        ("detector.reeding=crop32", ("did you mean detector.reading?",)),
+        ("detector.reading=crop64", ("--set: detector.reading: found 'crop64', expected 'image256' or 'crop32'",)),
+        ("sead=5", ("did you mean seed?",)),
+        ("split.x=5", ("there are split.held_out, split.test, split.seed",)),
+        ("seed.x=5", ("seed is a single value",)),
+        ("augment.0=5", ("augment is a list",)),
+        ("source.name=phantm", ("--set: source.name: found 'phantm'", "did you mean 'phantom'?")),
+        ("training=5", ("--set: training: found 5, expected a mapping",)),
+    ],
+)
+def test_a_mistake_in_a_change_names_the_change_and_the_nearest_key(tmp_path: Path, change: str, words: tuple[str, ...]) -> None:
+    (found,) = problems_of(write(tmp_path, GOOD + "seed: 1\n"), (change,))
+    assert found.startswith("--set")
+    assert all(word in found for word in words), found
+
+
+def test_mistakes_of_changes_and_of_the_file_come_together(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("epochs: 2", "epochs: 0"))
+    found = problems_of(path, ("sead=1", "training.batch_size=0", "scoring.top_slices=x"))
+    assert len(found) == 4
+    assert sum(text.startswith("--set") for text in found) == 3
+    assert any(text.startswith(f"{path}:8: training.epochs: found 0") for text in found)
+
+
+def test_what_a_recipe_changes_in_its_transforms_is_named_by_the_recipe(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("transforms: brats_flair", "transforms: {name: brats_flair, size: [0, 8]}"))
+    assert problems_of(path) == [f"{path}:4: transforms: size.0: found 0, expected a number of more than 0."]
+
+
+def test_one_number_is_height_and_width_in_a_file_too(tmp_path: Path) -> None:
+    path = write(tmp_path, "summary: x\nsize: 64\nfield_of_view: 180\nsteps: []\n")
+    assert load_preparation(path).size == (64, 64)
+    assert load_preparation(path).field_of_view == (180, 180)
+    assert load_preparation(path, ("size=32",)).size == (32, 32)
+    with pytest.raises(RecipeError, match=r"--set sise=32: .*did you mean size\?"):
+        check_file(path, ("sise=32",))
 
 
 def test_a_resolved_recipe_has_every_default_and_reads_back_the_same(tmp_path: Path) -> None:
@@ -143,7 +199,7 @@ def test_a_resolved_recipe_has_every_default_and_reads_back_the_same(tmp_path: P
 
 @pytest.mark.parametrize("path", shipped("recipes"), ids=lambda path: path.stem)
 def test_every_recipe_that_ships_is_right_and_says_what_to_expect(path: Path) -> None:
-    assert check_file(path) == path
+    assert check_file(path) == (path, [load_recipe(path)])
     comment = path.read_text(encoding="utf-8").partition("summary:")[0]
     assert f"medood train {path.stem}" in comment or f"medood train recipes/{path.name}" in comment
 

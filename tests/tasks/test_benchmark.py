@@ -23,6 +23,7 @@ from medood.core.errors import MedoodError
 from medood.core.grid import Grid, load_grid
 from medood.core.volume import Entry, Index
 from medood.evaluation.labelled_scores import read_scores
+from medood.tasks import benchmark as benchmark_task
 from medood.tasks.benchmark import benchmark
 
 GRID = """\
@@ -362,3 +363,32 @@ def test_one_class_alone_cannot_be_compared(tmp_path):
     labels.write_text("id,label\na,0\nb,0\n")
     with pytest.raises(MedoodError, match="found 2 normal and 0 anomalous images"):
         read_rows([_scores(tmp_path / "own.csv", [("a", 1, "p"), ("b", 3, "q")])], None, labels)
+
+
+@pytest.mark.parametrize(
+    ("text", "devices", "workers", "expected"),
+    [
+        (None, ("cpu",), None, (4, 2)),
+        (None, ("cpu",), 2, (2, 4)),
+        (None, ("cpu",), 16, (16, 1)),
+        ("3", ("cpu",), None, (2, 3)),
+        ("3", ("cpu",), 5, (5, 3)),
+        ("16", ("cpu",), None, (1, 16)),
+        ("2,1", ("cpu",), 1, (1, 2)),
+        ("1", ("cuda:0", "cuda:1"), None, (2, 1)),
+        ("many", ("cpu",), 2, (2, 4)),
+        ("0", ("cpu",), 2, (2, 4)),
+    ],
+)
+def test_runs_share_the_cores_unless_the_user_says_how_many_threads(monkeypatch, text, devices, workers, expected):
+    monkeypatch.setattr(benchmark_task.os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if text:
+        monkeypatch.setenv("OMP_NUM_THREADS", text)
+    assert benchmark_task._crew(devices, workers) == expected
+
+
+def test_runs_of_a_benchmark_keep_no_checkpoints(finished):
+    assert not list(finished.rglob("checkpoint"))
+    assert not list(finished.rglob(".lock"))
+    assert not (finished / ".benchmark.lock").exists()

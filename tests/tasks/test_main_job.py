@@ -62,7 +62,7 @@ def rows_of(path: Path) -> list[dict[str, str]]:
 def test_a_run_is_complete_and_holds_no_pickle(run: Path) -> None:
     names = {path.name for path in run.iterdir()}
     assert names >= {"run.json", "weights.safetensors", "calibration.json", "index.json", "manifest.json", "history.jsonl"}
-    assert not names & {"checkpoint"}
+    assert not names & {"training.json", ".lock"}
     assert not list(run.rglob("*.pt")) + list(run.rglob("*.pkl"))
     provenance = json.loads((run / "run.json").read_text())["provenance"]
     assert {"torch", "monai", "seed", "python", "time", "index"} <= provenance.keys()
@@ -232,7 +232,7 @@ def test_ctrl_c_keeps_the_last_epoch_and_a_changed_recipe_is_not_resumed(place: 
     whole = train(place, place / "unstopped", "training.epochs=4")
     train(place, out, "training.epochs=4", resume=True)
     assert (out / "weights.safetensors").read_bytes() == (whole / "weights.safetensors").read_bytes()
-    assert not (out / "checkpoint").exists()
+    assert not (out / "checkpoint" / "training.safetensors").exists()
 
 
 @pytest.mark.skipif(os.name == "nt", reason="SIGKILL is not on Windows")

@@ -10,6 +10,8 @@ from rich.console import Console
 from rich.progress import Progress
 from training_toys import Collect, Reconstruct, Toy, plan, run, train_watched
 
+from medood.core.memory import peak_memory
+from medood.training import forecast as forecast_module
 from medood.training import progress as progress_module
 from medood.training.history import History
 
@@ -71,29 +73,80 @@ def console(terminal: bool) -> Console:
     return Console(file=io.StringIO(), force_terminal=terminal, width=200)
 
 
-def test_lines_in_a_log(tmp_path) -> None:
-    """Within ten seconds only the last line of a phase is printed."""
+def test_a_log_has_a_line_for_every_epoch(tmp_path) -> None:
     found = console(terminal=False)
     run(Toy(Validated, Collect), tmp_path, held_out=3, progress=Progress(console=found))
     lines = found.file.getvalue().splitlines()
-    assert len(lines) == 2
-    assert lines[0].startswith("reconstruct  epoch 3/3  loss 0.")
-    assert "validation 0." in lines[0]
-    assert lines[0].endswith("images/s  0.0 min left")
-    assert lines[1].startswith("collect  epoch 1/1  ")
+    assert [line.split("  loss")[0] for line in lines[1:4]] == [f"reconstruct  epoch {epoch}/3" for epoch in (1, 2, 3)]
+    assert all("validation 0." in line for line in lines[1:4])
+    assert lines[3].endswith("images/s  0.0 s left")
+    assert lines[5].startswith("collect  epoch 1/1  ")
+    assert len(lines) == 6
 
 
-def test_a_line_every_ten_seconds(tmp_path, monkeypatch) -> None:
-    clock = iter(range(0, 100_000, 4))
-    monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(clock))
-    lines = progress_module.Lines(found := console(terminal=False))
-    lines.begin("train", 8, 100, 0)
-    for epoch in range(1, 9):
-        lines.end_epoch(epoch, {}, None)
-    lines.end()
-    printed = [int(line.split("epoch ")[1].split("/")[0]) for line in found.file.getvalue().splitlines()]
-    assert printed[-1] == 8
-    assert 3 <= len(printed) < 8
+class Clock:
+    def __init__(self) -> None:
+        self.now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+class Slow(Validated):
+    """Every batch takes two seconds, but the first takes nine."""
+
+    clock = Clock()
+    batches = 0
+
+    def step(self, batch, update):
+        self.batches += 1
+        self.clock.now += 9 if self.batches == 1 else 2
+        return super().step(batch, update)
+
+
+@pytest.mark.parametrize(
+    ("images", "said_before", "seconds"),
+    [
+        (40, 4, "20 s an epoch, 2 min for 6 epochs"),  # ten batches: after enough seconds
+        (16, 3, "8.0 s an epoch, 48 s for 6 epochs"),  # four: while one is left
+        (8, 2, "4.0 s an epoch, 24 s for 6 epochs"),  # two: after the epoch
+        (4, 1, "9.0 s an epoch, 54 s for 6 epochs"),  # the first batch is all there is
+    ],
+)
+def test_time_and_memory_are_said_before_the_first_epoch_ends(tmp_path, monkeypatch, images, said_before, seconds) -> None:
+    monkeypatch.setattr(forecast_module, "time", Slow.clock)
+    monkeypatch.setattr(forecast_module, "peak_memory", lambda: int(1.3 * 2**30))
+    said: list[tuple[str, int]] = []
+    phases: list[Slow] = []
+
+    class Listening(progress_module.Silence):
+        def say(self, sentence: str) -> None:
+            said.append((sentence, phases[0].batches))
+
+        def end_epoch(self, epoch, losses, validation) -> None:
+            assert len(said) == 1
+
+    detector = Toy(lambda toy: phases.append(Slow(toy)) or phases[-1])
+    run(detector, tmp_path, plan(epochs=6), images=images, progress=Listening())
+    assert said == [(f"reconstruct: about {seconds}; 1.3 GiB of memory", said_before)]
+
+
+def test_a_forecast_says_nothing_of_memory_that_nobody_knows(monkeypatch) -> None:
+    monkeypatch.setattr(forecast_module, "time", clock := Clock())
+    monkeypatch.setattr(forecast_module, "peak_memory", lambda: None)
+    said: list[str] = []
+    forecast = forecast_module.Forecast("train", 1, 3, torch.device("cpu"), said.append)
+    for _ in range(6):
+        clock.now += 5
+        forecast.collect(None)
+    assert said == ["train: about 15 s"]
+
+
+def test_the_memory_of_this_process_is_known() -> None:
+    before = peak_memory()
+    block = torch.ones(2**24)
+    assert before is None or 2**26 < before <= peak_memory() < 2**45
+    assert len(block)
 
 
 def test_bars_on_a_terminal(tmp_path) -> None:

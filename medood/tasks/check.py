@@ -1,0 +1,64 @@
+"""Everything that can be known of a recipe before images are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from medood.core.errors import MedoodError, RecipeError
+from medood.core.grid import check_file
+from medood.core.recipe import Recipe, shipped
+
+
+def check(name: str | Path, changes: Sequence[str] = ()) -> Path:
+    """The path of a recipe, benchmark or transforms file without mistakes. Raises RecipeError with all of them.
+
+    torch is slow to import and needed only to ask the detector itself, whose constructor knows best which sizes and parameters go together.
+    So it is asked about recipes of the user's own alone: those that come with medood are known to fit, unless something is changed.
+    """
+    path, recipes = check_file(name, changes)
+    problems = [problem for recipe in recipes for problem in _table(recipe)]
+    if changes or path not in (*shipped("recipes"), *shipped("benchmarks")):
+        different = {recipe.model_dump_json(exclude={"seed"}): recipe for recipe in recipes}
+        problems += [problem for recipe in different.values() for problem in _detector(recipe)]
+    if problems:
+        raise RecipeError([f"{path}: {problem}" for problem in dict.fromkeys(problems)])
+    return path
+
+
+def _table(recipe: Recipe) -> list[str]:
+    """Mistakes in the table that names the images, where the folder of the images is there."""
+    root, table = recipe.source.get("root"), recipe.source.get("csv")
+    if not table or not root or not Path(root).is_dir():
+        return []
+    from medood.sources.table import read_table
+
+    try:
+        read_table(Path(root) / table)
+    except MedoodError as error:
+        return [f"source.csv: {error}"]
+    return []
+
+
+def _detector(recipe: Recipe) -> list[str]:
+    """Why the detector cannot take the images or the parameters, or why the plan does not fit its phases."""
+    import torch
+
+    from medood.core.run import build_detector
+    from medood.training.trainer import check_plan
+    from medood.transforms.pipeline import Pipeline, augmentation
+
+    try:
+        Pipeline(recipe.transforms)
+        augmentation(recipe.augment)
+        try:
+            with torch.device("meta"):  # no memory, no random numbers
+                detector = build_detector(recipe)
+        except MedoodError as error:
+            if not isinstance(error.__cause__, RuntimeError):
+                raise
+            detector = build_detector(recipe)  # a constructor that needs the values of its tensors
+        check_plan(detector.phases(), recipe.training)
+    except (MedoodError, ValueError) as error:
+        return [str(error)]
+    return []
