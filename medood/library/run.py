@@ -66,14 +66,14 @@ class Run(core.Run):
         Raises InputError, whose `code` is a short stable word, when the image cannot be read or is of a kind that the run cannot take:
         several images at once, other channels than the run's, values that are not finite.
 
-        >>> import medood, tempfile, pathlib
+        >>> import medood, pathlib, tempfile
         >>> folder = pathlib.Path(tempfile.mkdtemp())
-        >>> medood.write_phantoms(folder / "images", subjects=6, size=32, slices=16)
-        >>> run = medood.train(  # doctest: +SKIP
-        ...     "demo", data=folder / "images" / "nifti", out=folder / "run", changes={"training.epochs": 2}
-        ... )
-        >>> result = run.score(folder / "images" / "dicom")  # doctest: +SKIP
-        >>> result.score, result.decision, result.map.shape  # doctest: +SKIP
+        >>> medood.write_phantoms(folder / "images", subjects=10, size=32, slices=16)
+        >>> small = {"training.epochs": 1, "transforms.size": [32, 32], "split.held_out": 0.4}
+        >>> run = medood.train("brats_ae", data=folder / "images" / "nifti", out=folder / "run", changes=small)
+        >>> result = run.score(folder / "images" / "dicom")
+        >>> result.map.shape, len(result.slices), 0 < result.slices[8].p_value <= 1
+        ((16, 32, 32), 16, True)
         """
         given = self._given(image, spacing, affine)
         scorer = self._scorer if plane is None else Scorer(self, self.device, plane)

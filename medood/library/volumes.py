@@ -36,7 +36,7 @@ def read(path: str | Path, *, source: str = "folder", **parameters: Any) -> Volu
     >>> medood.write_phantoms(folder / "images", subjects=1, size=32, slices=8)
     >>> [volume] = medood.read(folder / "images" / "dicom")
     >>> volume.image.shape, volume.geometry.spacing, volume.entry.origin.modality
-    ((1, 8, 32, 32), (6.0, 6.0, 6.0), 'MR')
+    ((1, 8, 32, 32), (6.0, 6.0, 18.5), 'MR')
     """
     reader = open_source(source, _present(path), **parameters)
     index = reader.index()

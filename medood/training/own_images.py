@@ -17,10 +17,10 @@ from medood.training.data import Images
 
 def as_images(given: Any, spec: ImageSpec, what: str) -> Images:
     """`given` as images of the spec; `what` names them in errors. Raises MedoodError when it is of a kind that cannot be read so."""
-    if hasattr(given, "gather"):
-        return given
     if isinstance(given, (Tensor, np.ndarray)):
         return _Stack(given, spec, f"The {what}: the detector")
+    if hasattr(given, "gather"):
+        return given
     if isinstance(given, DataLoader):
         if given.batch_sampler is None:
             raise MedoodError(f"The {what}: a DataLoader without a batch size makes its batches itself; give its images one by one.")
