@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,7 @@ def summary(index: Index) -> dict[str, Any]:
             }
             for e in index.entries
         ],
-        "problems": [{"path": p.path, "code": p.code, "message": p.message} for p in index.problems],
+        "problems": [asdict(p) for p in index.problems],
         "patients": len({e.group for e in index.entries}),
         "images": sum(e.slices for e in index.entries),
     }

@@ -72,8 +72,9 @@ def test_lossless_syntaxes_equal_their_uncompressed_twin(tmp_path: Path, syntax:
         "rgb": ((np.stack([SMOOTH, SMOOTH[::-1], 4095 - SMOOTH], axis=-1) / 16).astype(np.uint8), 8),
     }[kind]
     write_series(tmp_path, values, np.diag([-1.0, -1.0, 2.0, 1.0]), syntax=LOSSLESS[syntax], bits=bits)
-    image = read(tmp_path).image
-    np.testing.assert_array_equal(image, values.transpose(3, 0, 1, 2) if kind == "rgb" else values[None])
+    volume = read(tmp_path)
+    np.testing.assert_array_equal(volume.image, values.transpose(3, 0, 1, 2) if kind == "rgb" else values[None])
+    assert volume.issues == ()
 
 
 @pytest.mark.parametrize("syntax", LOSSLESS)
@@ -133,7 +134,9 @@ def test_jpeg_of_12_bits_is_left_to_simpleitk(tmp_path: Path, photometric: str) 
     rows, columns = np.mgrid[:32, :32]
     stored = 2000 + 1500 * np.sin(rows / 7) * np.cos(columns / 9)
     truth = 2 * (stored if photometric == "MONOCHROME2" else 4095 - stored) - 1000
-    assert np.abs(read(tmp_path).image[0, 0] - truth).max() < 10
+    volume = read(tmp_path)
+    assert np.abs(volume.image[0, 0] - truth).max() < 10
+    assert volume.issues == ()
 
 
 def test_the_table_says_what_is_installed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,14 @@ JPEG_LS = "1.2.840.10008.1.2.4.80"
 def changed(path: Path, **elements: Any) -> None:
     """Sets elements of a file as they are, or deletes them where the value is None."""
     dataset = pydicom.dcmread(path)
-    for keyword, value in elements.items():
-        if value is None:
-            del dataset[keyword]
-        else:
-            setattr(dataset, keyword, value)
-    dataset.save_as(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of values that are no proper ones
+        for keyword, value in elements.items():
+            if value is None:
+                del dataset[keyword]
+            else:
+                setattr(dataset, keyword, value)
+        dataset.save_as(path)
 
 
 def read(root: Path) -> Volume:

@@ -10,6 +10,7 @@ from medood.sources.dicom.elements import MalformedHeader
 from medood.sources.dicom.layout import Layout
 
 _JPEG_2000 = b"\xff\x4f\xff\x51"
+_LONGEST_WRAPPING = 4096  # bytes: some writers wrap the codestream into a JP2 file
 _JPEG = b"\xff\xd8"
 # Start of frame: SOF0 to SOF15 without the tables and the extension that lie between (T.81 B.1.1.3), and that of JPEG-LS
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7})
@@ -38,7 +39,7 @@ def codestream_of(frame: bytes) -> Codestream | None:
     try:
         if frame.startswith(_JPEG):
             return _jpeg(frame)
-        start = frame.find(_JPEG_2000, 0, 4096)  # some writers wrap the codestream into a JP2 file
+        start = frame.find(_JPEG_2000, 0, _LONGEST_WRAPPING)
         return _jpeg_2000(frame, start) if start >= 0 else None
     except (IndexError, struct_error):
         return None
@@ -96,8 +97,9 @@ def _frame_header(frame: bytes, at: int, jfif: bool, adobe: int | None) -> Codes
     return Codestream(rows, columns, components, precision, ycc)
 
 
-def _jpeg_2000(frame: bytes, at: int) -> Codestream:
-    """The size segment; all components are taken to be as deep as the first."""
+def _jpeg_2000(frame: bytes, at: int) -> Codestream | None:
+    """The size segment; all components are taken to be as deep as the first. None where it is damaged."""
     right, lower, left, upper = unpack_from(">4I", frame, at + 8)
     components, depth = unpack_from(">HB", frame, at + 40)
-    return Codestream(lower - upper, right - left, components, (depth & 0x7F) + 1)
+    rows, columns = lower - upper, right - left
+    return Codestream(rows, columns, components, (depth & 0x7F) + 1) if 0 < min(rows, columns) <= max(rows, columns) < 1 << 16 else None

@@ -31,6 +31,7 @@ from medood.sources.dicom.layout import Layout
 
 SECONDS = 120.0  # for one frame; the largest mammographs take a few
 _SECONDS_TO_START = 120.0
+_HARMLESS = b"Unsupported JPEG data precision"  # GDCM in SimpleITK tries 8 bits before 12
 _START = "import sys; sys.path[:] = sys.argv[1:]; from medood.sources.dicom.decoding.process import serve; serve()"
 _LOGGERS = ("pydicom", "pylibjpeg", "openjpeg", "PIL")
 
@@ -173,11 +174,16 @@ def _answer(question: dict[str, Any], frame: bytes, said: BinaryIO) -> tuple[dic
             values, photometric = libraries.decode(question["library"], frame, Layout(**question["layout"]), question["syntax"])
         _flush()
         answer = {"dtype": values.dtype.str, "shape": values.shape, "photometric": photometric}
-        return answer | {"said": bool(heard or os.fstat(said.fileno()).st_size)}, values.tobytes()
+        return answer | {"said": bool(heard or _printed(said))}, values.tobytes()
     except BaseException as error:
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise
         return {"error": kind_of(error)}, b""
+
+
+def _printed(said: BinaryIO) -> bool:
+    said.seek(0)
+    return any(line.strip() and not line.startswith(_HARMLESS) for line in said)
 
 
 @contextmanager
