@@ -75,7 +75,7 @@ class Folder:
         series = any(not (path and path.is_file()) and kind_of_name(name) in (None, "dicom") for name, path in paths.items())
         entries, problems = self._found([path for path in paths.values() if path is not None and path.is_file()], series)
         by_name = _by_name(entries, self.root)
-        unusable = {name for problem in problems for name in _above(problem.path)}
+        unusable = {name for problem in problems for name in _names(problem)}
         chosen: dict[str, Entry] = {}
         with mistakes_of(table) as mistakes:
             for row in rows:
@@ -89,7 +89,7 @@ class Folder:
                     if entry.id in chosen:
                         mistakes.add(row.line, f"{entry.id} is meant by an earlier row too; keep one of the two rows.")
                     chosen[entry.id] = replace(entry, group=row.group, label=row.label, part=row.part, mask=mask)
-        return _sorted_index(self.root, chosen.values(), [p for p in problems if not paths.keys().isdisjoint(_above(p.path))])
+        return _sorted_index(self.root, chosen.values(), [p for p in problems if not paths.keys().isdisjoint(_names(p))])
 
     def _found(self, files: list[Path], series: bool = False) -> tuple[list[Entry], list[Problem]]:
         """Entries and problems of `files`, and of all DICOM below the root if one of them is DICOM or `series` says so."""
@@ -163,6 +163,11 @@ def _by_name(entries: Iterable[Entry], root: Path) -> dict[str, list[Entry]]:
         for name in {plain_path(name) for name in meant}:
             names.setdefault(name, []).append(entry)
     return names
+
+
+def _names(problem: Problem) -> set[str]:
+    """Every name by which a table may mean what has the problem: its path, its files, and the folders above them."""
+    return {name for path in (problem.path, *problem.files) for name in _above(path)}
 
 
 def _above(name: str) -> list[str]:

@@ -286,3 +286,23 @@ def test_masks_must_lie_on_the_grid_of_the_image(tmp_path: Path) -> None:
             Folder(tmp_path).read(entry)
     (entry,) = _listed(tmp_path, "b.png,q,1,,m.png\n").entries
     np.testing.assert_array_equal(Folder(tmp_path).read(entry).mask, np.eye(6, 8)[None])
+
+
+def test_a_file_has_one_problem_whoever_finds_it(tmp_path: Path) -> None:
+    _series(tmp_path / "scan", "one")
+    (tmp_path / "scan" / "dead.dcm").symlink_to("nowhere")
+    (tmp_path / "scan" / "__init__.py").touch()
+    (tmp_path / "scan" / "empty.dcm").touch()
+    index = Folder(tmp_path).index()
+    assert [entry.id for entry in index.entries] == ["scan"]
+    assert [problem.path for problem in index.problems] == ["scan/__init__.py", "scan/dead.dcm", "scan/empty.dcm"]
+
+
+def test_a_row_that_names_a_file_of_a_refused_series_gets_its_problem(tmp_path: Path) -> None:
+    _series(tmp_path / "scan", "one", slices=5)
+    names = sorted(path.name for path in (tmp_path / "scan").iterdir())
+    (tmp_path / "scan" / names[2]).unlink()
+    (tmp_path / "t.csv").write_text(f"{_HEADER}scan/{names[0]},p,0,test,\n")
+    index = Folder(tmp_path, csv="t.csv").index()
+    assert index.entries == ()
+    assert [(problem.path, problem.code) for problem in index.problems] == [("scan", "nonuniform_spacing")]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from medood.core.shield import shield
 from medood.core.volume import Entry, Index, Origin, Problem, Volume
 from medood.sources.dicom.headers import find_files, read_header
 from medood.sources.dicom.library import quiet
@@ -61,7 +62,7 @@ class Dicom:
         frames = entry.frames if isinstance(entry, DicomEntry) else ()
         if not frames:
             frames = tuple((slice_, 0) if len(entry.files) > 1 else (0, slice_) for slice_ in range(entry.slices))
-        with quiet():
+        with quiet(), shield(entry.id):
             return read_volume(entry, frames, self.root)
 
 

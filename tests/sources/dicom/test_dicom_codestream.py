@@ -119,6 +119,17 @@ def test_a_codestream_says_how_large_and_deep_it_is(tmp_path: Path, syntax: str)
     assert all(codestream_of(frame[:end]) is None for end in range(10))
 
 
+def test_more_pixels_than_runs_can_hold_are_not_even_tried(tmp_path: Path) -> None:
+    path = write_image(tmp_path / "image", COLOUR[..., 0], syntax="1.2.840.10008.1.2.5")
+    dataset = pydicom.dcmread(path)
+    dataset.Rows = dataset.Columns = 60000
+    dataset.save_as(path)
+    source = Dicom(tmp_path)
+    (entry,) = source.index().entries
+    with pytest.raises(InputError, match="Rows and Columns promise more pixels than the compressed image can hold"):
+        source.read(entry)
+
+
 def test_fewer_frames_than_promised_are_counted(tmp_path: Path) -> None:
     path = write_image(tmp_path / "cine", np.stack([COLOUR[..., 0]] * 3), frames=True, modality="US", syntax="1.2.840.10008.1.2.5")
     dataset = pydicom.dcmread(path)

@@ -20,6 +20,7 @@ from pydicom.sequence import Sequence
 
 from medood.core.errors import InputError
 from medood.core.volume import Problem
+from medood.sources.dicom import series
 from medood.sources.dicom.dicom import Dicom
 from medood.sources.dicom.library import quiet
 
@@ -292,6 +293,60 @@ def test_the_words_of_an_unexpected_error_are_withheld(tmp_path: Path, monkeypat
     monkeypatch.setattr("medood.sources.dicom.headers.planes_of", failing)
     assert SECRET not in problem(tmp_path).message
     assert "LookupError" in problem(tmp_path).message
+
+
+def test_too_little_memory_for_a_volume_is_its_problem_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*arguments: object) -> None:
+        raise MemoryError
+
+    write_image(tmp_path / "image", PIXELS)
+    source = Dicom(tmp_path)
+    (entry,) = source.index().entries
+    monkeypatch.setattr("medood.sources.dicom.volume.geometry_of", failing)
+    with pytest.raises(InputError, match="image: there is not enough memory") as caught:
+        source.read(entry)
+    assert caught.value.code == "out_of_memory"
+
+
+def test_a_person_who_stops_the_program_stops_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    write_image(tmp_path / "image", PIXELS)
+    source = Dicom(tmp_path)
+    (entry,) = source.index().entries
+    monkeypatch.setattr("medood.sources.dicom.volume.read_slice", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        source.read(entry)
+    monkeypatch.setattr("medood.sources.dicom.headers.planes_of", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        source.index()
+
+
+@pytest.mark.parametrize(
+    ("name", "code"), [("__init__.py", "not_dicom"), ("1.2.840", "unreadable"), ("IM0001", "unreadable"), ("A.IMA", "unreadable")]
+)
+def test_an_empty_file_is_missed_only_if_its_name_says_that_it_was_an_image(tmp_path: Path, name: str, code: str) -> None:
+    (tmp_path / name).touch()
+    assert problem(tmp_path).code == code
+
+
+def test_headers_that_make_no_sense_together_are_a_problem_of_their_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The good series beside them is found all the same."""
+    write_series(tmp_path / "a", np.stack([PIXELS] * 3), GRID, series="1.2.3")
+    write_series(tmp_path / "b", np.stack([PIXELS] * 3), GRID, series="1.2.4")
+    whole = series._series_stacks
+
+    def failing(found: Any, rule: Any) -> Any:
+        if found.planes[0].file.series_uid == "1.2.3":
+            raise FloatingPointError(SECRET)
+        return whole(found, rule)
+
+    monkeypatch.setattr(series, "_series_stacks", failing)
+    index = Dicom(tmp_path).index()
+    assert [entry.id for entry in index.entries] == ["b"]
+    assert [(p.path, p.series_uid, len(p.files)) for p in index.problems] == [("a", "1.2.3", 3)]
+    assert index.problems[0].message == "The headers make no sense together (FloatingPointError). Export the series again."
 
 
 def test_silence_ends_with_the_last_of_overlapping_blocks() -> None:

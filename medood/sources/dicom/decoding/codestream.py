@@ -16,6 +16,8 @@ _JPEG = b"\xff\xd8"
 _START_OF_FRAME = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC} | {0xF7})
 _START_OF_SCAN = 0xDA
 _ALONE = frozenset({0x01, *range(0xD0, 0xD9)})  # markers without a length
+_RLE = "1.2.840.10008.1.2.5"
+_MOST_OF_RLE = 64  # bytes that one can stand for (PS3.5 G.3.1)
 _COLOUR_IN_STREAM = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51")
 
 
@@ -47,6 +49,8 @@ def codestream_of(frame: bytes) -> Codestream | None:
 
 def checked(layout: Layout, frame: bytes, syntax: str) -> Layout:
     """The layout of a compressed frame, its colour space set right where the frame proves it. Raises MalformedHeader."""
+    if syntax == _RLE and _MOST_OF_RLE * len(frame) < layout.length // layout.frames:
+        raise MalformedHeader("Rows", "and Columns promise more pixels than the compressed image can hold")
     stream = codestream_of(frame)
     if stream is None:
         return layout
