@@ -195,10 +195,11 @@ def test_too_few_normals_are_refused_before_training(place: Path) -> None:
         train(place, place / "few", "calibration.false_alarm_rate=0.0001")
     assert not (place / "few" / "history.jsonl").exists()
     names = [path.relative_to(place / "images" / "nifti").as_posix() for path in (place / "images" / "nifti").rglob("*flair*")]
-    anomalous = place / "anomalous.csv"
+    anomalous = place / "images" / "nifti" / "anomalous.csv"
     anomalous.write_text("path,group,label,part\n" + "".join(f"{name},{name},1,\n" for name in names), encoding="utf-8")
     with pytest.raises(TrainingError, match="no normal images"):
-        train(place, place / "few", f"source={{name: folder, csv: {anomalous.as_posix()}}}")
+        train(place, place / "few", f"source={{name: folder, csv: {anomalous.name}}}")
+    anomalous.unlink()
 
 
 def test_a_finished_run_and_its_scores_are_not_overwritten_by_accident(place: Path, run: Path) -> None:

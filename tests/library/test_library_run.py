@@ -16,6 +16,7 @@ from monai.data import MetaTensor
 from PIL import Image
 
 import medood
+from medood.export.map_list import read_lines
 from medood.tasks.score import score_folder
 
 BRAIN = {"name": "brats_flair", "field_of_view": None, "plane": "axial"}
@@ -66,7 +67,8 @@ def test_a_series_gets_the_numbers_and_the_map_that_the_command_writes(brain_run
         assert ("" if one.p_value is None else repr(one.p_value)) == row["p_value"]
         assert (one.decision or "") == row["decision"]
         assert one.parts == {name: float(row[f"part_{name}"]) for name in ("mse", "l1") if row[f"part_{name}"]}
-    written = sitk.ReadImage(str(next((tmp_path / "maps").glob("000001.nrrd"))))
+    (line,) = read_lines(tmp_path / "maps")
+    written = sitk.ReadImage(str(tmp_path / "maps" / line["map"]))
     ours = result.to_simpleitk()
     assert np.array_equal(sitk.GetArrayFromImage(written), sitk.GetArrayFromImage(ours))
     assert np.array_equal(result.map, sitk.GetArrayFromImage(ours))
@@ -269,7 +271,7 @@ def test_the_mistakes_of_a_dict_are_named_without_lines(tmp_path: Path) -> None:
     with pytest.raises(medood.RecipeError) as caught:
         medood.train(wrong, data=tmp_path, out=tmp_path / "run", changes={"training.batch_size": 1.5})
     assert len(caught.value.problems) == 2
-    assert all(problem.startswith("recipe: ") for problem in caught.value.problems)
+    assert all(problem.startswith(("recipe: ", "changes: ")) for problem in caught.value.problems)
     assert not (tmp_path / "run").exists()
 
 
