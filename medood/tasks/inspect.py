@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from medood.core.errors import MedoodError
 from medood.core.volume import Index
@@ -52,9 +53,10 @@ def summary(index: Index) -> dict[str, Any]:
 def _print(index: Index, most: int = 40) -> None:
     console = Console(highlight=False)
     entries = Table("images", "modality", "patient", "id", "what to know", box=None)
-    entries.columns[3].overflow = entries.columns[2].overflow = "fold"
+    for column in entries.columns[2:]:
+        column.overflow = "fold"
     for e in index.entries[:most]:
-        entries.add_row(str(e.slices), e.origin.modality, e.group, e.id, ", ".join(e.issues))
+        entries.add_row(*map(Text, (str(e.slices), e.origin.modality, e.group, e.id, ", ".join(e.issues))))  # a name is never markup
     if index.entries:
         console.print(entries)
     if len(index.entries) > most:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dicom_writer import write_series
+from dicom_writer import write_image, write_series
 from typer.testing import CliRunner
 
 from medood.cli import app
@@ -78,6 +78,17 @@ def test_inspect_says_the_same_in_words_and_in_json(tmp_path: Path) -> None:
     text = run("inspect", str(tmp_path))
     assert "Series or single images: 1; images in them: 5" in text
     assert all(f"{path}: " in text for path in codes)
+
+
+def test_inspect_names_a_wrong_header_and_takes_no_name_for_markup(tmp_path: Path) -> None:
+    colours = np.zeros((6, 8, 3), np.uint8)
+    write_image(tmp_path / "[/x]" / "a.dcm", colours, modality="XC")
+    write_image(tmp_path / "[bold]b.dcm", colours, photometric="YBR_FULL_422", series="1.2.3", study="1.2")
+    text = run("inspect", str(tmp_path))
+    assert "[/x]/a.dcm" in text
+    assert "[bold]b.dcm: The header's PhotometricInterpretation is YBR_FULL_422, which takes two bytes a pixel" in text
+    (problem,) = json.loads(run("inspect", str(tmp_path), "--json"))["problems"]
+    assert (problem["study_uid"], problem["series_uid"], problem["files"]) == ("1.2", "1.2.3", ["[bold]b.dcm"])
 
 
 def test_the_recipe_of_the_readme_passes_the_check(tmp_path: Path) -> None:
