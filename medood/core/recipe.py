@@ -97,7 +97,7 @@ class Pooling(_Section):
 
     side            of a reconstruction's residual that counts: "higher" where the image is brighter than its reconstruction
     median_mm       side of a median filter within the slice; 0: none
-    smooth_mm       standard deviation of a Gaussian inside the body; 0: none. Where the size of a pixel is unknown, it counts as 1 mm
+    smooth_mm       standard deviation of a Gaussian inside the body; 0: none. Where millimetres are unknown, a pixel of the images is one
     through_slices  smooth through the slices of a volume too, where they are neighbours in space
     erode_mm        the rim of the body that does not count
     reduction       "detector" keeps the detector's own image score; "mean", "percentile" of the map inside the body; "top_mm2": mean of its

@@ -24,7 +24,7 @@ from medood.data.cache import Cache, CachedEntry, CachedImages
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
-from medood.scoring.calibrate import calibrate, check_enough
+from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoint import discard_checkpoint
 from medood.training.progress import Silence
 from medood.training.trainer import train
@@ -51,6 +51,7 @@ def train_recipe(
     target = pick_device(device)
     torch.manual_seed(recipe.seed)
     detector = build_detector(recipe)  # before any file is read: a size that the detector refuses is known at once
+    check_pooling(detector, recipe)
     name, parameters = recipe.choice("source")
     root = data or parameters.pop("root", None)
     parameters.pop("root", None)
