@@ -169,6 +169,8 @@ class Detector(nn.Module):
     """Name and parameters of a detector that `medood.detector` made, by which it can be made again."""
 
     fitted_: Tensor
+    localises: bool = True
+    """Whether scores come with a map; a subclass without one, or with one only under some of its parameters, says so."""
 
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()

@@ -68,6 +68,23 @@ def display_geometry(shape: tuple[int, int, int], plane: Plane, spacing: tuple[f
 
 
 @dataclass(frozen=True)
+class Raster:
+    """How far apart in mm the images of one entry lie, and their pixels.
+
+    pixel_mm  (height, width) of a pixel;  known  whether that is a measure, and not a guess of 1 mm
+    slice_mm  from one slice to the next, or None where images are no neighbours in space: pictures, single slices
+    """
+
+    pixel_mm: tuple[float, float]
+    slice_mm: float | None = None
+    known: bool = True
+
+    @property
+    def pixel_mm2(self) -> float:
+        return self.pixel_mm[0] * self.pixel_mm[1]
+
+
+@dataclass(frozen=True)
 class Orientation:
     """A lossless turn of a volume: which axis goes where, and which are then flipped. Exactly undone by `undo`."""
 

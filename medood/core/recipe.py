@@ -17,7 +17,7 @@ from medood.core.changes import apply_changes
 from medood.core.check import check, nearest
 from medood.core.errors import RecipeError
 from medood.core.literals import Places, place_of, read_literals
-from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, Percentile, PositiveFloat, PositiveInt
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -93,6 +93,34 @@ class CalibrationPlan(_Section):
     coloured_pixels: Fraction = 0.01
 
 
+class Pooling(_Section):
+    """From a detector's map to the score of an image: the same in calibration and in scoring, and what the written maps show.
+
+    side            of a reconstruction's residual that counts: "higher" where the image is brighter than its reconstruction
+    median_mm       side of a median filter within the slice; 0: none
+    smooth_mm       standard deviation of a Gaussian inside the body; 0: none. Where millimetres are unknown, a pixel of the images is one
+    through_slices  smooth through the slices of a volume too, where they are neighbours in space
+    erode_mm        the rim of the body that does not count
+    reduction       "detector" keeps the detector's own image score; "mean", "percentile" of the map inside the body; "top_mm2": mean of its
+                    hottest area; "largest_component": how much the largest part above the normal images' `percentile` lies above it
+    percentile      see `reduction`; 100 is the maximum
+    top_mm2         see `reduction`
+    series          "top_slices": see `scoring.top_slices`; "top_mm3": mean of the hottest volume of all slices' maps
+    top_mm3         see `series`
+    """
+
+    side: Literal["both", "higher", "lower"] = "both"
+    median_mm: NonNegativeFloat = 0.0
+    smooth_mm: NonNegativeFloat = 0.0
+    through_slices: bool = True
+    erode_mm: NonNegativeFloat = 0.0
+    reduction: Literal["detector", "mean", "percentile", "top_mm2", "largest_component"] = "detector"
+    percentile: Percentile = 98.0
+    top_mm2: PositiveFloat = 200.0
+    series: Literal["top_slices", "top_mm3"] = "top_slices"
+    top_mm3: PositiveFloat = 1000.0
+
+
 class Scoring(_Section):
     """How images are scored. A series score is the mean of its `top_slices` highest slice scores."""
 
@@ -114,6 +142,7 @@ class Recipe(_Section):
     split: Split = Field(default_factory=Split)
     training: Training = Field(default_factory=Training)
     calibration: CalibrationPlan = Field(default_factory=CalibrationPlan)
+    pooling: Pooling = Field(default_factory=Pooling)
     scoring: Scoring = Field(default_factory=Scoring)
     seed: NonNegativeInt = 0
 
@@ -136,7 +165,13 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
 def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
     """What each section of a recipe may hold, by its name; "" has the sections and single values. No section of an unknown card."""
-    sections: dict[str, Any] = {"split": Split, "training": Training, "calibration": CalibrationPlan, "scoring": Scoring}
+    sections: dict[str, Any] = {
+        "split": Split,
+        "training": Training,
+        "calibration": CalibrationPlan,
+        "pooling": Pooling,
+        "scoring": Scoring,
+    }
     found = {"": list(Recipe.model_fields), "transforms": ["name", *Preparation.model_fields]}
     found |= {name: list(section.model_fields) for name, section in sections.items()}
     for section, cards, more in (("source", catalogue.sources(), ["name", "root"]), ("detector", catalogue.detectors(), ["name"])):

@@ -10,7 +10,7 @@ import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +21,13 @@ from torch import Tensor
 from medood import __version__
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_folder
+from medood.core.geometry import Raster
 from medood.core.volume import Entry, Source
 from medood.data.input_facts import input_facts
 from medood.data.near_copies import NO_HASHES, HashedImages, perceptual_hash
 from medood.transforms.pipeline import Pipeline
 
-_LAYOUT = 3
+_LAYOUT = 4
 """Changes when the files of an entry do, so that older entries are made anew."""
 
 SELECTING = ("exclude", "only", "csv", "group")
@@ -42,6 +43,7 @@ class CachedEntry:
     slices: np.ndarray
     labels: np.ndarray
     facts: dict[str, Any]
+    raster: Raster
 
     def open(self) -> np.ndarray:
         return np.load(self.folder / "images.npy", mmap_mode="r")
@@ -86,6 +88,7 @@ class Cache:
         facts = {
             "slices": result.slices.tolist(),
             "labels": result.labels.tolist(),
+            "raster": asdict(result.raster),
             "input": input_facts(volume, result, self.pipeline.spec.background),
         }
         with atomic_folder(place, keep_existing=True) as part:
@@ -138,10 +141,16 @@ def _whole(place: Path, entry: Entry) -> CachedEntry | None:
     """The cached entry, or None when it is not there or damaged."""
     try:
         facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
-        cached = CachedEntry(place, entry, np.array(facts["slices"], int), np.array(facts["labels"], np.int8), facts["input"])
+        cached = CachedEntry(
+            place, entry, np.array(facts["slices"], int), np.array(facts["labels"], np.int8), facts["input"], _raster(facts)
+        )
         return cached if len(cached.open()) == len(cached.hashes) == len(cached.slices) == len(cached.labels) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _raster(facts: dict[str, Any]) -> Raster:
+    return Raster(tuple(facts["raster"]["pixel_mm"]), facts["raster"]["slice_mm"], facts["raster"]["known"])
 
 
 def _normal(labels: np.ndarray) -> np.ndarray:

@@ -105,7 +105,7 @@ def _scored(place: Place, scorer: Scorer, console: Console, failed: list[str]) -
         if isinstance(prepared, Problem):
             failed.append(f"{prepared.path}: {prepared.message}")
         elif len(prepared.images):
-            scores = scorer.score(prepared.images).image
+            scores = scorer.pool(scorer.score(prepared.images), prepared).image
             for number, label, score in zip(prepared.slices.tolist(), prepared.labels.tolist(), scores.tolist(), strict=True):
                 yield Case(entry, number, _label(place.labels, entry, number, label), score)
 

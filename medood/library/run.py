@@ -78,7 +78,7 @@ class Run(core.Run):
         given = self._given(image, spacing, affine)
         scorer = self._scorer if plane is None else Scorer(self, self.device, plane)
         prepared = scorer.pipeline.prepare(given.volume)
-        scored = scorer.score(prepared.images) if len(prepared.images) else None
+        scored = scorer.pool(scorer.score(prepared.images), prepared) if len(prepared.images) else None
         rows = entry_rows(given.volume.entry, given.volume, prepared, scored, scorer)
         return self._result(given, prepared, rows, None if scored is None else scored.map)
 

@@ -6,6 +6,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+POOLED_FEATURES = ("plain_bright", "plain_dark")
+"""Brightness and darkness taken for a map and pooled as a run's maps are; of runs that pool."""
+
 PLAIN_FEATURES = ("plain_mean", "plain_std", "plain_p99", "plain_sharpness", "plain_bytes")
 
 

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from medood.core.detector import Detector
-from medood.core.errors import CalibrationError
+from medood.core.errors import CalibrationError, MedoodError
+from medood.core.geometry import Raster
 from medood.core.recipe import Recipe
 from medood.data.cache import CachedEntry, CachedImages
 from medood.metrics.calibration import Calibration, fit_map_scale
 from medood.scoring.gate import fit_gate
 from medood.scoring.inference import Scored, score_images
+from medood.scoring.pooling import Pool
 
 
 def calibrate(
@@ -26,24 +29,30 @@ def calibrate(
     parts   names of the detector's components;    gate    the kind of input, from the training and held-out volumes
     """
     rate = recipe.calibration.false_alarm_rate
-    scores = np.zeros(len(held_out))
+    pool = Pool.of_recipe(recipe)
+    if recipe.pooling.reduction == "largest_component":
+        pool = Pool.of_recipe(recipe, _component_threshold(detector, held_out, pool, recipe, device))
+    scores, series = np.zeros(len(held_out)), np.full(len(held_out.entries), np.nan)
     parts: list[str] = []
 
     def maps() -> Iterator[np.ndarray]:
-        for numbers, scored, inside in _batches(detector, held_out, recipe, device):
-            scores[numbers] = scored.image
+        for entry in _scored_entries(detector, held_out, pool, recipe, device):
+            scored = pool(entry.scored, entry.images, entry.slices, entry.raster)
+            scores[entry.numbers] = scored.image
+            series[entry.owner] = pool.series(scored, entry.images, entry.raster, recipe.scoring.top_slices)
             parts[:] = scored.parts
             if scored.map is not None:
-                yield scored.map[inside]
+                yield scored.map[pool.body(entry.images)]
 
     scale = _map_scale(maps(), recipe)
     image = Calibration.fit(scores, np.array(held_out.groups), rate)
-    series, reason = _series(scores, held_out, recipe)
+    of_series, reason = _series(series, held_out, recipe)
     return {
         "image": (image.with_maps(scale) if scale else image).to_dict(),
-        "series": series.to_dict() if series else None,
+        "series": of_series.to_dict() if of_series else None,
         "series_reason": reason,
         "parts": parts,
+        "pooling_threshold": pool.threshold,
         "gate": fit_gate([e.facts for e in [*training, *held_out.entries]]),
     }
 
@@ -53,20 +62,58 @@ def check_enough(held_out: CachedImages, recipe: Recipe) -> None:
     Calibration.fit(np.arange(len(held_out), dtype=float), np.array(held_out.groups), recipe.calibration.false_alarm_rate)
 
 
-def series_score(scores: np.ndarray, top: int) -> float:
-    """The mean of the `top` highest slice scores of a series, of all when there are fewer."""
-    return float(np.sort(scores)[-top:].mean())
+def check_pooling(detector: Detector, recipe: Recipe) -> None:
+    """Refuse before hours of training a pooling of what the detector does not make."""
+    plan, name = recipe.pooling, recipe.detector["name"]
+    if plan.side != "both" and type(detector)._reconstructions is Detector._reconstructions:
+        raise MedoodError(f"pooling.side is about a reconstruction's residual, and {name} does not reconstruct images: leave it out.")
+    if not Pool.of_recipe(recipe).idle and not detector.localises:
+        raise MedoodError(f"`pooling` makes scores from maps, and {name} makes none as it is set here: leave `pooling` out.")
 
 
-def _batches(
-    detector: Detector, images: CachedImages, recipe: Recipe, device: torch.device
-) -> Iterator[tuple[np.ndarray, Scored, np.ndarray]]:
-    """Image numbers, their scores, and bool (n, height, width) of the body in them."""
+@dataclass(frozen=True, eq=False)
+class _ScoredEntry:
+    """The normal images of one held-out entry: their numbers among all, and what the detector says of them."""
+
+    owner: int
+    numbers: np.ndarray
+    images: np.ndarray
+    slices: np.ndarray
+    raster: Raster
+    scored: Scored
+
+
+def _scored_entries(detector: Detector, held_out: CachedImages, pool: Pool, recipe: Recipe, device: torch.device) -> Iterator[_ScoredEntry]:
+    """Every entry with images; small entries are scored together, in batches."""
     size = recipe.scoring.batch_size
-    for start in range(0, len(images), size):
-        numbers = np.arange(start, min(start + size, len(images)))
-        batch = images.gather(numbers)
-        yield numbers, score_images(detector, batch, size, device), detector.foreground(batch)[:, 0].numpy()
+    for numbers in _whole_entries(held_out.owner, size):
+        batch = held_out.gather(numbers)
+        scored = score_images(detector, batch, size, device, residual=pool.wants_residual)
+        for owner in np.unique(held_out.owner[numbers]).tolist():
+            mine = np.flatnonzero(held_out.owner[numbers] == owner)
+            rows, entry = slice(int(mine[0]), int(mine[-1]) + 1), held_out.entries[owner]
+            slices = entry.slices[held_out.row[numbers[rows]]]
+            yield _ScoredEntry(owner, numbers[rows], batch[rows].numpy(), slices, entry.raster, scored[rows])
+
+
+def _whole_entries(owner: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """Numbers of images in order, entries whole, until at least `size` are together."""
+    ends = [*(np.flatnonzero(np.diff(owner)) + 1).tolist(), len(owner)]
+    begin = 0
+    for end in ends:
+        if end - begin >= size or end == len(owner):
+            yield np.arange(begin, end)
+            begin = end
+
+
+def _component_threshold(detector: Detector, held_out: CachedImages, pool: Pool, recipe: Recipe, device: torch.device) -> float:
+    """The percentile of the pooled maps of all held-out images, inside the body, from at most about a million of their pixels."""
+    values = []
+    for entry in _scored_entries(detector, held_out, pool, recipe, device):
+        maps = pool.maps(entry.scored, entry.images, entry.slices, entry.raster)
+        inside = maps[pool.body(entry.images)]
+        values.append(inside[:: max(1, len(inside) * len(held_out.entries) // 1_000_000)])
+    return float(np.percentile(np.concatenate(values), recipe.pooling.percentile))
 
 
 def _map_scale(maps: Iterator[np.ndarray], recipe: Recipe) -> Any:
@@ -83,13 +130,11 @@ def _map_scale(maps: Iterator[np.ndarray], recipe: Recipe) -> Any:
 
 
 def _series(scores: np.ndarray, held_out: CachedImages, recipe: Recipe) -> tuple[Calibration | None, str]:
-    """Calibration of series scores, from the held-out volumes of more than one slice whose slices are all normal."""
-    rows = {i: scores[held_out.owner == i] for i, entry in enumerate(held_out.entries) if entry.entry.slices > 1}
-    rows = {i: values for i, values in rows.items() if len(values)}
-    if not rows:
+    """Calibration of series scores, one per held-out entry and NaN where nothing of it was scored."""
+    of = [i for i, entry in enumerate(held_out.entries) if entry.entry.slices > 1 and not np.isnan(scores[i])]
+    if not of:
         return None, "the run was trained on single images"
-    values = np.array([series_score(row, recipe.scoring.top_slices) for row in rows.values()])
-    groups = np.array([held_out.entries[i].entry.group for i in rows])
+    values, groups = scores[of], np.array([held_out.entries[i].entry.group for i in of])
     try:
         return Calibration.fit(values, groups, recipe.calibration.false_alarm_rate), ""
     except CalibrationError as error:

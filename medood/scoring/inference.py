@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,12 +19,18 @@ OUT_OF_MEMORY = "out_of_memory"
 
 @dataclass(eq=False)
 class Scored:
-    """Scores of n images as arrays: image (n,), map (n, height, width) or None, patches (n, h, w) or None, parts by name (n,)."""
+    """Scores of n images as arrays: image (n,), map (n, height, width) or None, patches (n, h, w) or None, parts by name (n,).
+
+    residual  (n, height, width) image minus reconstruction, mean over the channels, where it was asked for
+    plain     trivial features (n,) by name that were pooled as the map was
+    """
 
     image: np.ndarray
     map: np.ndarray | None
     patches: np.ndarray | None
     parts: dict[str, np.ndarray]
+    residual: np.ndarray | None = None
+    plain: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __getitem__(self, rows: slice) -> Scored:
         return Scored(
@@ -31,17 +38,20 @@ class Scored:
             None if self.map is None else self.map[rows],
             None if self.patches is None else self.patches[rows],
             {name: values[rows] for name, values in self.parts.items()},
+            None if self.residual is None else self.residual[rows],
+            {name: values[rows] for name, values in self.plain.items()},
         )
 
 
-def score_images(detector: Detector, images: Tensor, batch_size: int, device: torch.device) -> Scored:
-    """Score (n, C, H, W) images in batches. Raises InputError when a score or a map value is not a finite number."""
-    pieces = [_score(detector, images[start : start + batch_size], device) for start in range(0, len(images), batch_size)]
+def score_images(detector: Detector, images: Tensor, batch_size: int, device: torch.device, *, residual: bool = False) -> Scored:
+    """Score (n, C, H, W) images in batches, with their residuals if wanted. Raises InputError when a value is not a finite number."""
+    pieces = [_score(detector, batch, device, residual) for batch in images.split(batch_size)]
     scored = Scored(
         np.concatenate([piece.image for piece in pieces]),
         _joined([piece.map for piece in pieces]),
         _joined([piece.patches for piece in pieces]),
         {name: np.concatenate([piece.parts[name] for piece in pieces]) for name in pieces[0].parts},
+        _joined([piece.residual for piece in pieces]),
     )
     if not all(np.isfinite(values).all() for values in (scored.image, scored.map, scored.patches) if values is not None):
         raise InputError(
@@ -65,10 +75,18 @@ def reconstruct_images(detector: Detector, images: Tensor, batch_size: int, devi
     return {title: np.concatenate([piece[title].float().cpu().numpy() for piece in pieces]) for title in pieces[0]}
 
 
-def _score(detector: Detector, images: Tensor, device: torch.device) -> Scored:
-    scores = detector.score(images.to(device))
+def _score(detector: Detector, images: Tensor, device: torch.device, residual: bool) -> Scored:
+    images = images.to(device)
+    scores = detector.score(images)
     parts = {name: value.double().cpu().numpy() for name, value in scores.parts.items()}
-    return Scored(scores.image.double().cpu().numpy(), _grid(scores.map), _grid(scores.patches), parts)
+    signed = _residual(detector, images) if residual else None
+    return Scored(scores.image.double().cpu().numpy(), _grid(scores.map), _grid(scores.patches), parts, _grid(signed))
+
+
+def _residual(detector: Detector, images: Tensor) -> Tensor:
+    """(B, 1, H, W): image minus the finished reconstruction."""
+    *_, reconstruction = detector.reconstructions(images).values()
+    return (images - reconstruction).mean(1, keepdim=True)
 
 
 def _grid(value: Tensor | None) -> np.ndarray | None:

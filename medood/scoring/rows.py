@@ -17,9 +17,9 @@ from medood.core.volume import Entry, Problem, Volume
 from medood.data.input_facts import input_facts
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
-from medood.scoring.calibrate import series_score
 from medood.scoring.gate import unlike_training
 from medood.scoring.inference import Scored, reconstruct_images, refusal, score_images
+from medood.scoring.pooling import Pool
 from medood.transforms.pipeline import Pipeline, Prepared
 
 HARMLESS = (
@@ -52,9 +52,20 @@ class Scorer:
         self.image = Calibration.from_dict(run.calibration["image"])
         series = run.calibration["series"]
         self.series = Calibration.from_dict(series) if series else None
+        self.pooling = Pool.of_recipe(recipe, run.calibration["pooling_threshold"])
 
     def score(self, images: np.ndarray) -> Scored:
-        return score_images(self.run.detector, torch.from_numpy(images), self.batch_size, self.device)
+        """What the detector says of (n, channels, height, width) images, whichever entries they are of; `pool` makes scores of it."""
+        wanted = {"residual": self.pooling.wants_residual}
+        return score_images(self.run.detector, torch.from_numpy(images), self.batch_size, self.device, **wanted)
+
+    def pool(self, scored: Scored, prepared: Prepared) -> Scored:
+        """The scores and maps of one whole entry, as the run was calibrated."""
+        return self.pooling(scored, prepared.images, prepared.slices, prepared.raster)
+
+    def series_score(self, scored: Scored, prepared: Prepared) -> float:
+        """The score of a series, from the pooled scores of its slices."""
+        return self.pooling.series(scored, prepared.images, prepared.raster, self.run.recipe.scoring.top_slices)
 
     def check(self) -> None:
         """Raises MedoodError when the run cannot score anything at all, not even noise: then no image is to blame."""
@@ -89,7 +100,7 @@ def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored 
     for number, reason in prepared.skipped.items():
         rows[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
     slices = [rows[number] | {"level": "image" if single else "slice"} for number in sorted(rows)]
-    rows = slices if single else [*slices, base | _series_numbers(scored, scorer)]
+    rows = slices if single else [*slices, base | _series_numbers(scored, prepared, scorer)]
     rows[-1]["examined"] = round(prepared.examined, 4)
     return [row | {"decision": OUT_OF_DOMAIN} if unlike and row["status"] == "ok" else row for row in rows]
 
@@ -103,7 +114,8 @@ def _numbers(scored: Scored | None, position: int, prepared: Prepared, entry: En
     size = _bytes_in_file(entry, number)
     score = float(scored.image[position])
     parts = {f"part_{name}": float(values[position]) for name, values in scored.parts.items()}
-    return {"score": score, **_judged(score, scorer.image), "status": "ok", **parts, **trivial_features(image, body, size)}
+    plain = trivial_features(image, body, size) | {name: float(values[position]) for name, values in scored.plain.items()}
+    return {"score": score, **_judged(score, scorer.image), "status": "ok", **parts, **plain}
 
 
 def _bytes_in_file(entry: Entry, number: int) -> float:
@@ -115,10 +127,10 @@ def _bytes_in_file(entry: Entry, number: int) -> float:
     return sum(file.stat().st_size for file in entry.files) / entry.slices
 
 
-def _series_numbers(scored: Scored | None, scorer: Scorer) -> dict[str, Any]:
+def _series_numbers(scored: Scored | None, prepared: Prepared, scorer: Scorer) -> dict[str, Any]:
     if scored is None:
         return {"level": "series", "status": "skipped", "reason": "no slice could be scored"}
-    score = series_score(scored.image, scorer.run.recipe.scoring.top_slices)
+    score = scorer.series_score(scored, prepared)
     if scorer.series is None:
         why = f"no p-value for series: {scorer.run.calibration['series_reason']}"
         return {"level": "series", "score": score, "status": "ok", "reason": why}

@@ -83,6 +83,8 @@ def scored_groups(scorer: Scorer, stream: Iterable[Item], outcome: Outcome) -> I
         outcome.seconds["decode"] += sum(item.seconds for item in group)
         started = time.perf_counter()
         score_group(scorer, group)
+        for item in group:
+            _pool(scorer, item)
         outcome.seconds["score"] += time.perf_counter() - started
         yield group
 
@@ -143,6 +145,16 @@ def _score_alone(scorer: Scorer, item: Item) -> None:
         scorer.check()
         scorer.batch_size = wanted
         item.fail(problem)
+
+
+def _pool(scorer: Scorer, item: Item) -> None:
+    if item.scored is None:
+        return
+    made = attempt(lambda entry: scorer.pool(item.scored, item.prepared), item.entry)
+    if isinstance(made, Problem):
+        item.fail(made)
+    else:
+        item.scored = made
 
 
 def _attempt_score(scorer: Scorer, item: Item) -> Problem | None:

@@ -12,7 +12,7 @@ from typing import Any
 from medood.core.errors import MedoodError
 from medood.core.files import append, atomic_file
 from medood.core.table_file import csv_line, unguarded
-from medood.metrics.trivial import PLAIN_FEATURES
+from medood.metrics.trivial import PLAIN_FEATURES, POOLED_FEATURES
 
 _COLUMNS = (
     "level",
@@ -39,7 +39,7 @@ class ScoreTable:
     """Rows of a scores.csv. All rows of an entry are written at once; the last of them has the level image, series or file."""
 
     def __init__(self, path: Path, parts: Sequence[str], *, resume: bool) -> None:
-        self.columns = [*_COLUMNS, *(f"part_{name}" for name in parts), *PLAIN_FEATURES]
+        self.columns = [*_COLUMNS, *(f"part_{name}" for name in parts), *PLAIN_FEATURES, *POOLED_FEATURES]
         self.path = path
         self.done: set[str] = set()
         self.failed = 0

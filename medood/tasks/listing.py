@@ -17,7 +17,7 @@ from medood.core.check import nearest
 from medood.core.errors import MedoodError
 from medood.core.grid import Benchmark, OutlierSet, Published
 from medood.core.literals import read_literals
-from medood.core.recipe import CalibrationPlan, Preparation, Recipe, Scoring, Split, Training, shipped
+from medood.core.recipe import CalibrationPlan, Pooling, Preparation, Recipe, Scoring, Split, Training, shipped
 
 
 def print_cards(kind: Literal["detectors", "sources", "steps"], name: str | None) -> None:
@@ -59,7 +59,7 @@ def allowed(annotation: Any) -> str:
 
 def sections() -> tuple[type[BaseModel], ...]:
     """What a recipe, a transforms file and a benchmark are made of."""
-    return Recipe, Preparation, Split, Training, CalibrationPlan, Scoring, Benchmark, OutlierSet, Published
+    return Recipe, Preparation, Split, Training, CalibrationPlan, Pooling, Scoring, Benchmark, OutlierSet, Published
 
 
 def print_keys() -> None:

@@ -29,7 +29,7 @@ from medood.data.cache import Cache, CachedEntry, CachedImages
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
-from medood.scoring.calibrate import calibrate, check_enough
+from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.progress import Silence
 from medood.training.trainer import check_plan, train
@@ -65,6 +65,7 @@ def train_recipe(
         torch.manual_seed(recipe.seed)
         detector = build_detector(recipe)  # before any file is read: a size or a plan that does not fit is known at once
         check_plan(detector.phases(), recipe.training)
+        check_pooling(detector, recipe)
         recipe, parts = _parts(recipe, data, cache, console)
         images, held_out = parts.values()
         check_enough(held_out, recipe)

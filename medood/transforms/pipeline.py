@@ -13,7 +13,7 @@ from monai.transforms import Compose
 from medood.core import catalogue
 from medood.core.detector import ImageSpec
 from medood.core.errors import InputError
-from medood.core.geometry import Geometry, Orientation, orientation_towards
+from medood.core.geometry import Geometry, Orientation, Raster, orientation_towards
 from medood.core.recipe import Preparation
 from medood.core.volume import Volume
 from medood.transforms.fit import Placement, placement
@@ -28,6 +28,7 @@ class Prepared:
     labels      int8 (n,) 0, 1 or -1
     skipped     native slice index -> why it is not to be scored
     way         the turn and the placement that `restore` undoes
+    raster      how far apart the images and their pixels lie
     body        bool, on the native grid: True in the body; None where the transforms do not look for it and nothing is padded
     """
 
@@ -36,6 +37,7 @@ class Prepared:
     labels: np.ndarray
     skipped: Mapping[int, str]
     way: Way
+    raster: Raster
     body: np.ndarray | None = None
 
     @property
@@ -120,6 +122,7 @@ class Pipeline:
             labels=labels[keep][order],
             skipped={int(k): why for k in sorted(native[~keep])},
             way=way,
+            raster=_raster(volume.geometry, way),
             body=native_body,
         )
 
@@ -193,7 +196,11 @@ def _slice_labels(volume: Volume, way: Way) -> np.ndarray:
     return way.orientation.apply(volume.mask).any((1, 2)).astype(np.int8)
 
 
-def spacing_of_images(geometry: Geometry, way: Way) -> tuple[float, float]:
-    """(height, width) of one pixel of the images in mm."""
-    dx, dy, _ = way.orientation.turn(geometry).spacing
-    return dy * way.placement.region[0] / way.placement.size[0], dx * way.placement.region[1] / way.placement.size[1]
+def _raster(geometry: Geometry, way: Way) -> Raster:
+    """Where millimetres are not known, a pixel of the images counts as one: pictures of many sizes are then treated alike."""
+    dx, dy, dz = way.orientation.turn(geometry).spacing
+    slice_mm = dz if geometry.in_patient and way.native[way.orientation.axes[0]] > 1 else None
+    if not geometry.spacing_known:
+        return Raster((1.0, 1.0), slice_mm, known=False)
+    region, size = way.placement.region, way.placement.size
+    return Raster((dy * region[0] / size[0], dx * region[1] / size[1]), slice_mm)

@@ -84,6 +84,7 @@ class DeepSVDD(Detector):
         self.soft, self.nu, self.warmup_epochs = objective == "soft_boundary", nu, warmup_epochs
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.autoencoder_epochs, self.epochs = autoencoder_epochs, epochs
+        self.localises = attribution
         self.attribution, self.blur = attribution, GaussianFilter(2, blur) if blur else nn.Identity()
         for name, size in (("low_", ()), ("high_", ()), ("centre_", (code,)), ("radius_", ()), ("spread_", ())):
             self.register_buffer(name, torch.zeros(size))

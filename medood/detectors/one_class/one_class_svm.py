@@ -68,6 +68,7 @@ class OneClassSVM(Detector):
         if input == "crop32":
             require_multiple(spec, _STRIDE, "OneClassSVM on crops", least=_CROP)
         self.crops, self.size, self.scaling, self.variance = input == "crop32", size, scaling, variance
+        self.localises = self.crops
         self.nu, self.gamma, self.most, self.seed = nu, gamma, most, seed
         self.min_foreground, self.top_crops = min_foreground, top_crops
         self.fitted_later("shift_", "divisor_", "components_", "vectors_", "duals_", "gamma_", "offset_")
