@@ -53,7 +53,7 @@ def train_recipe(
     Nothing about anomalies reaches training: entries and slices with a label other than normal are left out before the split.
 
     `resume` goes on with an interrupted training, or makes a finished one longer when the recipe's `training.epochs` have grown; a run
-    that is there stays whole until the longer one is saved. That needs the checkpoints in `out`/checkpoint, three to five times the size
+    that is there stays whole until the longer one is saved. That needs the checkpoints in `out`/checkpoint, three to six times the size
     of the weights, which `keep_checkpoint` leaves there.
     """
     with alone(out / ".lock", out):
