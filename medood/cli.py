@@ -110,7 +110,7 @@ def train(
     A finished run is trained for longer with --resume and more `training.epochs`; nothing else may change. Where a detector trains in
     phases, the first one that gets more epochs goes on from its end, and the later ones, which build on it, are trained anew. The result
     is that of one go, to the last bit on the same machine with as many threads, unless `training.schedule` follows the number of epochs:
-    then the rate goes on where the longer schedule has it. This needs RUN/checkpoint, three to five times the size of the weights.
+    then the rate goes on where the longer schedule has it. This needs RUN/checkpoint, three to six times the size of the weights.
     """
     from medood.core.recipe import load_recipe
 

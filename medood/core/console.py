@@ -43,7 +43,7 @@ class Console:
 def duration(seconds: float) -> str:
     """In the unit that suits: `12 s`, `20 min`, `3.5 h`."""
     if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
+        return f"{seconds:.0f} s" if seconds >= 1.95 else f"{seconds:.1f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 

@@ -67,7 +67,8 @@ class Split(_Section):
 
 
 class Training(_Section):
-    """How the trainer runs the phases of a detector. `epochs` replaces the detector's own: one number, or one per phase by name.
+    """How the trainer runs the phases of a detector. `epochs` replaces the detector's own: one number, or one per phase by name. It is the
+    only key that may change when a training is resumed.
 
     schedule    of the learning rate over each phase: "cosine" and "linear" fall to 0, "step" divides it by ten at every milestone
     milestones  for "step": shares of a phase's epochs, rounded to whole epochs; one list, or one per phase by name

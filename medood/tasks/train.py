@@ -53,7 +53,7 @@ def train_recipe(
     Nothing about anomalies reaches training: entries and slices with a label other than normal are left out before the split.
 
     `resume` goes on with an interrupted training, or makes a finished one longer when the recipe's `training.epochs` have grown; a run
-    that is there stays whole until the longer one is saved. That needs the checkpoints in `out`/checkpoint, three to five times the size
+    that is there stays whole until the longer one is saved. That needs the checkpoints in `out`/checkpoint, three to six times the size
     of the weights, which `keep_checkpoint` leaves there.
     """
     with alone(out / ".lock", out):
@@ -212,9 +212,9 @@ def _threshold(found: Mapping[str, Any], what: str) -> str:
     ends = found["interval"]
     interval = f"no interval of the true rate, because {found['interval_reason']}"
     if ends:
-        interval = f"the true rate lies between {ends[0]:.1%} and {ends[1]:.1%} (95 % interval)"
+        interval = f"the true rate lies between {100 * ends[0]:.1f} % and {100 * ends[1]:.1f} % (95 % interval)"
     return (
-        f"Threshold for {what}: {found['threshold']:.4g}, for a false-alarm rate of {found['false_alarm_rate']:.1%}; from "
+        f"Threshold for {what}: {found['threshold']:.4g}, for a false-alarm rate of {100 * found['false_alarm_rate']:g} %; from "
         f"{len(found['scores'])} held-out normal {what} of {found['patients']} patients, {interval}."
     )
 

@@ -170,8 +170,11 @@ def test_the_log_says_what_the_calibration_promises(place: Path, tmp_path: Path,
     calibration = load_run(train(place, tmp_path / "run")).calibration["image"]
     low, high = calibration["interval"]
     said = capsys.readouterr().err
-    assert f"Threshold for images: {calibration['threshold']:.4g}, for a false-alarm rate of 20.0%" in said
-    assert f"from 8 held-out normal images of 8 patients, the true rate lies between {low:.1%} and {high:.1%} (95 % interval)." in said
+    assert f"Threshold for images: {calibration['threshold']:.4g}, for a false-alarm rate of 20 %" in said
+    assert (
+        f"from 8 held-out normal images of 8 patients, the true rate lies between {100 * low:.1f} % and {100 * high:.1f} % (95 % interval)."
+        in said
+    )
     few = calibration | {"interval": None, "interval_reason": "there are few patients"}
     assert "no interval of the true rate, because there are few patients." in train_task._threshold(few, "series")
 

@@ -108,9 +108,9 @@ class Slow(Validated):
     ("images", "said_before", "seconds"),
     [
         (40, 4, "20 s an epoch, 2 min for 6 epochs"),  # ten batches: after enough seconds
-        (16, 3, "8.0 s an epoch, 48 s for 6 epochs"),  # four: while one is left
-        (8, 2, "4.0 s an epoch, 24 s for 6 epochs"),  # two: after the epoch
-        (4, 1, "9.0 s an epoch, 54 s for 6 epochs"),  # the first batch is all there is
+        (16, 3, "8 s an epoch, 48 s for 6 epochs"),  # four: while one is left
+        (8, 2, "4 s an epoch, 24 s for 6 epochs"),  # two: after the epoch
+        (4, 1, "9 s an epoch, 54 s for 6 epochs"),  # the first batch is all there is
     ],
 )
 def test_time_and_memory_are_said_before_the_first_epoch_ends(tmp_path, monkeypatch, images, said_before, seconds) -> None:
