@@ -14,7 +14,7 @@ from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import Kind, kind_of, kind_of_name
 from medood.sources.indexing import files_below, index_files, name_of
-from medood.sources.mask_file import read_mask
+from medood.sources.mask_file import add_mask
 from medood.sources.table import read_table, table_below
 
 
@@ -46,9 +46,9 @@ class Folder:
             raise InputError(f"{entry.id}: the file is gone or cannot be opened; index the folder again.", "unreadable") from error
         volume = self._reader(kind).read(entry)
         if entry.mask is not None:
-            volume.mask = read_mask(entry.mask, volume.geometry, entry.id)
-        if entry.label is not None or entry.mask is not None:
-            volume.labels = slice_labels(volume.image.shape[1], entry.label, volume.mask)
+            add_mask(volume, entry.mask, label=entry.label)
+        elif entry.label is not None:
+            volume.labels = slice_labels(volume.image.shape[1], entry.label)
         return volume
 
     def _reader(self, kind: Kind | None) -> Source:

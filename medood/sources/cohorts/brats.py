@@ -12,10 +12,9 @@ from typing import Literal
 from medood.core.errors import InputError, MedoodError
 from medood.core.types import NonNegativeInt
 from medood.core.volume import Entry, Index, Volume
-from medood.sources.annotation import slice_labels
 from medood.sources.content import kind_of_name
 from medood.sources.indexing import files_below, index_files
-from medood.sources.mask_file import read_mask
+from medood.sources.mask_file import add_mask
 from medood.sources.nifti import Nifti
 
 _NAME_OF_2023 = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
@@ -70,8 +69,7 @@ class Brats:
     def read(self, entry: Entry) -> Volume:
         volume = self._nifti.read(entry)
         if entry.mask is not None:
-            volume.mask = read_mask(entry.mask, volume.geometry, entry.id)
-            volume.labels = slice_labels(entry.slices, entry.label, volume.mask, self.min_lesion)
+            add_mask(volume, entry.mask, label=entry.label, min_lesion=self.min_lesion)
         return volume
 
     @property
