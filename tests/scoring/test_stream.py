@@ -266,6 +266,15 @@ def test_a_refused_series_keeps_its_uids_and_lists_its_files(place: Place) -> No
     assert listed[-1] == f"... and {2001 - len(listed)} more"
 
 
+def test_a_file_has_one_row_whoever_complains_of_it(place: Place) -> None:
+    index = place.source.index()
+    problems = (Problem("x.py", "not_an_image", "it is none."), Problem("x.py", "unreadable", "it is empty."))
+    rows = place.score(index=Index(index.root, index.entries[:1], problems))
+    assert list(rows) == ["x.py", "0.png"]
+    assert rows["x.py"]["status"] == "skipped"
+    assert (place.outcome.rows, len((place.folder / "scores.csv").read_text().splitlines())) == (2, 3)
+
+
 def test_values_beyond_the_stored_range_are_kept(images: Path, place: Place, monkeypatch) -> None:
     plain = place.detector._score
 
