@@ -97,9 +97,9 @@ def read_array(folder: Path, line: Line, kind: str = "map") -> tuple[np.ndarray,
 def examined(line: Line, shape: tuple[int, int, int]) -> np.ndarray:
     """Bool (slices, rows, columns) of a line with a box: True where the image was scored."""
     found = np.zeros(shape, bool)
-    inside = np.zeros(shape, bool)
-    inside[tuple(slice(low, high) for low, high in line["box"])] = True
-    np.moveaxis(found, line["axis"], 0)[line["slices"]] = np.moveaxis(inside, line["axis"], 0)[line["slices"]]
+    inside: list[Any] = [slice(low, high) for low, high in line["box"]]
+    inside[line["axis"]] = line["slices"]
+    found[tuple(inside)] = True
     return found
 
 

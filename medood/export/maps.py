@@ -153,10 +153,10 @@ def _read_nrrd(path: Path) -> tuple[np.ndarray, Geometry]:
 
 
 def nifti_image(array: np.ndarray, geometry: Geometry) -> nib.Nifti1Image:
-    """A map (slices, rows, columns) as an image of nibabel, whose array is (columns, rows, slices)."""
+    """A map in float32, or a mask in uint8, (slices, rows, columns) as an image of nibabel, whose array is (columns, rows, slices)."""
     import nibabel as nib
 
-    image = nib.Nifti1Image(np.asarray(array, np.float32).T, geometry.affine)
+    image = nib.Nifti1Image(array.T if array.dtype == np.uint8 else np.asarray(array, np.float32).T, geometry.affine)
     image.set_sform(geometry.affine, code=1)
     if not is_sheared(geometry):
         image.set_qform(geometry.affine, code=1)

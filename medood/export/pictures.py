@@ -106,7 +106,8 @@ def write_montage_png(
         frame.set_title(f"slice {number}{said}", color="white", fontsize=9)
         _name_sides(frame, turned)
     draw_colour_bar(figure, frames, scale, ink="white")
-    _explain(figure, verdict, int(figure.get_figwidth() * 13))
+    unseen = sorted(turn.native_slice(int(k), geometry.shape) for k in np.flatnonzero(hidden.all(axis=(1, 2))))
+    _explain(figure, verdict, unseen, letters=int(figure.get_figwidth() * 13))
     with atomic_file(path) as part:
         figure.savefig(part, dpi=100, metadata={"Software": None})
 
@@ -173,10 +174,18 @@ def _name_sides(frame: Axes, turned: Geometry) -> None:
     frame.text(0.5, 0.98, top, ha="center", va="top", **style)
 
 
-def _explain(figure: Figure, verdict: Verdict, letters: int) -> None:
-    """The verdict above the slices and warnings below them, in lines of so many letters."""
+def _explain(figure: Figure, verdict: Verdict, unseen: Sequence[int], letters: int) -> None:
+    """The verdict above the slices; below them warnings and the slices that nobody looked at, in lines of so many letters."""
     if verdict.headline:
         figure.suptitle(fill(verdict.headline, letters), color="white", fontsize=11)
-    if verdict.warnings:
-        lines = "\n".join(fill(warning, letters) for warning in verdict.warnings)
+    warnings = [*verdict.warnings, *([f"Slices that were not examined: {in_ranges(unseen)}."] if unseen else [])]
+    if warnings:
+        lines = "\n".join(fill(warning, letters) for warning in warnings)
         figure.supxlabel(lines, color=tuple(part / 255 for part in WARNING), fontsize=9)
+
+
+def in_ranges(numbers: Sequence[int]) -> str:
+    """Ascending whole numbers in words: 0-5, 9, 30-31."""
+    starts = [n for i, n in enumerate(numbers) if i == 0 or numbers[i - 1] != n - 1]
+    ends = [n for i, n in enumerate(numbers) if i == len(numbers) - 1 or numbers[i + 1] != n + 1]
+    return ", ".join(str(start) if start == end else f"{start}-{end}" for start, end in zip(starts, ends, strict=True))

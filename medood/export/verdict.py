@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 _KEYS = ("score", "p_value", "decision", "unlike_training", "issues", "examined")
-_DECISIONS = {"out_of_domain": "OUT OF DOMAIN: neither normal nor anomalous can be said of it", "": "no decision"}
+_DECISIONS = {"out_of_domain": "OUT OF DOMAIN: neither normal nor anomalous can be said of it", "": "no decision on the whole"}
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from medood.core.map_scale import MapScale
 from medood.core.run import Run
 from medood.core.volume import Volume
 from medood.export.map_files import MapFiles, MapFormat
-from medood.export.map_list import FILES, HEADER, LIST, VERSION, examined, read_lines
+from medood.export.map_list import FILES, HEADER, LIST, VERSION, read_lines
 from medood.export.names import FileNames
 from medood.export.pictures import write_picture
 from medood.export.verdict import Verdict
@@ -50,7 +50,7 @@ class MapFolder:
         values = run.calibration["image"]["map_scale"]
         self.scale = MapScale(**values) if values else None
         low, high = run.recipe.transforms.range
-        self._outside = min(0.0, self.scale.low) if self.scale else 0.0
+        self._outside = outside(self.scale) if self.scale else 0.0
         self._ranges = {"plain": (min(0.0, low), high), "map": (self._outside, _ROOM * self.scale.high if self.scale else 1.0)}
         self._list = folder / LIST
         self._listed: dict[str, str] = self._continued() if resume else {}
@@ -72,8 +72,8 @@ class MapFolder:
         files, verdict, way = MapFiles(self.folder, name, volume.geometry, self.form), Verdict.of_rows(rows), prepared.way
         line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)}
         line |= {"axis": way.orientation.axes[0], "slices": prepared.slices.tolist(), "box": [list(ends) for ends in way.box]}
-        seen = examined(line, volume.geometry.shape)
-        array = self._native(scored.map, prepared, seen)
+        seen = way.shown(prepared.slices)
+        array = native_map(scored.map, prepared, self._outside)
         line["map"] = files.write("map", array, self._ranges["map"])
         if not (seen.all() or files.as_png):
             line["not_examined"] = files.write_mask("not_examined", ~seen)
@@ -87,15 +87,6 @@ class MapFolder:
         self._append(line | files.meaning | verdict.to_dict())
         self._listed[volume.entry.id] = name
         return (SHEARED,) if files.straightened else ()
-
-    def _native(self, maps: np.ndarray, prepared: Prepared, seen: np.ndarray) -> np.ndarray:
-        """The map on the native grid: no heat where nothing was examined, and none outside the body, whatever the network says of air."""
-        array = prepared.way.restore(maps, prepared.slices)
-        if prepared.body is not None:
-            array[~prepared.body] = self._outside
-        if self._outside:
-            array[~seen] = self._outside
-        return array
 
     def _append(self, line: Mapping[str, Any]) -> None:
         with self._list.open("ab", buffering=0) as file:
@@ -117,3 +108,19 @@ class MapFolder:
                 for file in (line[kind] for line in read_lines(self.folder) for kind in FILES if line.get(kind)):
                     (self.folder / file).unlink(missing_ok=True)
         self._list.unlink(missing_ok=True)
+
+
+def native_map(maps: np.ndarray, prepared: Prepared, elsewhere: float) -> np.ndarray:
+    """Maps (n, height, width) as float32 (slices, rows, columns) on the native grid: `elsewhere`, which has no colour, where nothing was
+    examined, and outside the body, whatever the network says of the air."""
+    array = prepared.way.restore(maps, prepared.slices)
+    if elsewhere:
+        array[~prepared.way.shown(prepared.slices)] = elsewhere
+    if prepared.body is not None:
+        array[~prepared.body] = elsewhere
+    return array
+
+
+def outside(scale: MapScale) -> float:
+    """The map value where nothing was examined: 0, or less where that would have a colour."""
+    return min(0.0, scale.low)

@@ -49,6 +49,7 @@ class Scorer:
         self.pipeline = Pipeline(preparation)
         self.run, self.device = run, device
         self.batch_size = recipe.scoring.batch_size
+        self._scorable: np.ndarray | None = None
         self.image = Calibration.from_dict(run.calibration["image"])
         series = run.calibration["series"]
         self.series = Calibration.from_dict(series) if series else None
@@ -57,7 +58,10 @@ class Scorer:
     def score(self, images: np.ndarray) -> Scored:
         """What the detector says of (n, channels, height, width) images, whichever entries they are of; `pool` makes scores of it."""
         wanted = {"residual": self.pooling.wants_residual}
-        return score_images(self.run.detector, torch.from_numpy(images), self.batch_size, self.device, **wanted)
+        scored = score_images(self.run.detector, torch.from_numpy(images), self.batch_size, self.device, **wanted)
+        if self._scorable is None:
+            self._scorable = images[:1].copy()
+        return scored
 
     def pool(self, scored: Scored, prepared: Prepared) -> Scored:
         """The scores and maps of one whole entry, as the run was calibrated."""
@@ -68,15 +72,17 @@ class Scorer:
         return self.pooling.series(scored, prepared.images, prepared.raster, self.run.recipe.scoring.top_slices)
 
     def check(self) -> None:
-        """Raises MedoodError when the run cannot score anything at all, not even noise: then no image is to blame."""
+        """Raises MedoodError when the run cannot score what it scored before, or noise if it scored nothing: then no image is to blame."""
         spec = self.pipeline.spec
-        noise = np.random.default_rng(0).uniform(spec.low, spec.high, (1, *spec.shape)).astype(np.float32)
+        known = self._scorable
+        if known is None:
+            known = np.random.default_rng(0).uniform(spec.low, spec.high, (1, *spec.shape)).astype(np.float32)
         try:
             with shield(self.run.name, refusal):
-                self.score(noise)
+                self.score(known)
         except InputError as error:
             raise MedoodError(
-                f"The run {self.run.name} cannot score any image on {self.device}, {error} What was scored so far is kept: "
+                f"The run {self.run.name} cannot score any image on {self.device}: {error} What was scored so far is kept: "
                 "go on with --resume, on another --device if need be."
             ) from error
 

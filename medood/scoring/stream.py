@@ -62,9 +62,10 @@ def score_index(
     scorer: Scorer, source: Source, index: Index, table: ScoreTable, maps: MapFolder | None, outcome: Outcome, console: Console
 ) -> None:
     """Rows for every entry and problem that `table` does not have yet, and their maps."""
-    for problem in index.problems:
-        if not table.has(problem.path):
+    for problem in {problem.path: problem for problem in reversed(index.problems)}.values():  # of several the first: one row a file
+        if not table.has_problem(problem.path):
             table.add([problem_row(problem)])
+            outcome.rows += 1
     waiting = [entry for entry in index.entries if not table.has(entry.id)]
     stream = console.track(read_ahead(source, scorer.pipeline, waiting), "Scoring", len(waiting))
     for group in scored_groups(scorer, stream, outcome):
@@ -111,7 +112,10 @@ def read_item(source: Source, pipeline: Pipeline, entry: Entry) -> Item:
 
 
 def score_group(scorer: Scorer, group: list[Item]) -> None:
-    """Give every item of the group that has images its scores; where that fails for all together, each is tried alone."""
+    """Give every item of the group that has images its scores; where that fails for all together, each is tried alone.
+
+    Raises MedoodError when the run can score nothing at all any more.
+    """
     good = [item for item in group if item.prepared is not None and len(item.prepared.images)]
     if not good:
         return
@@ -123,6 +127,8 @@ def score_group(scorer: Scorer, group: list[Item]) -> None:
     if scored is None:
         for item in good:
             _score_alone(scorer, item)
+        if all(item.scored is None for item in good):
+            scorer.check()
         return
     begin = 0
     for item in good:
@@ -131,10 +137,7 @@ def score_group(scorer: Scorer, group: list[Item]) -> None:
 
 
 def _score_alone(scorer: Scorer, item: Item) -> None:
-    """Scores or a problem for one item; while memory is short, with half as many images at a time, from then on.
-
-    Raises MedoodError when the run can score nothing at all.
-    """
+    """Scores or a problem for one item; while memory is short, with half as many images at a time, from then on."""
     wanted = scorer.batch_size
     while True:
         problem = _attempt_score(scorer, item)
@@ -142,7 +145,6 @@ def _score_alone(scorer: Scorer, item: Item) -> None:
             break
         scorer.batch_size //= 2
     if problem is not None:
-        scorer.check()
         scorer.batch_size = wanted
         item.fail(problem)
 

@@ -42,6 +42,7 @@ class ScoreTable:
         self.columns = [*_COLUMNS, *(f"part_{name}" for name in parts), *PLAIN_FEATURES, *POOLED_FEATURES]
         self.path = path
         self.done: set[str] = set()
+        self.problems: set[str] = set()
         self.failed = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -54,8 +55,12 @@ class ScoreTable:
             raise _unwritable(path, error) from error
 
     def has(self, identifier: str) -> bool:
-        """Whether all rows of an entry or file were there when the table was opened."""
+        """Whether all rows of an entry were there when the table was opened."""
         return _written(identifier) in self.done
+
+    def has_problem(self, path: str) -> bool:
+        """Whether the row of a file or series that is no entry was there then. It may be called as an entry is: a folder, say."""
+        return _written(path) in self.problems
 
     def add(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append the rows of one entry. They survive the end of this process; only `sync` makes them survive that of the machine."""
@@ -92,7 +97,9 @@ class ScoreTable:
         while rows and (rows[-1]["level"] not in _LAST_LEVELS or None in rows[-1].values()):
             rows.pop()
         rows = [{key: unguarded(value) for key, value in row.items()} for row in rows]
-        self.done = {row["id"] for row in rows if row["level"] in _LAST_LEVELS}
+        last = [row for row in rows if row["level"] in _LAST_LEVELS]
+        self.done = {row["id"] for row in last if row["level"] != "file" or row["group"]}  # an entry has a patient, a problem none
+        self.problems = {row["id"] for row in last if row["level"] == "file" and not row["group"]}
         self.failed = sum(row["status"] == "error" for row in rows)
         header = dict(zip(self.columns, self.columns, strict=True))
         with atomic_file(self.path) as part:

@@ -26,8 +26,10 @@ needs_slicer = pytest.mark.skipif(
 OBLIQUE_SLICE = Geometry(GEOMETRIES["oblique"].affine, (1, *GEOMETRIES["oblique"].shape[1:]))
 
 
-def seen_by_slicer(folder: Path, geometry: Geometry, voxel: tuple[int, int, int], image: np.ndarray) -> dict:
-    write_bundle(folder / "case.mrb", image, blob(geometry, voxel, 2.5), geometry, SCALE, "a <b> & ü")
+def seen_by_slicer(
+    folder: Path, geometry: Geometry, voxel: tuple[int, int, int], image: np.ndarray, hidden: np.ndarray | None = None
+) -> dict:
+    write_bundle(folder / "case.mrb", image, blob(geometry, voxel, 2.5), geometry, SCALE, "a <b> & ü", hidden=hidden)
     command = [SLICER_PYTHON, str(TESTS / "support" / "slicer_scene_check.py"), "case.mrb", "red.png"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
@@ -62,6 +64,22 @@ def test_slicer_shows_the_lesion_in_the_middle_of_every_view(
     assert found["legend"] == ["anomaly score", "medood", SCALE.low, SCALE.high]
     assert found["layout"] == (3 if len(views) == 3 else 6)
     assert (background["class"] == "vtkMRMLVectorVolumeNode") == (len(image) == 3)
+
+
+@needs_slicer
+@pytest.mark.slow
+@pytest.mark.parametrize("image", [grey(PICTURE), colour(PICTURE)], ids=["grey", "rgb"])
+def test_slicer_shows_what_was_not_examined(image: np.ndarray, tmp_path: Path) -> None:
+    hidden = np.zeros(PICTURE.shape, bool)
+    hidden[0, :10, :15] = True  # the upper left corner
+    found = seen_by_slicer(tmp_path, PICTURE, (0, 20, 30), image, hidden)
+    assert found["complaints"] == ""
+    assert (found["hidden"]["name"], found["hidden"]["label"]) == ("a <b> & ü not examined", "not examined")
+    assert found["hidden"]["pixels"] > 1000
+    right, up = found["hidden"]["centre"]
+    assert right < -50
+    assert up > 30
+    assert seen_by_slicer(tmp_path, PICTURE, (0, 20, 30), image)["hidden"] is None
 
 
 @needs_slicer

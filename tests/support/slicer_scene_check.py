@@ -7,6 +7,7 @@ complaints  what the library wrote to its log
 volumes     name, class, and RAS millimetres of the highest value of each volume
 views       for each slice view: pixels that the map changes, their centre of mass from the middle of the view, and the value of the
             background beneath; right and up are positive
+hidden      name of the label map, its colour's name for the value 1, and as for views what it changes in the red view; or null
 legend      title, colour table and range of the colour legend
 """
 
@@ -76,10 +77,26 @@ def shown(view, png: Path | None) -> dict[str, object]:
     with_map = drawn(view)
     view.GetSliceCompositeNode().SetForegroundOpacity(0.0)
     beneath = drawn(view)
-    rows, columns = np.nonzero(np.abs(with_map - beneath).max(axis=2) > VISIBLE)
-    centre = [float(columns.mean()) - SIZE / 2, float(rows.mean()) - SIZE / 2] if rows.size else None
     right, up = beneath[:, SIZE // 2 :].mean() - beneath[:, : SIZE // 2].mean(), beneath[SIZE // 2 :].mean() - beneath[: SIZE // 2].mean()
-    return {"pixels": int(rows.size), "centre": centre, "brighter": [float(right), float(up)]}
+    return changed(with_map, beneath) | {"brighter": [float(right), float(up)]}
+
+
+def changed(after: np.ndarray, before: np.ndarray) -> dict[str, object]:
+    rows, columns = np.nonzero(np.abs(after - before).max(axis=2) > VISIBLE)
+    centre = [float(columns.mean()) - SIZE / 2, float(rows.mean()) - SIZE / 2] if rows.size else None
+    return {"pixels": int(rows.size), "centre": centre}
+
+
+def hidden(scene, view) -> dict[str, object] | None:
+    """What the label map does to a view whose map is not shown any more."""
+    layers = view.GetSliceCompositeNode()
+    if not layers.GetLabelVolumeID():
+        return None
+    volume = scene.GetNodeByID(layers.GetLabelVolumeID())
+    with_labels = drawn(view)
+    layers.SetLabelOpacity(0.0)
+    name = volume.GetDisplayNode().GetColorNode().GetColorName(1)
+    return changed(with_labels, drawn(view)) | {"name": volume.GetName(), "label": name}
 
 
 def main() -> None:
@@ -92,6 +109,7 @@ def main() -> None:
     found = {
         "volumes": [{"name": v.GetName(), "class": v.GetClassName(), "highest": highest(v)} for v in volumes],
         "views": {name: shown(view, Path(sys.argv[2]) if name == "Red" else None) for name, view in views.items()},
+        "hidden": hidden(scene, views["Red"]),
         "legend": [legend.GetTitleText(), scale.GetColorNode().GetName(), scale.GetWindowLevelMin(), scale.GetWindowLevelMax()],
         "layout": scene.GetFirstNodeByClass("vtkMRMLLayoutNode").GetViewArrangement(),
         "complaints": (log.GetOutput() or "").strip(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -131,6 +132,36 @@ def test_ids_that_look_like_formulas_are_found_again_by_resume(tmp_path: Path) -
     again.close()
     assert all(again.has(name) for name in names)
     assert (tmp_path / "s.csv").read_bytes().count(b"\n") == 1 + len(names)
+
+
+@pytest.mark.parametrize("name", ["a\rb.png", "a\r", "a\nb.png", "a\r\nb.png", 'a"b,c;d.png', " a ", "a\u2028b", "[/x]/a.png", "'a"])
+def test_a_name_may_hold_any_character(tmp_path: Path, name: str) -> None:
+    table = ScoreTable(tmp_path / "s.csv", [], resume=False)
+    for identifier in (name, "next.png"):
+        table.add([ROW | {"id": identifier}])
+    table.close()
+    before = (tmp_path / "s.csv").read_bytes()
+    for _ in range(2):
+        again = ScoreTable(tmp_path / "s.csv", [], resume=True)
+        again.close()
+        assert again.has(name)
+        assert again.has("next.png")
+        assert (tmp_path / "s.csv").read_bytes() == before
+    with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == [name, "next.png"]
+    assert before.count(b"\r") == name.count("\r")  # lines end with a line feed alone
+
+
+def test_a_problem_that_is_called_as_an_entry_is_does_not_pass_for_it(tmp_path: Path) -> None:
+    """Of a folder with two series one may be refused under the folder's name, while the other is the entry of that name."""
+    table = ScoreTable(tmp_path / "s.csv", [], resume=False)
+    table.add([{"level": "file", "id": "folder", "status": "error", "reason": "mixed_geometry: ..."}])
+    table.add([{"level": "file", "id": "broken", "group": "patient", "status": "error", "reason": "unreadable: ..."}])
+    table.close()
+    again = ScoreTable(tmp_path / "s.csv", [], resume=True)
+    again.close()
+    assert (again.has("folder"), again.has_problem("folder")) == (False, True)
+    assert (again.has("broken"), again.has_problem("broken")) == (True, False)
 
 
 def test_a_file_name_that_is_no_utf_8_does_not_stop_a_scoring(tmp_path: Path) -> None:
