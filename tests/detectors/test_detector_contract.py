@@ -60,6 +60,8 @@ CASES = (
     Case("f_anogan", SMALL_DRAWER, epochs=6, images=64, auroc=0.65),
     Case("ganomaly", SMALL_CODER, epochs=30),
     Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0}, epochs=30, auroc=0.7),
+    Case("intensity"),
+    Case("intensity", {"reference": "value"}),
     Case("one_class_svm", {"input": "image"}, images=300),
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
     Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10),
