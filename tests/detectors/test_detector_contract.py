@@ -55,6 +55,8 @@ CASES = (
     Case("autoencoder", {"architecture": "medianomaly", "error": "ssim", "width": 4, "learning_rate": 5e-3}, epochs=10),
     Case("cvad", SMALL_CASCADE | {"learning_rate": 1e-2, "discriminator_epochs": 6}, epochs=20),
     Case("cvad", SMALL_CASCADE | {"branch_latent": "paper", "head": "paper", "combine": "logit_sum", "discriminator_epochs": 4}, epochs=14),
+    Case("dae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
+    Case("dae", {"width": 8, "learning_rate": 5e-3, "side": "higher", "median": 0}, epochs=10, auroc=0.6, hot=0.5),
     Case("deep_svdd", SMALL_SPHERE, epochs=10),
     Case("deep_svdd", SMALL_SPHERE | {"objective": "soft_boundary", "warmup_epochs": 2}, epochs=10),
     Case("f_anogan", SMALL_DRAWER, epochs=6, images=64, auroc=0.65),
