@@ -17,7 +17,7 @@ from medood.core.changes import apply_changes
 from medood.core.check import check, nearest
 from medood.core.errors import RecipeError
 from medood.core.literals import Places, place_of, read_literals
-from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, Percentile, PositiveFloat, PositiveInt
+from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -116,7 +116,7 @@ class Pooling(_Section):
     through_slices: bool = True
     erode_mm: NonNegativeFloat = 0.0
     reduction: Literal["detector", "mean", "percentile", "top_mm2", "largest_component"] = "detector"
-    percentile: Percentile = 98.0
+    percentile: Percent = 98.0
     top_mm2: PositiveFloat = 200.0
     series: Literal["top_slices", "top_mm3"] = "top_slices"
     top_mm3: PositiveFloat = 1000.0

@@ -55,16 +55,20 @@ CASES = (
     Case("autoencoder", {"architecture": "medianomaly", "error": "ssim", "width": 4, "learning_rate": 5e-3}, epochs=10),
     Case("cvad", SMALL_CASCADE | {"learning_rate": 1e-2, "discriminator_epochs": 6}, epochs=20, auroc=0.7),
     Case("cvad", SMALL_CASCADE | {"branch_latent": "paper", "head": "paper", "combine": "logit_sum", "discriminator_epochs": 4}, epochs=14),
+    Case("dae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
     Case("deep_svdd", SMALL_SPHERE, epochs=10),
     Case("deep_svdd", SMALL_SPHERE | {"objective": "soft_boundary", "warmup_epochs": 2}, epochs=10),
     Case("f_anogan", SMALL_DRAWER, epochs=8, images=64, auroc=0.65),
     Case("ganomaly", SMALL_CODER, epochs=30, auroc=0.65),
     Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0, "code": 100}, epochs=30, auroc=0.6),
+    Case("intensity"),
+    Case("intensity", {"reference": "value"}),
     Case("one_class_svm", {"input": "image"}, images=300),
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
     Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10),
     Case("patch_gan", SMALL_GAN | {"reading": "crop32"}, epochs=10, tile=32),
     Case("pch_vae", SMALL_CASCADE | {"sigma2": 0.01}, epochs=10),
+    Case("synthetic", {"width": 8, "learning_rate": 5e-3}, epochs=12),
     Case("vae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
     Case("vae", {"width": 8, "learning_rate": 5e-3, "sigma2": 0.01, "score": "combi"}, epochs=10),
 )
@@ -164,6 +168,7 @@ def test_scores_have_the_promised_shapes(fitted: Trained) -> None:
     scores = fitted.detector.score(phantoms(spec, 3, seed=2))
     assert scores.image.shape == (3,)
     assert scores.map is None or scores.map.shape == (3, 1, spec.height, spec.width)
+    assert fitted.detector.localises == (scores.map is not None)
     assert scores.patches is None or (scores.patches.ndim, *scores.patches.shape[:2]) == (4, 3, 1)
     assert all(part.shape == (3,) for part in scores.parts.values())
     for name, value in fields(scores).items():
