@@ -68,6 +68,13 @@ CASES = (
     Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10),
     Case("patch_gan", SMALL_GAN | {"reading": "crop32"}, epochs=10, tile=32),
     Case("pch_vae", SMALL_CASCADE | {"sigma2": 0.01}, epochs=10),
+    Case("pyod", {"method": "lof"}, images=200),
+    Case("pyod", {"method": "kde"}, images=200),
+    Case("pyod", {"method": "abod"}, images=200),
+    Case("pyod", {"method": "mcd"}, images=200, auroc=0.7),
+    Case("pyod", {"method": "pca", "components": 0}, images=200),
+    Case("pyod", {"method": "pca_error"}, images=200),
+    Case("pyod", {"method": "pca_mahalanobis"}, images=200),
     Case("synthetic", {"width": 8, "learning_rate": 5e-3}, epochs=12),
     Case("vae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
     Case("vae", {"width": 8, "learning_rate": 5e-3, "sigma2": 0.01, "score": "combi"}, epochs=10),
@@ -123,6 +130,8 @@ def shared(case_number: int) -> Trained:
 
 @pytest.fixture(params=range(len(ALL_CASES)), ids=[str(case) for case in ALL_CASES], scope="module")
 def number(request: pytest.FixtureRequest) -> int:
+    if ALL_CASES[request.param].name == "pyod":
+        pytest.importorskip("pyod")
     return request.param
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from detector_trials import Training, build, phantoms
@@ -72,6 +73,16 @@ def test_pasted_anomalies_of_other_images_are_found() -> None:
     assert roc_auc_score((made.target > 0.3)[body], heat[body]) > 0.9
     clean = found.score(images).image
     assert roc_auc_score([0] * 40 + [1] * 40, torch.cat([clean, found.score(made.image).image])) > 0.8
+
+
+def test_the_score_is_the_mean_or_a_percentile_inside_the_body() -> None:
+    images = phantoms(SPEC, 2, seed=1)
+    for percentile, part in ((None, "mean"), (99.0, "p99")):
+        scores = detector(percentile=percentile).score(images)
+        inside = [heat[image != 0].numpy() for heat, image in zip(scores.map, images, strict=True)]
+        assert torch.equal(scores.image, scores.parts[part])
+        assert scores.parts["mean"].numpy() == pytest.approx([values.mean() for values in inside], abs=1e-5)
+        assert scores.parts["p99"].numpy() == pytest.approx([np.percentile(values, 99) for values in inside], abs=1e-5)
 
 
 def test_only_the_kinds_asked_for_are_pasted() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -105,3 +107,59 @@ def test_a_fresh_process_is_another_one() -> None:
     from measuring import in_fresh_process
 
     assert in_fresh_process(os.getpid) != os.getpid()
+
+
+def test_maps_are_pooled_inside_the_brain_alone() -> None:
+    from timed_maps import hottest, smoothed
+
+    heat, brain = np.full((5, 9, 9), 2.0, np.float32), np.zeros((5, 9, 9), bool)
+    brain[1:4, 2:7, 2:7] = True
+    heat[~brain] = 100.0
+    smooth = smoothed(heat, brain, (1.0, 1.0, 1.0))
+    assert np.allclose(smooth[brain], 2.0, atol=1e-4)
+    assert (smooth[~brain] == 0).all()
+    assert hottest(np.arange(12.0), np.arange(12) < 10, 4) == 7.5
+    assert hottest(np.arange(12.0), np.arange(12) < 2, 4) == 0.5
+    assert hottest(np.arange(12.0), np.zeros(12, bool), 4) == 0.0
+
+
+def test_folds_train_without_their_subject_and_are_ranked_together(tmp_path: Path) -> None:
+    from argparse import Namespace
+
+    from timed_maps import fold, subjects, summary
+
+    from medood.sources.phantoms.phantom import Phantom
+
+    spec, found = subjects(Phantom(subjects=3, size=32, slices=8, lesions=1.0), 32)
+    options = Namespace(width=4, seconds=0.01, device="cpu", precision="float32")
+    results = [fold(name, spec, found, 1, options) for name in ("grey values", "intensity", "dae", "synthetic")]
+    normal = sum(int((subject.prepared.labels == 0).sum()) for number, subject in enumerate(found) if number != 1)
+    for result in results:
+        assert result["images"] == normal
+        assert result["rows"]["label"] == found[1].prepared.labels[found[1].prepared.labels >= 0].tolist()
+    lines = {line["detector"]: line for line in summary(results)}
+    assert lines["grey values"]["steps"] == 0 < lines["dae"]["steps"]
+    assert lines["intensity"]["pixel_ap"] == pytest.approx(lines["grey values"]["pixel_ap"], abs=0.02)  # the same order
+
+
+def test_timed_maps_are_written_after_every_fold_and_not_measured_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+    from timed_maps import main
+
+    random, rows = np.random.default_rng(0), ["path,group,label,part"]
+    for number in range(12):
+        label, part = int(number >= 9), "train" if number < 6 else "test"
+        Image.fromarray(random.integers(0, 255, (20, 20), dtype=np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,p{number},{label},{part}")
+    (tmp_path / "splits").mkdir()
+    (tmp_path / "splits" / "toy.csv").write_text("\n".join(rows))
+    how = [str(tmp_path), "--out", str(tmp_path / "out.json"), "--sets", "toy", "--size", "16", "--width", "4", "--seconds", "0.01"]
+    main([*how, "--detectors", "intensity"])
+    first = json.loads((tmp_path / "out.json").read_text())
+    main([*how, "--detectors", "intensity", "dae"])
+    second = json.loads((tmp_path / "out.json").read_text())
+    assert [result["detector"] for result in second["results"]] == ["grey values", "intensity", "dae"]
+    assert second["results"][:2] == first["results"]
+    assert "auroc of pooled" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        main([*how, "--seconds", "9"])

@@ -40,13 +40,13 @@ class Synthetic(Detector):
     largest        longest side, likewise
     pasted         share of the images that get any
     dice           weight of the Dice loss
-    percentile     the image score is this percentile of the map inside the body
+    percentile     the image score is this percentile of the map inside the body; null: its mean, as in FPI
     width          channels of the U-Net at full size
     learning_rate  of Adam
     weight_decay   of Adam
     epochs         of training
 
-    Parts: "mean", the mean of the map inside the body.
+    Parts: "mean" and "p99", mean and 99th percentile of the map inside the body.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Synthetic(Detector):
         largest: Fraction = 0.4,
         pasted: Fraction = 0.8,
         dice: NonNegativeFloat = 1.0,
-        percentile: Percent = 99.0,
+        percentile: Percent | None = None,
         width: PositiveInt = 32,
         learning_rate: PositiveFloat = 1e-3,
         weight_decay: NonNegativeFloat = 1e-5,
@@ -92,7 +92,9 @@ class Synthetic(Detector):
     def _score(self, image: Tensor) -> Scores:
         inside = self.foreground(image)
         heat = torch.where(inside, self.network(image).sigmoid(), 0.0)
-        return Scores(percentile_inside(heat, inside, self.percentile), heat, parts={"mean": mean_inside(heat, inside)})
+        parts = {"mean": mean_inside(heat, inside), "p99": percentile_inside(heat, inside, 99.0)}
+        score = parts["mean"] if self.percentile is None else percentile_inside(heat, inside, self.percentile)
+        return Scores(score, heat, parts=parts)
 
 
 class _Segmentation(Phase):
