@@ -35,9 +35,8 @@ def fold(data: Path, recipe: str, subject: str, out: Path, changes: list[str]) -
     medood("train", recipe, "--data", data, "--out", folder / "run", "--overwrite", *options)
     one = folder / "images" / subject
     shutil.copytree(data / subject, one, dirs_exist_ok=True)
-    medood(
-        "score", folder / "run", one.parent, "--source", "brats", "--out", folder / "scores.csv", "--maps", folder / "maps", "--overwrite"
-    )
+    maps = ("--maps", folder / "maps", "--maps-with", "plain")
+    medood("score", folder / "run", one.parent, "--source", "brats", "--out", folder / "scores.csv", *maps, "--overwrite")
     seconds = time.perf_counter() - started
     (folder / "seconds.json").write_text(json.dumps(seconds))
     return seconds
@@ -53,7 +52,9 @@ def gather(out: Path, subjects: list[str]) -> None:
         header = json.loads((folder / "scores.json").read_text())
         for line in (folder / "maps" / "maps.jsonl").read_text().splitlines() if (folder / "maps" / "maps.jsonl").is_file() else []:
             entry = json.loads(line)
-            for kind in ("map", "plain"):
+            for kind in ("map", "plain", "not_examined"):
+                if entry[kind] is None:
+                    continue
                 name = f"{number}_{entry[kind]}"
                 shutil.copy(folder / "maps" / entry[kind], out / "maps" / name)
                 entry[kind] = name
