@@ -13,7 +13,7 @@ from medood.core.table_file import mistakes_of, plain_path
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import Kind, kind_of, kind_of_name
-from medood.sources.indexing import files_below, index_files, name_of
+from medood.sources.indexing import files_below, name_of
 from medood.sources.mask_file import add_mask
 from medood.sources.table import read_table, table_below
 
@@ -96,7 +96,7 @@ class Folder:
         kinds, problems = _kinds(files, self.root)
         entries: list[Entry] = []
         for kind in ("nifti", "image"):
-            index = index_files(self.root, [path for path in files if kinds.get(path) == kind], self._reader(kind).entry)
+            index = self._reader(kind).index_of([path for path in files if kinds.get(path) == kind])
             entries += index.entries
             problems += index.problems
         if series or "dicom" in kinds.values():
