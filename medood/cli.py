@@ -16,7 +16,7 @@ from medood.core.errors import MedoodError
 from medood.core.memory import keep_freed_memory
 
 SOME_FAILED = 3
-"""Exit status of a scoring that finished, but met files that could not be scored."""
+"""Exit status of a command that finished, but met files that could not be scored or read."""
 
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with medood.", show_default=False)]
 Run = Annotated[Path, typer.Argument(help="Run folder that `medood train` made.", show_default=False)]
@@ -272,12 +272,17 @@ def labels(
 ) -> None:
     """Write a cohort's own labels as the CSV that `medood evaluate` reads.
 
-    Lesion masks that are boxes in a table (rsna) are written as images into the folder masks/ beside it.
+    Lesion masks that are boxes in a table (rsna) are written as images into the folder masks/ beside it. Exit status 3 says that some
+    images have no row because they, or their masks, could not be read; they are named.
     """
     from medood.tasks.labels import labels_of
 
-    labels_of(source, folder, out, table=table, changes=changes or ())
+    left_out = labels_of(source, folder, out, table=table, changes=changes or ())
     typer.echo(out)
+    for problem in left_out:
+        typer.secho(f"Left out: {problem.path}: {problem.message}", fg="yellow", err=True)
+    if left_out:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

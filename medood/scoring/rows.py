@@ -9,6 +9,7 @@ import torch
 
 from medood.core.run import Run
 from medood.core.volume import Entry, Problem, Volume
+from medood.data.found import is_harmless
 from medood.data.input_facts import input_facts
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
@@ -16,18 +17,6 @@ from medood.scoring.calibrate import series_score
 from medood.scoring.gate import unlike_training
 from medood.scoring.inference import Scored, reconstruct_images, score_images
 from medood.transforms.pipeline import Pipeline, Prepared
-
-HARMLESS = (
-    "mask_file",
-    "not_an_image",
-    "dicomdir",
-    "localizer_excluded",
-    "duplicate_sop_instance",
-    "duplicate",
-    "not_listed",
-    "incomplete",
-)
-"""Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
 
 
 class Scorer:
@@ -118,5 +107,5 @@ def _slice_place(entry: Entry, number: int, acquired: bool) -> dict[str, Any]:
 
 
 def problem_row(problem: Problem) -> dict[str, Any]:
-    status = "skipped" if problem.code.partition(":")[0] in HARMLESS else "error"
+    status = "skipped" if is_harmless(problem) else "error"
     return {"level": "file", "id": problem.path, "status": status, "reason": f"{problem.code}: {problem.message}"}

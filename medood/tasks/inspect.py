@@ -12,10 +12,12 @@ from rich.table import Table
 
 from medood.core.errors import MedoodError
 from medood.core.volume import Index
+from medood.data.found import check_found
 from medood.data.opening import open_source
 
 
 def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool) -> None:
+    """Print the index. Raises MedoodError, once it is printed, when there is nothing that could be read."""
     if not folder.exists():
         raise MedoodError(f"There is no folder {folder}.")
     index = open_source(source, folder, **({"csv": table} if table else {})).index()
@@ -23,6 +25,7 @@ def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool) 
         print(json.dumps(summary(index), indent=1))
     else:
         _print(index)
+    check_found(index)
 
 
 def summary(index: Index) -> dict[str, Any]:

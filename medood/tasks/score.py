@@ -19,6 +19,7 @@ from medood.core.lock import alone
 from medood.core.run import Run, load_run
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.data.attempt import attempt
+from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import of_part
@@ -98,8 +99,7 @@ def score_folder(
     outcome.seconds["index"] = time.perf_counter() - started
     count = sum(e.slices for e in index.entries)
     console.say(f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}.")
-    if not index.entries and not index.problems:
-        raise MedoodError(f"{root}: found no file at all. Expected DICOM, NIfTI, PNG, JPEG or TIFF images.")
+    check_found(index)
     header["seen_in_training"] = seen = seen_before(run, index.entries)
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")

@@ -21,6 +21,7 @@ from medood.core.run import build_detector, is_run, save_run
 from medood.core.volume import Entry, Problem
 from medood.data.attempt import attempt
 from medood.data.cache import Cache, CachedEntry, CachedImages
+from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
@@ -57,6 +58,7 @@ def train_recipe(
     source = open_source(name, root, **parameters)
     with console.step("Indexing"):
         index = source.index()
+    check_found(index)
     parts = split(index, recipe)
     store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
     prepared = {part: _prepare(store, source, entries, part, console) for part, entries in vars(parts).items()}
