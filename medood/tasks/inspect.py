@@ -52,7 +52,7 @@ def summary(index: Index) -> dict[str, Any]:
 
 
 def _print(index: Index, most: int = 40) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # a folder may be called [/b]
     entries = Table("images", "modality", "patient", "id", "what to know", box=None)
     entries.columns[3].overflow = entries.columns[2].overflow = "fold"
     for e in index.entries[:most]:
@@ -72,6 +72,6 @@ def _print(index: Index, most: int = 40) -> None:
         shown = [p for p in index.problems if p.code.partition(":")[0] == code][:5]
         console.print(f"  {code} ({number})")
         for p in shown:
-            console.print(f"    {p.path}: {p.message}", markup=False, soft_wrap=True)
+            console.print(f"    {p.path}: {p.message}", soft_wrap=True)
         if number > len(shown):
             console.print(f"    ... and {number - len(shown)} more; --json lists all.")
