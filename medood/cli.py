@@ -17,7 +17,7 @@ from medood.core.memory import keep_freed_memory
 from medood.core.termination import Terminated, unwind_when_terminated
 
 SOME_FAILED = 3
-"""Exit status of a scoring that finished, but met files that could not be scored."""
+"""Exit status of a command that finished, but met files that could not be scored or read."""
 
 INTERRUPTED, TERMINATED = 130, 143
 """Exit statuses after Ctrl-C and SIGTERM: 128 and the number of the signal, as shells and schedulers expect."""
@@ -310,12 +310,17 @@ def labels(
 ) -> None:
     """Write a cohort's own labels as the CSV that `medood evaluate` reads.
 
-    Lesion masks that are boxes in a table (rsna) are written as images into the folder masks/ beside it.
+    Lesion masks that are boxes in a table (rsna) are written as images into the folder masks/ beside it. Exit status 3 says that some
+    images have no row because they, or their masks, could not be read; they are named.
     """
     from medood.tasks.labels import labels_of
 
-    labels_of(source, folder, out, table=table, changes=changes or ())
+    left_out = labels_of(source, folder, out, table=table, changes=changes or ())
     typer.echo(out)
+    for problem in left_out:
+        typer.secho(f"Left out: {problem.path}: {problem.message}", fg="yellow", err=True)
+    if left_out:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

@@ -16,7 +16,8 @@ from medood.core.errors import MedoodError
 from medood.core.files import write_json
 from medood.core.grid import OutlierSet
 from medood.core.recipe import Recipe
-from medood.core.volume import Entry, Index, Source
+from medood.core.volume import Entry, Index, Problem, Source
+from medood.data.found import is_harmless
 from medood.data.opening import open_source
 from medood.data.split import of_part, split
 from medood.evaluation.label_file import write_labels
@@ -94,14 +95,18 @@ def look_at_outliers(outliers: OutlierSet) -> Images:
     return Images(outliers.source, keep, _fingerprint(("", entry) for entry in keep(source.index()).entries))
 
 
-def write_cohort_labels(source: Source, index: Index, out: Path) -> None:
-    """Write the labels of a cohort, unless they are there: those of volumes take long, as their masks must be read."""
+def write_cohort_labels(source: Source, index: Index, out: Path) -> tuple[Problem, ...]:
+    """Write the labels of a cohort, unless they are there: those of volumes take long, as their masks must be read.
+
+    Returns what should have labels and has none, because it could not be read.
+    """
     stamp, done = {"images": _fingerprint(("", entry) for entry in index.entries)}, out.with_suffix(".done.json")
     with suppress(OSError, ValueError):
         if out.is_file() and json.loads(done.read_text(encoding="utf-8")) == stamp:
-            return
-    write_labels(source, out, masks=False)
+            return ()
+    problems = write_labels(source, out, masks=False)
     write_json(done, stamp)
+    return tuple(problem for problem in problems if not is_harmless(problem))
 
 
 def _fingerprint(entries: Iterable[tuple[str, Entry]]) -> str:

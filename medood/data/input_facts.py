@@ -9,6 +9,13 @@ import numpy as np
 from medood.core.volume import Volume
 from medood.transforms.pipeline import Prepared
 
+_NO_COLOUR = 0.01  # of the largest value: what JPEG leaves between the channels of a grey picture
+
+
+def _is_grey(image: np.ndarray) -> bool:
+    """Whether the channels (first axis) say the same, as in a radiograph that was stored as RGB or with a palette of greys."""
+    return len(image) == 1 or float(np.ptp(image, axis=0).max()) <= _NO_COLOUR * float(np.abs(image).max())
+
 
 def input_facts(volume: Volume, prepared: Prepared, background: float | None) -> dict[str, Any]:
     """How a volume was acquired, and the percentiles (5, 25, 50, 75, 95) of its prepared values inside the body."""
@@ -16,7 +23,7 @@ def input_facts(volume: Volume, prepared: Prepared, background: float | None) ->
     inside = images if background is None else images[images != background]
     return {
         "modality": volume.entry.origin.modality,
-        "channels": len(volume.image),
+        "channels": 1 if _is_grey(volume.image) else len(volume.image),
         "plane": volume.geometry.plane,
         "pixel_mm": [round(mm, 4) for mm in prepared.raster.pixel_mm] if prepared.raster.known else None,
         "body_share": float(inside.size / max(images.size, 1)),

@@ -14,6 +14,7 @@ from medood.core.errors import InputError, MedoodError
 from medood.core.run import Run
 from medood.core.shield import shield
 from medood.core.volume import Entry, Problem, Volume
+from medood.data.found import is_harmless
 from medood.data.input_facts import input_facts
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
@@ -21,18 +22,6 @@ from medood.scoring.gate import unlike_training
 from medood.scoring.inference import Scored, reconstruct_images, refusal, score_images
 from medood.scoring.pooling import Pool
 from medood.transforms.pipeline import Pipeline, Prepared
-
-HARMLESS = (
-    "mask_file",
-    "not_an_image",
-    "dicomdir",
-    "localizer_excluded",
-    "duplicate_sop_instance",
-    "duplicate",
-    "not_listed",
-    "incomplete",
-)
-"""Problems of files that nobody would want a score for; they get a row, but do not make the exit status 3."""
 
 OUT_OF_DOMAIN = "out_of_domain"
 """The decision about an input that is not of the kind that the run was trained on: neither normal nor anomalous can be said of it."""
@@ -169,7 +158,7 @@ def _slice_place(entry: Entry, number: int, acquired: bool) -> dict[str, Any]:
 
 
 def problem_row(problem: Problem) -> dict[str, Any]:
-    status = "skipped" if problem.code.partition(":")[0] in HARMLESS else "error"
+    status = "skipped" if is_harmless(problem) else "error"
     known = {"id": problem.path, "issues": problem.code, "files": _listed(problem.files)}
     known |= {key: uid for key, uid in (("study_uid", problem.study_uid), ("series_uid", problem.series_uid)) if uid}
     return {"level": "file", **known, "status": status, "reason": f"{problem.code}: {problem.message}"}

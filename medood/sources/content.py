@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Literal
 
 Kind = Literal["dicom", "nifti", "image"]
+Packing = Literal["archive", "compressed"]
+"""Several files in one, or one file made smaller."""
 
 _PICTURES = (b"\x89PNG", b"\xff\xd8\xff", b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"BM")
 _SUFFIXES: dict[str, Kind] = {
@@ -19,6 +22,9 @@ _SUFFIXES: dict[str, Kind] = {
     ".bmp": "image",
     ".dcm": "dicom",
 }
+_ARCHIVES = (b"PK\x03\x04", b"PK\x05\x06", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+_COMPRESSED = (b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\0", b"\x04\x22\x4d\x18", b"LZIP", b"\x1f\x9d")
+_TAR_NAME = re.compile(r"\.(tar(\.[a-z0-9]+)?|tgz|tbz2?|txz|tzst)$", re.IGNORECASE)
 # A data set without preamble begins with group 0002 or 0008, in little or big endian.
 _BARE_DICOM = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
@@ -45,3 +51,16 @@ def kind_of(path: Path) -> Kind | None:
 def kind_of_name(name: str) -> Kind | None:
     """The kind that the ending of a file's name promises."""
     return next((kind for suffix, kind in _SUFFIXES.items() if name.lower().endswith(suffix)), None)
+
+
+def packing_of(path: Path) -> Packing | None:
+    """How a file that is no image is packed, by its first bytes, and by its name for what a tar was compressed with."""
+    if not path.is_file():
+        return None
+    with path.open("rb") as file:
+        start = file.read(263)
+    if start.startswith(_ARCHIVES) or start[257:262] == b"ustar":
+        return "archive"
+    if start.startswith(_COMPRESSED):
+        return "archive" if _TAR_NAME.search(path.name) else "compressed"
+    return None

@@ -12,10 +12,18 @@ from medood.core.errors import InputError
 from medood.core.table_file import mistakes_of, plain_path
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.sources.annotation import slice_labels
-from medood.sources.content import Kind, kind_of, kind_of_name
-from medood.sources.indexing import files_below, index_files, name_of
+from medood.sources.content import Kind, Packing, kind_of, kind_of_name, packing_of
+from medood.sources.indexing import files_below, name_of
 from medood.sources.mask_file import add_mask
 from medood.sources.table import read_table, table_below
+
+_NOT_AN_IMAGE = "not_an_image", "This is not DICOM, NIfTI, PNG, JPEG, TIFF or BMP; it is left out."
+_DEAD_LINK = "dead_link", "A link to a file that is not there; it is left out."
+_CLOSED = "It cannot be opened ({}); check its permissions."
+_PACKED: dict[Packing, tuple[str, str]] = {
+    "archive": ("archive", "An archive of files; nobody looks into it. Unpack it."),
+    "compressed": ("compressed", "A compressed file; unpack it first. Only NIfTI is read compressed, as .nii.gz."),
+}
 
 
 class Folder:
@@ -96,7 +104,7 @@ class Folder:
         kinds, problems = _kinds(files, self.root)
         entries: list[Entry] = []
         for kind in ("nifti", "image"):
-            index = index_files(self.root, [path for path in files if kinds.get(path) == kind], self._reader(kind).entry)
+            index = self._reader(kind).index_of([path for path in files if kinds.get(path) == kind])
             entries += index.entries
             problems += index.problems
         if series or "dicom" in kinds.values():
@@ -143,13 +151,15 @@ def _kinds(files: Iterable[Path], root: Path) -> tuple[dict[Path, Kind], list[Pr
         name = name_of(path, root)
         try:
             kind = kind_of(path)
+            packed = None if kind else packing_of(path)
         except OSError as error:
-            problems.append(Problem(name, "unreadable", f"It cannot be opened ({type(error).__name__}); check its permissions."))
+            dead = path.is_symlink() and not path.exists()
+            problems.append(Problem(name, *(_DEAD_LINK if dead else ("unreadable", _CLOSED.format(type(error).__name__)))))
             continue
         if kind:
             kinds[path] = kind
         else:
-            problems.append(Problem(name, "not_an_image", "This is not DICOM, NIfTI, PNG, JPEG, TIFF or BMP; it is left out."))
+            problems.append(Problem(name, *(_PACKED[packed] if packed else _NOT_AN_IMAGE)))
     return kinds, problems
 
 

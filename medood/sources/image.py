@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -18,11 +18,12 @@ from medood.core.errors import InputError
 from medood.core.geometry import photograph_geometry
 from medood.core.shield import kind_of as kind_of_error
 from medood.core.shield import shield
-from medood.core.volume import Entry, Index, Volume
+from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import kind_of_name
-from medood.sources.indexing import files_below, group_of, index_files, name_of
+from medood.sources.indexing import files_below, index_files, name_of
 from medood.sources.libtiff import errors_are_raised
+from medood.sources.roles import by_case, group_of, is_named_mask
 from medood.sources.tiff import count_pages, is_beyond_pillow, read_grey
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -46,7 +47,7 @@ class Image:
     root/stack.tif             pages of one size are slices
     ```
     Grey pictures keep their stored values (8 or 16 bit, or floating point) in one channel, colour ones have three channels of 0..255.
-    The orientation that a camera notes in EXIF is applied.
+    The orientation that a camera notes in EXIF is applied. A mask beside its picture (a_mask.png, masks/a.png) is listed as a problem.
 
     group  what keeps pictures of one patient together: each "file", "folder" the folder that holds the file, or "subject" the BIDS label
            `sub-...` or else the first folder
@@ -57,7 +58,19 @@ class Image:
         self.group = group
 
     def index(self) -> Index:
-        return index_files(self.root, files_below(self.root), self.entry)
+        return self.index_of(files_below(self.root))
+
+    def index_of(self, files: Iterable[Path]) -> Index:
+        """The index of some files below the root. One that is called a mask is one if the image that it belongs to is among them."""
+        index = index_files(self.root, files, self.entry)
+        names = [entry.id for entry in index.entries]
+        masks = {name for found in by_case(names).values() if not all(map(is_named_mask, found)) for name in found if is_named_mask(name)}
+        problems = [
+            *index.problems,
+            *(Problem(name, "mask_file", "By its name the mask of another picture.") for name in masks),
+        ]
+        entries = tuple(entry for entry in index.entries if entry.id not in masks)
+        return Index(self.root, entries, tuple(sorted(problems, key=lambda p: p.path)))
 
     def entry(self, path: Path) -> Entry:
         """The entry of one file below the root, from its header. Raises InputError."""

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Literal
 
 from medood.core.errors import InputError
+from medood.core.shield import shield
 from medood.core.volume import Entry, Index, Problem
 
 _LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini"}
@@ -41,13 +40,14 @@ def _shown(name: str) -> bool:
 
 
 def index_files(root: Path, files: Iterable[Path], entry: Callable[[Path], Entry]) -> Index:
-    """The index of `files`: what `entry` makes of each, or the InputError that it raises as a problem."""
+    """The index of `files`: what `entry` makes of each, or as a problem what it raises, whatever that is."""
     entries, problems = [], []
     for path in files:
+        name = name_of(path, root)
         try:
-            entries.append(entry(path))
+            with shield(name):
+                entries.append(entry(path))
         except InputError as error:
-            name = name_of(path, root)
             problems.append(Problem(name, error.code, str(error).removeprefix(f"{name}: ")))
     return Index(root, tuple(sorted(entries, key=lambda e: e.id)), tuple(problems))
 
@@ -55,17 +55,3 @@ def index_files(root: Path, files: Iterable[Path], entry: Callable[[Path], Entry
 def name_of(path: Path, root: Path) -> str:
     """The path below `root`, with `/` on every system; the file's own name when it is the root."""
     return path.name if path == root else path.relative_to(root).as_posix()
-
-
-def group_of(name: str, by: Literal["subject", "folder", "file"]) -> str:
-    """The key of the patient that a file belongs to, as far as its path below the root tells.
-
-    "subject" is the BIDS label `sub-...` anywhere in the path, else the first folder; "folder" is the folder that holds the file; a file
-    without a folder, and "file", are a patient each.
-    """
-    if by == "file":
-        return name
-    if by == "folder":
-        return name.rpartition("/")[0] or name
-    bids = re.search(r"(?:^|/)(sub-[A-Za-z0-9]+)", name)
-    return bids.group(1) if bids else name.partition("/")[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-import re
+from collections.abc import Iterable
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -15,14 +15,15 @@ from medood.core.errors import InputError
 from medood.core.geometry import Geometry
 from medood.core.shield import kind_of as kind_of_error
 from medood.core.shield import shield
-from medood.core.volume import Entry, Index, Volume
+from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import kind_of_name
-from medood.sources.indexing import files_below, group_of, index_files, name_of
+from medood.sources.indexing import files_below, index_files, name_of
 from medood.sources.nifti_header import LONGEST, Header, parse_header
+from medood.sources.roles import by_case, group_of, is_named_mask
 
-_MASK_NAME = re.compile(r"[_-](d?seg|segmentation|mask|labels?)(?![a-z])|brainmask", re.IGNORECASE)
 _BLOCK = 1 << 24
+_FEW = 32  # different numbers in a label map, at most
 _MOST_VOXELS = 1 << 32
 _MOST_COMPRESSED = 1032  # bytes that one byte of a deflate stream can stand for, at most
 
@@ -32,10 +33,12 @@ class Nifti:
 
     ```
     root/sub-01/anat/sub-01_FLAIR.nii.gz     group sub-01 (the BIDS subject)
-    root/patient7/flair.nii                  group patient7 (the first folder)
+    root/train/patient7/flair.nii            group patient7 (the first folder that is no role such as train, normal or imagesTr)
+    root/imagesTr/case_001_0000.nii.gz       group case_001 (nnU-Net)
     root/scan.nii.gz                         group scan.nii.gz
     ```
-    Files whose names say that they are masks (`_seg`, `_mask`, `brainmask`) are listed as problems and not read.
+    Masks are listed as problems and not read: files whose name (`_seg`, `_mask`, `brainmask`) or folder (labelsTr, masks) says so, and maps
+    of a few whole numbers beside another file of the same name.
 
     group  what keeps images of one patient together: "subject" as above, "folder" the folder that holds the file, or each "file"
     nan    what to do with voxels that are not numbers: "error", or "zero" to set them to 0 and mark them as padding
@@ -49,15 +52,27 @@ class Nifti:
         self.nan = nan
 
     def index(self) -> Index:
-        return index_files(self.root, files_below(self.root), self.entry)
+        return self.index_of(files_below(self.root))
+
+    def index_of(self, files: Iterable[Path]) -> Index:
+        """The index of some files below the root. A map of few whole numbers that has a twin among them is a mask, not an image."""
+        index = index_files(self.root, files, self.entry)
+        entries = {entry.id: entry for entry in index.entries}
+        problems = [*index.problems]
+        for case, names in by_case(entries).items():
+            maps = [name for name in names if _is_label_map(entries[name].files[0], name)]
+            for name in maps if len(maps) < len(names) else ():
+                problems.append(Problem(name, "mask_file", f"It holds a few whole numbers, and other files are called {case} too: a mask."))
+                del entries[name]
+        return Index(self.root, tuple(entries.values()), tuple(sorted(problems, key=lambda p: p.path)))
 
     def entry(self, path: Path) -> Entry:
         """The entry of one file below the root, from its header. Raises InputError."""
         name = name_of(path, self.root)
         if kind_of_name(path.name) != "nifti":
             raise InputError(f"{name}: expected a NIfTI file (.nii or .nii.gz).", "not_an_image")
-        if _MASK_NAME.search(path.name):
-            raise InputError(f"{name}: by its name a mask and not an image; rename it if it is one.", "mask_file")
+        if is_named_mask(name):
+            raise InputError(f"{name}: by its name or folder a mask and not an image; rename it if it is one.", "mask_file")
         header = _header(path, name)
         return Entry(name, (path,), group_of(name, self.group), slices=header.shape[0], issues=header.issues)
 
@@ -92,6 +107,24 @@ def read_nifti(path: Path, name: str) -> tuple[np.ndarray, Geometry]:
         stored = np.frombuffer(_content(path, header.bytes_needed), header.dtype, prod(header.shape), header.offset)
         voxels = _true_values(stored.reshape(header.shape), header.scale)
     return voxels, Geometry(header.affine, header.shape, spacing_known=header.placed)
+
+
+def _is_label_map(path: Path, name: str) -> bool:
+    """Whether the voxels are whole numbers of few values; a real image is known after its first slices. False for a damaged file."""
+    seen = np.zeros(0)
+    try:
+        header = _header(path, name)
+        if header.dtype.kind not in "iu" or header.scale is not None:
+            return False
+        step = header.dtype.itemsize << 18
+        with shield(name), _opened(path) as file:
+            file.seek(header.offset)
+            while (block := file.read(step)) and len(seen) <= _FEW:
+                whole = np.frombuffer(block[: len(block) // header.dtype.itemsize * header.dtype.itemsize], header.dtype)
+                seen = np.union1d(seen, whole)
+    except InputError:
+        return False
+    return len(seen) <= _FEW
 
 
 def _damaged(name: str, error: BaseException) -> InputError:

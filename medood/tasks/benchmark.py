@@ -87,7 +87,8 @@ def _orders(grid: Grid, out: Path, devices: tuple[str, ...], cache: Path | None)
                 key = name, recipe.split.model_dump_json()
                 if key not in cohorts:
                     cohorts[key] = look_at_cohort(index, recipe)
-            write_cohort_labels(source, index, labels_file(out, name))
+            for problem in write_cohort_labels(source, index, labels_file(out, name)):
+                console.warn(f"{name}: no labels of {problem.path}: {problem.message}")
     return [
         Order(
             job,

@@ -14,10 +14,12 @@ from rich.text import Text
 
 from medood.core.errors import MedoodError
 from medood.core.volume import Index
+from medood.data.found import check_found
 from medood.data.opening import open_source
 
 
 def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool) -> None:
+    """Print the index. Raises MedoodError, once it is printed, when there is nothing that could be read."""
     if not folder.exists():
         raise MedoodError(f"There is no folder {folder}.")
     index = open_source(source, folder, **({"csv": table} if table else {})).index()
@@ -25,6 +27,7 @@ def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool) 
         print(json.dumps(summary(index), indent=1))
     else:
         _print(index)
+    check_found(index)
 
 
 def summary(index: Index) -> dict[str, Any]:
@@ -51,7 +54,7 @@ def summary(index: Index) -> dict[str, Any]:
 
 
 def _print(index: Index, most: int = 40) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)  # a folder may be called [/b]
     entries = Table("images", "modality", "patient", "id", "what to know", box=None)
     for column in entries.columns[2:]:
         column.overflow = "fold"
@@ -72,6 +75,6 @@ def _print(index: Index, most: int = 40) -> None:
         shown = [p for p in index.problems if p.code.partition(":")[0] == code][:5]
         console.print(f"  {code} ({number})")
         for p in shown:
-            console.print(f"    {p.path}: {p.message}", markup=False, soft_wrap=True)
+            console.print(f"    {p.path}: {p.message}", soft_wrap=True)
         if number > len(shown):
             console.print(f"    ... and {number - len(shown)} more; --json lists all.")

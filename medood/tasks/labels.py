@@ -10,12 +10,13 @@ from medood.core import catalogue
 from medood.core.changes import apply_changes
 from medood.core.errors import RecipeError
 from medood.core.volume import Problem
+from medood.data.found import is_harmless
 from medood.data.opening import open_source
 from medood.evaluation.label_file import write_labels
 
 
 def labels_of(name: str, folder: Path, out: Path, *, table: str | None = None, changes: Sequence[str] = ()) -> tuple[Problem, ...]:
-    """Write the labels of the source `name` on `folder`; returns what has no row because it could not be indexed or read.
+    """Write the labels of the source `name` on `folder`; returns what has no row although it should: it could not be indexed or read.
 
     `changes` set parameters of the source, as `year=2016`. Raises MedoodError when the source knows no label.
     """
@@ -24,4 +25,5 @@ def labels_of(name: str, folder: Path, out: Path, *, table: str | None = None, c
     known = {"": list(cards[name].parameters.model_fields) if name in cards else []}
     if problems := apply_changes(parameters, {}, changes if name in cards else (), lambda _: known):
         raise RecipeError(problems)
-    return write_labels(open_source(name, folder, **parameters), out)
+    problems = write_labels(open_source(name, folder, **parameters), out)
+    return tuple(problem for problem in problems if not is_harmless(problem))

@@ -14,6 +14,7 @@ from medood.core.detector import Epoch
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
 from medood.core.run import Run, load_run
+from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
 from medood.data.training_images import reading, seen_before
@@ -78,6 +79,7 @@ def _places(
         parameters: dict[str, Any] = reading(run, kind) if number == 0 else {}
         reader = open_source(kind, folder, **parameters | ({"csv": table} if table and number == 0 else {}))
         index = of_part(reader.index(), part if number == 0 else None)
+        check_found(index)
         if not index.entries:
             raise MedoodError(f"{folder}: found no image. Expected DICOM, NIfTI, PNG, JPEG or TIFF; `medood inspect` says what is there.")
         chosen = [index.entries[i] for i in evenly(len(index.entries), limit)]

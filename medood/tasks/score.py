@@ -16,6 +16,7 @@ from medood.core.files import no_traces, sha256, write_json
 from medood.core.lock import alone
 from medood.core.run import Run, load_run
 from medood.core.volume import Index
+from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
 from medood.data.training_images import reading, seen_before
@@ -70,8 +71,7 @@ def score_folder(
     outcome.seconds["index"] = time.perf_counter() - started
     count = sum(e.slices for e in index.entries)
     console.say(f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}.")
-    if not index.entries and not index.problems:
-        raise MedoodError(f"{root}: found no file at all. Expected DICOM, NIfTI, PNG, JPEG or TIFF images.")
+    check_found(index)
     header["seen_in_training"] = seen = seen_before(run, index.entries)
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")

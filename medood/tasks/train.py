@@ -26,6 +26,7 @@ from medood.core.run import build_detector, is_run, save_run
 from medood.core.volume import Entry, Problem
 from medood.data.attempt import attempt
 from medood.data.cache import Cache, CachedEntry, CachedImages
+from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
@@ -95,6 +96,7 @@ def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Conso
         recipe = recipe.model_copy(update={"source": {**recipe.source, "root": str(Path(root).resolve())}})
     with console.step("Indexing"):
         index = source.index()
+    check_found(index)
     entries = vars(split(index, recipe))
     store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
     parts = {part: CachedImages(_prepare(store, source, entries[part], part, console)) for part in ("train", "held_out")}

@@ -17,6 +17,8 @@ class ToGrey(MapTransform):
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
         image = np.asarray(data["image"], np.float32)
-        if len(image) == 3:
+        if len(image) == 3 and (image == image[:1]).all():
+            image = image[:1]  # to the last bit what the grey picture holds
+        elif len(image) == 3:
             image = np.tensordot(np.array([0.299, 0.587, 0.114], np.float32), image, axes=1)[None]
         return {**data, "image": image}

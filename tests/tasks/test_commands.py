@@ -6,9 +6,11 @@ import json
 import re
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from dicom_writer import write_image, write_series
+from PIL import Image as Picture
 from typer.testing import CliRunner
 
 from medood.cli import app
@@ -107,3 +109,45 @@ def test_every_command_and_option_of_the_readme_exists() -> None:
     options = "".join(run(command, "--help") for command in commands - {"recipe"})
     for option in set(re.findall(r"medood [^`\n]*?(--[a-z-]+)", text)):
         assert option in options, option
+
+
+def _subjects(root: Path) -> None:
+    """BraTS subjects: one as it should be, one whose mask is cut off, one whose mask lies elsewhere."""
+    lesion = np.zeros((20, 20, 6), np.uint8)
+    lesion[4:12, 4:12, 2:4] = 1
+    for number in range(3):
+        name = f"BraTS19_A_{number}_1"
+        (root / name).mkdir(parents=True)
+        nib.save(nib.Nifti1Image(np.full((20, 20, 6), 100, np.int16), np.eye(4)), root / name / f"{name}_flair.nii.gz")
+        nib.save(nib.Nifti1Image(lesion, np.eye(4) * (1 + (number == 2))), root / name / f"{name}_seg.nii.gz")
+    cut = root / "BraTS19_A_1_1" / "BraTS19_A_1_1_seg.nii.gz"
+    cut.write_bytes(cut.read_bytes()[:-20])
+
+
+def test_labels_name_each_subject_that_they_leave_out(tmp_path: Path) -> None:
+    _subjects(tmp_path / "cohort")
+    result = CliRunner().invoke(app, ["labels", "brats", str(tmp_path / "cohort"), "--out", str(tmp_path / "labels.csv")])
+    assert result.exit_code == 3
+    assert "Left out: BraTS19_A_1_1/BraTS19_A_1_1_flair.nii.gz" in result.output
+    assert "Left out: BraTS19_A_2_1/BraTS19_A_2_1_flair.nii.gz" in result.output
+    rows = (tmp_path / "labels.csv").read_text().splitlines()
+    assert sum("BraTS19_A_0_1" in row for row in rows) == len(rows) - 1 == 7, "a row for the whole and six for the slices"
+    assert "BraTS19_A_1_1" not in (tmp_path / "labels.csv").read_text()
+
+
+def test_a_folder_of_archives_is_no_success(tmp_path: Path) -> None:
+    (tmp_path / "all.zip").write_bytes(b"PK\x03\x04" + bytes(30))
+    for arguments in (["inspect", str(tmp_path)], ["inspect", "--json", str(tmp_path)]):
+        result = CliRunner().invoke(app, arguments)
+        assert result.exit_code == 2
+        assert "1 archives, which have to be unpacked first" in result.output
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    for name in ("[/x]/[red]a.png", "[/x]/[bold]b.png"):  # a folder called [ and one called x]
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Picture.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / name)
+    (tmp_path / "[/x]/[bold]b.png").write_text("broken")
+    text = run("inspect", str(tmp_path))
+    assert "[/x]/[red]a.png" in text
+    assert "[/x]/[bold]b.png" in text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -28,6 +28,7 @@ class Brats:
                            BraTS19_2013_10_1_seg.nii.gz
     root/BraTS-GLI-00005-100/BraTS-GLI-00005-100-t2f.nii.gz       2023 and later; 100 is a visit of patient 00005
                              BraTS-GLI-00005-100-seg.nii.gz
+    root/BraTS2021_00000/BraTS2021_00000_flair.nii/00000_brain_flair.nii   a folder for each file, as on Kaggle
     ```
     A slice with more than `min_lesion` tumour voxels of any kind is anomalous, one without any is normal, those between are left out.
     Slices are those of the file's third axis. Without a segmentation all labels are unknown.
@@ -54,10 +55,11 @@ class Brats:
 
     def index(self) -> Index:
         """Raises MedoodError when no subject is found, or `exclude` or `only` names one that is not there."""
-        folders: dict[Path, list[Path]] = {}
+        folders: dict[Path, dict[str, Path]] = {}
         for path in files_below(self.root):
             if kind_of_name(path.name) == "nifti":
-                folders.setdefault(path.parent, []).append(path)
+                called = path.parent if kind_of_name(path.parent.name) == "nifti" and path.parent != self.root else path
+                folders.setdefault(called.parent, {}).setdefault(called.name, path)
         if not any(_volume(files, folder.name, self._endings) for folder, files in folders.items()):
             raise MedoodError(self._nothing_found(folders))
         self._check_names({folder.name for folder in folders})
@@ -76,10 +78,10 @@ class Brats:
     def _endings(self) -> tuple[str, str]:
         return f"_{self.modality}", f"-{_NAME_OF_2023[self.modality]}"
 
-    def _subject(self, folder: Path, files: list[Path]) -> Entry:
+    def _subject(self, folder: Path, files: Mapping[str, Path]) -> Entry:
         volume = _volume(files, folder.name, self._endings)
         if volume is None:
-            found = ", ".join(path.name for path in files[:4])
+            found = ", ".join(list(files)[:4])
             raise InputError(f"{folder.name}: expected {folder.name}{self._endings[0]}.nii.gz, found {found}.", f"no_{self.modality}")
         entry = self._nifti.entry(volume)
         mask = _volume(files, folder.name, ("_seg", "-seg"))
@@ -102,10 +104,10 @@ class Brats:
         )
 
 
-def _volume(files: Iterable[Path], subject: str, endings: tuple[str, str]) -> Path | None:
+def _volume(files: Mapping[str, Path], subject: str, endings: tuple[str, str]) -> Path | None:
     """The file of a subject's folder that is called SUBJECT and one of the endings."""
     names = {f"{subject}{ending}{suffix}".lower() for ending in endings for suffix in (".nii", ".nii.gz")}
-    return next((path for path in files if path.name.lower() in names), None)
+    return next((path for name, path in files.items() if name.lower() in names), None)
 
 
 def _patient(subject: str) -> str:

@@ -114,3 +114,18 @@ def test_a_segmentation_on_another_grid_is_refused(tmp_path: Path, shift: np.nda
     with pytest.raises(InputError, match="different grids") as caught:
         Brats(tmp_path).read(entry)
     assert caught.value.code == "mask_grid"
+
+
+def test_a_folder_for_each_file_as_it_circulates(tmp_path: Path) -> None:
+    """SUBJECT/SUBJECT_flair.nii/ANY.nii"""
+    for number in range(3):
+        subject = f"BraTS2021_{number:05d}"
+        for kind, values in (("flair", np.ones((8, 8, 4), np.int16)), ("seg", np.zeros((8, 8, 4), np.uint8))):
+            folder = tmp_path / subject / f"{subject}_{kind}.nii"
+            folder.mkdir(parents=True)
+            nib.save(nib.Nifti1Image(values, np.eye(4)), folder / f"{number:05d}_brain_{kind}.nii")
+    source = Brats(tmp_path)
+    index = source.index()
+    assert index.problems == ()
+    assert [e.group for e in index.entries] == [f"BraTS2021_{number:05d}" for number in range(3)]
+    assert source.read(index.entries[0]).labels.tolist() == [0] * 4
