@@ -31,10 +31,10 @@ def _table(recipe: Recipe) -> list[str]:
     root, table = recipe.source.get("root"), recipe.source.get("csv")
     if not table or not root or not Path(root).is_dir():
         return []
-    from medood.sources.table import read_table
+    from medood.sources.table import read_table, table_below
 
     try:
-        read_table(Path(root) / table)
+        read_table(table_below(Path(root), table))
     except MedoodError as error:
         return [f"source.csv: {error}"]
     return []

@@ -77,7 +77,7 @@ def score_folder(
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
     beside, lock = out.with_suffix(".json"), out.with_name(f".{out.name}.lock")
-    with no_traces(out, beside, lock, *([maps / HEADER] if maps else [])) as keep_traces, alone(lock, out):
+    with no_traces(out, beside, *([maps / HEADER] if maps else [])) as keep_traces, alone(lock, out):  # which removes its own traces
         folder = MapFolder(maps, run, place, resume=resume, form=map_format, extras=maps_with) if maps else None
         write_json(beside, header)
         rows = ScoreTable(out, run.calibration["parts"], resume=resume)
