@@ -29,6 +29,8 @@ def main() -> None:
     options = parser.parse_args()
     scale = json.loads((options.scale or options.map.parent / "maps.json").read_text(encoding="utf-8"))["scale"]
     heat = slicer.util.loadVolume(str(options.map), {"show": False})
+    if options.map.suffix == ".png":
+        slicer.util.updateVolumeFromArray(heat, values(slicer.util.arrayFromVolume(heat), options.map))
     image = load_series(options.image, heat) if options.image.is_dir() else slicer.util.loadVolume(str(options.image))
     colour(heat, scale)
     slicer.util.setSliceViewerLayers(background=image, foreground=heat, foregroundOpacity=OPACITY, fit=True)
@@ -47,6 +49,13 @@ def load_series(folder: Path, heat):
     if not fitting:
         raise SystemExit(f"None of the {len(volumes)} volumes in {folder} has the size of the map.")
     return fitting[0]
+
+
+def values(stored: np.ndarray, file: Path) -> np.ndarray:
+    """The map of a picture, whose 16-bit PNG holds `stored` numbers; maps.jsonl beside it says what they mean."""
+    lines = map(json.loads, (file.parent / "maps.jsonl").read_text(encoding="utf-8").splitlines())
+    low, high = next(line["ranges"]["map"] for line in lines if line["map"] == file.name)
+    return (low + stored.astype(np.float32) * ((high - low) / 65535)).astype(np.float32)
 
 
 def colour(heat, scale: dict[str, float]) -> None:

@@ -35,8 +35,8 @@ def fold(data: Path, recipe: str, subject: str, out: Path, changes: list[str]) -
     medood("train", recipe, "--data", data, "--out", folder / "run", "--overwrite", *options)
     one = folder / "images" / subject
     shutil.copytree(data / subject, one, dirs_exist_ok=True)
-    maps = ("--maps", folder / "maps", "--maps-with", "plain")
-    medood("score", folder / "run", one.parent, "--source", "brats", "--out", folder / "scores.csv", *maps, "--overwrite")
+    results = ("--out", folder / "scores.csv", "--maps", folder / "maps", "--maps-with", "plain")
+    medood("score", folder / "run", one.parent, "--source", "brats", *results, "--overwrite")
     seconds = time.perf_counter() - started
     (folder / "seconds.json").write_text(json.dumps(seconds))
     return seconds
@@ -52,13 +52,11 @@ def gather(out: Path, subjects: list[str]) -> None:
         header = json.loads((folder / "scores.json").read_text())
         for line in (folder / "maps" / "maps.jsonl").read_text().splitlines() if (folder / "maps" / "maps.jsonl").is_file() else []:
             entry = json.loads(line)
-            for kind in ("map", "plain", "not_examined"):
-                if entry[kind] is None:
-                    continue
+            for kind in ("map", "plain"):
                 name = f"{number}_{entry[kind]}"
                 shutil.copy(folder / "maps" / entry[kind], out / "maps" / name)
                 entry[kind] = name
-            lines.append(json.dumps(entry | {"patches": None}))
+            lines.append(json.dumps(entry | {"not_examined": None}))
     shutil.copy(out / "folds" / subjects[0] / "maps" / "maps.json", out / "maps" / "maps.json")
     (out / "maps" / "maps.jsonl").write_text("\n".join(lines) + "\n" if lines else "")
     (out / "scores.csv").write_text("\n".join([tables[0][0], *(row for table in tables for row in table[1:])]) + "\n", encoding="utf-8")

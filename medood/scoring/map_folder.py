@@ -17,7 +17,7 @@ from medood.core.map_scale import MapScale
 from medood.core.run import Run
 from medood.core.volume import Volume
 from medood.export.map_files import MapFiles, MapFormat
-from medood.export.map_list import FILES, HEADER, LIST, VERSION, read_lines
+from medood.export.map_list import FILES, HEADER, LIST, VERSION, examined, read_lines
 from medood.export.names import FileNames
 from medood.export.pictures import write_picture
 from medood.export.verdict import Verdict
@@ -50,7 +50,7 @@ class MapFolder:
         values = run.calibration["image"]["map_scale"]
         self.scale = MapScale(**values) if values else None
         low, high = run.recipe.transforms.range
-        self._outside = outside(self.scale) if self.scale else 0.0
+        self._outside = outside(self.scale)
         self._ranges = {"plain": (min(0.0, low), high), "map": (self._outside, _ROOM * self.scale.high if self.scale else 1.0)}
         self._list = folder / LIST
         self._listed: dict[str, str] = self._continued() if resume else {}
@@ -70,10 +70,8 @@ class MapFolder:
             return ()
         name = self._listed.get(volume.entry.id) or self._names.give(volume.entry.id)
         files, verdict, way = MapFiles(self.folder, name, volume.geometry, self.form), Verdict.of_rows(rows), prepared.way
-        line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)}
-        line |= {"axis": way.orientation.axes[0], "slices": prepared.slices.tolist(), "box": [list(ends) for ends in way.box]}
-        seen = way.shown(prepared.slices)
-        array = native_map(scored.map, prepared, self._outside)
+        line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)} | place_of(prepared)
+        array, seen = native_map(scored.map, prepared, self._outside)
         line["map"] = files.write("map", array, self._ranges["map"])
         if not (seen.all() or files.as_png):
             line["not_examined"] = files.write_mask("not_examined", ~seen)
@@ -110,17 +108,25 @@ class MapFolder:
         self._list.unlink(missing_ok=True)
 
 
-def native_map(maps: np.ndarray, prepared: Prepared, elsewhere: float) -> np.ndarray:
-    """Maps (n, height, width) as float32 (slices, rows, columns) on the native grid: `elsewhere`, which has no colour, where nothing was
-    examined, and outside the body, whatever the network says of the air."""
-    array = prepared.way.restore(maps, prepared.slices)
-    if elsewhere:
-        array[~prepared.way.shown(prepared.slices)] = elsewhere
+def outside(scale: MapScale | None) -> float:
+    """The value of a map where nothing was examined, and outside the body."""
+    return min(0.0, scale.low) if scale else 0.0
+
+
+def native_map(maps: np.ndarray, prepared: Prepared, outside: float) -> tuple[np.ndarray, np.ndarray]:
+    """The map float32 on the native grid, and bool of what was examined there.
+
+    `outside` stands where nothing was examined, and outside the body, whatever the network says of air.
+    """
+    array, seen = prepared.way.restore(maps, prepared.slices), examined(place_of(prepared), prepared.way.native)
     if prepared.body is not None:
-        array[~prepared.body] = elsewhere
-    return array
+        array[~prepared.body] = outside
+    if outside:
+        array[~seen] = outside
+    return array, seen
 
 
-def outside(scale: MapScale) -> float:
-    """The map value where nothing was examined: 0, or less where that would have a colour."""
-    return min(0.0, scale.low)
+def place_of(prepared: Prepared) -> dict[str, Any]:
+    """What of the native grid was examined, as a line of maps.jsonl says it."""
+    way = prepared.way
+    return {"axis": way.orientation.axes[0], "slices": prepared.slices.tolist(), "box": [list(ends) for ends in way.box]}

@@ -84,8 +84,6 @@ def scored_groups(scorer: Scorer, stream: Iterable[Item], outcome: Outcome) -> I
         outcome.seconds["decode"] += sum(item.seconds for item in group)
         started = time.perf_counter()
         score_group(scorer, group)
-        for item in group:
-            _pool(scorer, item)
         outcome.seconds["score"] += time.perf_counter() - started
         yield group
 
@@ -112,28 +110,34 @@ def read_item(source: Source, pipeline: Pipeline, entry: Entry) -> Item:
 
 
 def score_group(scorer: Scorer, group: list[Item]) -> None:
-    """Give every item of the group that has images its scores; where that fails for all together, each is tried alone.
+    """Give every item of the group that has images its pooled scores; where that fails for all together, each is tried alone.
 
     Raises MedoodError when the run can score nothing at all any more.
     """
     good = [item for item in group if item.prepared is not None and len(item.prepared.images)]
     if not good:
         return
-    try:
-        with shield("", refusal):
-            scored = scorer.score(np.concatenate([item.prepared.images for item in good]))
-    except InputError:
-        scored = None
-    if scored is None:
+    if not _score_together(scorer, good):
         for item in good:
             _score_alone(scorer, item)
         if all(item.scored is None for item in good):
             scorer.check()
-        return
-    begin = 0
     for item in good:
+        _pool(scorer, item)
+
+
+def _score_together(scorer: Scorer, items: list[Item]) -> bool:
+    """Whether it went well."""
+    try:
+        with shield("", refusal):
+            scored = scorer.score(np.concatenate([item.prepared.images for item in items]))
+    except InputError:
+        return False
+    begin = 0
+    for item in items:
         end = begin + len(item.prepared.images)
         item.scored, begin = scored[begin:end], end
+    return True
 
 
 def _score_alone(scorer: Scorer, item: Item) -> None:

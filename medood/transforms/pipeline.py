@@ -47,8 +47,9 @@ class Prepared:
         if self.body is None:
             shares = [(high - low) / size for i, ((low, high), size) in enumerate(zip(box, self.way.native, strict=True)) if i != axis]
             return float(np.prod(shares)) * len(self.slices) / self.way.native[axis]
-        shown = self.body & self.way.shown(self.slices)
-        return float(np.count_nonzero(shown) / max(np.count_nonzero(self.body), 1))
+        shown = np.moveaxis(self.body, axis, 0)[self.slices]
+        inside = tuple(slice(*ends) for i, ends in enumerate(box) if i != axis)
+        return float(np.count_nonzero(shown[(slice(None), *inside)]) / max(int(np.count_nonzero(self.body)), 1))
 
 
 @dataclass(frozen=True)
@@ -68,15 +69,6 @@ class Way:
             high = low + min(size, region)
             ends[axis] = (size - high, size - low) if self.orientation.flips[turned] else (low, high)
         return ends[0], ends[1], ends[2]
-
-    def shown(self, slices: np.ndarray) -> np.ndarray:
-        """Bool (slices, rows, columns) on the native grid: True where the images of the native slices `slices` look."""
-        found = np.zeros(self.native, bool)
-        axis = self.orientation.axes[0]
-        inside = [slice(*ends) for ends in self.box]
-        inside[axis] = slices
-        found[tuple(inside)] = True
-        return found
 
     def restore(self, maps: np.ndarray, slices: np.ndarray) -> np.ndarray:
         """(n, height, width) maps of the native slices `slices` -> float32 (slices, rows, columns) on the native grid, 0 elsewhere."""

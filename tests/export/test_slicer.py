@@ -13,9 +13,10 @@ from types import ModuleType, SimpleNamespace
 import numpy as np
 import pytest
 from export_phantoms import GEOMETRIES, LESION, PICTURE, PICTURE_LESION, SCALE, blob, colour, grey
+from PIL import Image
 
 from medood.core.geometry import Geometry
-from medood.export.maps import write_map
+from medood.export.maps import write_map, write_png16
 from medood.export.scene import write_bundle
 
 TESTS = Path(__file__).parents[1]
@@ -144,7 +145,7 @@ def script(monkeypatch: pytest.MonkeyPatch):
 def test_the_script_shows_the_map_on_the_scale_of_the_run(script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module, said = script
     write_map(tmp_path / "000001.nrrd", blob(GEOMETRIES["oblique"], LESION), GEOMETRIES["oblique"])
-    (tmp_path / "maps.json").write_text(json.dumps({"version": 1, "scale": {"low": 0.2, "high": 0.9, "threshold": 0.4}}))
+    (tmp_path / "maps.json").write_text(json.dumps({"version": 2, "scale": {"low": 0.2, "high": 0.9, "threshold": 0.4}}))
     monkeypatch.setattr(sys, "argv", ["slicer_overlay.py", str(tmp_path / "ct.nrrd"), str(tmp_path / "000001.nrrd")])
     module.main()
     assert said.loaded == [("000001.nrrd", {"show": False}), ("ct.nrrd", None)]
@@ -155,3 +156,13 @@ def test_the_script_shows_the_map_on_the_scale_of_the_run(script, tmp_path: Path
     assert {"AutoWindowLevelOff", "AutoThresholdOff", "ApplyThresholdOn"} <= set(heat.display.calls)
     assert said.legend.calls["SetTitleText"] == ("anomaly score",)
     np.testing.assert_allclose(said.place[1:4], GEOMETRIES["oblique"].world(LESION), atol=1e-9)
+
+
+def test_the_script_reads_what_the_numbers_of_a_png_mean(script, tmp_path: Path) -> None:
+    module, _ = script
+    array = blob(PICTURE, PICTURE_LESION) * 3
+    write_png16(tmp_path / "b_map.png", array, -1.0, 4.0)
+    lines = [{"map": "a_map.png", "ranges": {"map": [0, 1]}}, {"map": "b_map.png", "ranges": {"map": [-1.0, 4.0]}}]
+    (tmp_path / "maps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    stored = np.asarray(Image.open(tmp_path / "b_map.png"))
+    np.testing.assert_allclose(module.values(stored, tmp_path / "b_map.png"), array[0], atol=1e-4)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from toy_run import LEVELS, SIZE, Brightness, ones, toy_run
 
 from medood.core.console import Console
 from medood.core.errors import InputError, MedoodError
+from medood.core.geometry import Geometry
 from medood.core.volume import Entry, Index, Problem, Volume
 from medood.export.map_list import read_array, read_lines
 from medood.scoring import map_folder
@@ -273,6 +276,48 @@ def test_a_file_has_one_row_whoever_complains_of_it(place: Place) -> None:
     assert list(rows) == ["x.py", "0.png"]
     assert rows["x.py"]["status"] == "skipped"
     assert (place.outcome.rows, len((place.folder / "scores.csv").read_text().splitlines())) == (2, 3)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_strange_names_and_neighbours(images: Path, place: Place) -> None:
+    (images / "[/x]").mkdir(parents=True)
+    names = {"[/x]/a.png", "a\rb.png", "a\nb.png", "=a.png"}
+    for name in names:
+        (images / "0.png").rename(images / name) if name == "=a.png" else shutil.copy(images / "1.png", images / name)
+    (images / "__init__.py").touch()
+    (images / "dead.png").symlink_to("nowhere")
+    rows = place.score()
+    assert {name for name, row in rows.items() if row["status"] == "ok"} == {*NAMES[1:], *names - {"=a.png"}, "'=a.png"}
+    assert {name: row["status"] for name, row in rows.items() if row["status"] != "ok"} == {"__init__.py": "skipped", "dead.png": "error"}
+    assert len({path.name.casefold() for path in place.maps.glob("*_map.png")}) == len(NAMES) - 1 + len(names)
+    before = (place.folder / "scores.csv").read_bytes()
+    again = place.score(resume=True)
+    assert (place.folder / "scores.csv").read_bytes() == before
+    assert again == rows
+
+
+class Tilted:
+    """A source of one sheared volume."""
+
+    def index(self) -> Index:
+        return Index(Path("nowhere"), (Entry("tilted", (), "p", slices=4, bytes_per_image=1.0, issues=("gantry_tilt:15.0",)),))
+
+    def read(self, entry: Entry) -> Volume:
+        affine = np.diag([-1.0, -1.0, 4.0, 1.0])
+        affine[1, 2] = 4 * np.tan(np.radians(15))
+        image = np.full((1, 4, SIZE, SIZE), 90, np.float32)
+        return Volume(entry, image, Geometry(affine, (4, SIZE, SIZE)), np.zeros(4, np.int8), issues=("lossy", "gantry_tilt:15.0"))
+
+
+@pytest.mark.parametrize(("form", "more"), [("nii.gz", ";sheared_map_as_nrrd"), ("auto", ""), ("nrrd", "")])
+def test_a_sheared_map_is_nrrd_and_says_so_where_nifti_was_asked_for(form: str, more: str, place: Place) -> None:
+    place.source = Tilted()
+    rows = place.score(form=form)
+    assert rows["tilted"]["issues"] == f"gantry_tilt:15.0;lossy{more}"
+    (line,) = read_lines(place.maps)
+    assert line["map"] == "tilted_map.nrrd"
+    _, geometry = read_array(place.maps, line)
+    np.testing.assert_allclose(geometry.affine, Tilted().read(Entry("", (), "")).geometry.affine)
 
 
 def test_values_beyond_the_stored_range_are_kept(images: Path, place: Place, monkeypatch) -> None:

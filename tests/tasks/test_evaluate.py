@@ -21,7 +21,7 @@ from medood.evaluation.labelled_scores import read_labels
 from medood.evaluation.report import Report
 from medood.evaluation.report_tables import tables
 from medood.export.figures import RocPanel, ScorePanel, roc_figure, save_figure, score_figure
-from medood.export.maps import read_map, write_map
+from medood.export.maps import read_map, write_map, write_png16
 from medood.metrics.trivial import PLAIN_FEATURES
 from medood.tasks.evaluate import evaluate
 
@@ -278,6 +278,47 @@ def test_anomalous_slices_without_a_mask_do_not_count_for_the_maps(tmp_path):
     labels.append({"id": "v0", "slice": "", "label": 0})
     scores.append({"level": "series", "id": "v0", "slice": "", "score": 1, "status": "ok"})
     with pytest.raises(MedoodError, match="need a column `mask`"):
+        _evaluate(tmp_path, scores, labels, maps=tmp_path / "maps")
+
+
+def test_out_of_domain_is_not_passed_as_normal(tmp_path):
+    scores, labels = _photographs(40)
+    before = _evaluate(tmp_path, scores, labels).levels[0].run
+    normal = [row["id"] for row in labels if row["label"] == 0]
+    for row in scores:
+        if row["id"] in normal[:5]:
+            row["decision"] = "out_of_domain"
+    report = _evaluate(tmp_path, scores, labels)
+    flagged = {row["id"] for row in scores if row["decision"] != "normal"}
+    assert report.levels[0].run.fpr.value == pytest.approx(len(flagged & set(normal)) / len(normal))
+    assert report.levels[0].run.fpr.value > before.fpr.value
+    assert any("5 of 40 rows are out of domain" in note for note in report.notes)
+
+
+def test_maps_that_are_16_bit_pictures_are_judged_as_the_same_maps(tmp_path):
+    rng = np.random.default_rng(5)
+    scores, labels, lines = [], [], []
+    for number in range(6):
+        mask = np.zeros((12, 18), dtype=np.uint8)
+        mask[3:6, 2:9] = 255 * (number % 2)
+        found = (rng.normal(size=mask.shape) + (mask > 0)).astype(np.float32)[None]
+        geometry = photograph_geometry(found.shape)
+        low, high = float(found.min()), float(found.max())
+        write_map(tmp_path / "maps" / f"{number}.nrrd", found, geometry)
+        write_png16(tmp_path / "maps" / f"{number}.png", found, low, high)
+        Image.fromarray(mask).save(tmp_path / f"{number}.png")
+        grid = {"affine": geometry.affine.ravel().tolist(), "spacing_known": False}
+        lines.append({"id": f"{number}.jpg", "map": f"{number}.png", "slices": [0], "grid": grid, "ranges": {"map": [low, high]}})
+        scores.append({"level": "image", "id": f"{number}.jpg", "slice": "", "score": float(found.max()), "status": "ok"})
+        labels.append({"id": f"{number}.jpg", "label": number % 2, "mask": f"{number}.png" if number % 2 else ""})
+    found = []
+    for kind in ("png", "nrrd"):
+        listed = [json.dumps(line | {"map": f"{number}.{kind}"}) for number, line in enumerate(lines)]
+        (tmp_path / "maps" / "maps.jsonl").write_text("\n".join(listed))
+        found.append(_evaluate(tmp_path, scores, labels, maps=tmp_path / "maps").maps["map"].average_precision.value)
+    assert found[0] == pytest.approx(found[1], abs=1e-4)
+    (tmp_path / "maps" / "maps.jsonl").write_text("\n".join(json.dumps({**line, "ranges": {}}) for line in lines))
+    with pytest.raises(InputError, match="does not say what the values"):
         _evaluate(tmp_path, scores, labels, maps=tmp_path / "maps")
 
 
