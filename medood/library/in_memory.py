@@ -106,7 +106,7 @@ def _placed(array: np.ndarray, affine: np.ndarray, known: bool = True) -> Given:
 
 
 def _from_nibabel(image: SpatialImage) -> Given:
-    header = image.header
+    header: Any = image.header
     known = not hasattr(header, "get_sform") or any(int(header[code]) > 0 for code in ("sform_code", "qform_code"))
     affine = np.array(header.get_best_affine() if image.affine is None else image.affine, float)
     units = header.get_xyzt_units()[0] if hasattr(header, "get_xyzt_units") else "mm"
