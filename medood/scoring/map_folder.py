@@ -50,7 +50,7 @@ class MapFolder:
         values = run.calibration["image"]["map_scale"]
         self.scale = MapScale(**values) if values else None
         low, high = run.recipe.transforms.range
-        self._outside = min(0.0, self.scale.low) if self.scale else 0.0
+        self._outside = outside(self.scale)
         self._ranges = {"plain": (min(0.0, low), high), "map": (self._outside, _ROOM * self.scale.high if self.scale else 1.0)}
         self._list = folder / LIST
         self._listed: dict[str, str] = self._continued() if resume else {}
@@ -70,10 +70,8 @@ class MapFolder:
             return ()
         name = self._listed.get(volume.entry.id) or self._names.give(volume.entry.id)
         files, verdict, way = MapFiles(self.folder, name, volume.geometry, self.form), Verdict.of_rows(rows), prepared.way
-        line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)}
-        line |= {"axis": way.orientation.axes[0], "slices": prepared.slices.tolist(), "box": [list(ends) for ends in way.box]}
-        seen = examined(line, volume.geometry.shape)
-        array = self._native(scored.map, prepared, seen)
+        line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)} | place_of(prepared)
+        array, seen = native_map(scored.map, prepared, self._outside)
         line["map"] = files.write("map", array, self._ranges["map"])
         if not (seen.all() or files.as_png):
             line["not_examined"] = files.write_mask("not_examined", ~seen)
@@ -87,15 +85,6 @@ class MapFolder:
         self._append(line | files.meaning | verdict.to_dict())
         self._listed[volume.entry.id] = name
         return (SHEARED,) if files.straightened else ()
-
-    def _native(self, maps: np.ndarray, prepared: Prepared, seen: np.ndarray) -> np.ndarray:
-        """The map on the native grid: no heat where nothing was examined, and none outside the body, whatever the network says of air."""
-        array = prepared.way.restore(maps, prepared.slices)
-        if prepared.body is not None:
-            array[~prepared.body] = self._outside
-        if self._outside:
-            array[~seen] = self._outside
-        return array
 
     def _append(self, line: Mapping[str, Any]) -> None:
         with self._list.open("ab", buffering=0) as file:
@@ -117,3 +106,27 @@ class MapFolder:
                 for file in (line[kind] for line in read_lines(self.folder) for kind in FILES if line.get(kind)):
                     (self.folder / file).unlink(missing_ok=True)
         self._list.unlink(missing_ok=True)
+
+
+def outside(scale: MapScale | None) -> float:
+    """The value of a map where nothing was examined, and outside the body."""
+    return min(0.0, scale.low) if scale else 0.0
+
+
+def native_map(maps: np.ndarray, prepared: Prepared, outside: float) -> tuple[np.ndarray, np.ndarray]:
+    """The map float32 on the native grid, and bool of what was examined there.
+
+    `outside` stands where nothing was examined, and outside the body, whatever the network says of air.
+    """
+    array, seen = prepared.way.restore(maps, prepared.slices), examined(place_of(prepared), prepared.way.native)
+    if prepared.body is not None:
+        array[~prepared.body] = outside
+    if outside:
+        array[~seen] = outside
+    return array, seen
+
+
+def place_of(prepared: Prepared) -> dict[str, Any]:
+    """What of the native grid was examined, as a line of maps.jsonl says it."""
+    way = prepared.way
+    return {"axis": way.orientation.axes[0], "slices": prepared.slices.tolist(), "box": [list(ends) for ends in way.box]}

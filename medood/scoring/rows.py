@@ -83,12 +83,12 @@ def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored 
     )
     base = entry_row(entry) | {"unlike_training": "; ".join(unlike), "issues": joined([*entry.issues, *volume.issues])}
     acquired = prepared.way.orientation.axes[0] == 0
-    rows = {}
+    by_slice = {}
     for position, number in enumerate(prepared.slices.tolist()):
-        rows[number] = base | _slice_place(entry, number, acquired) | _numbers(scored, position, prepared, entry, scorer)
+        by_slice[number] = base | _slice_place(entry, number, acquired) | _numbers(scored, position, prepared, entry, scorer)
     for number, reason in prepared.skipped.items():
-        rows[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
-    slices = [rows[number] | {"level": "image" if single else "slice"} for number in sorted(rows)]
+        by_slice[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
+    slices = [by_slice[number] | {"level": "image" if single else "slice"} for number in sorted(by_slice)]
     rows = slices if single else [*slices, base | _series_numbers(scored, scorer)]
     rows[-1]["examined"] = round(prepared.examined, 4)
     return [row | {"decision": OUT_OF_DOMAIN} if unlike and row["status"] == "ok" else row for row in rows]

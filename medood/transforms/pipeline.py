@@ -47,7 +47,7 @@ class Prepared:
             return float(np.prod(shares)) * len(self.slices) / self.way.native[axis]
         shown = np.moveaxis(self.body, axis, 0)[self.slices]
         inside = tuple(slice(*ends) for i, ends in enumerate(box) if i != axis)
-        return float(np.count_nonzero(shown[(slice(None), *inside)]) / max(np.count_nonzero(self.body), 1))
+        return float(np.count_nonzero(shown[(slice(None), *inside)]) / max(int(np.count_nonzero(self.body)), 1))
 
 
 @dataclass(frozen=True)
