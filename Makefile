@@ -20,6 +20,7 @@ test: install
 lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 check: lint test
 
@@ -42,4 +43,4 @@ lock: install
 	mv requirements.lock.new requirements.lock
 
 clean:
-	rm -rf .venv demo build dist .pytest_cache .ruff_cache
+	rm -rf .venv demo build dist .pytest_cache .ruff_cache .mypy_cache

@@ -100,7 +100,7 @@ def _type(node: ast.expr, path: Path) -> Any:
             return Literal[ast.literal_eval(node.slice)]
         if node.value.id == "tuple" and isinstance(node.slice, ast.Tuple):
             parts = [... if isinstance(e, ast.Constant) and e.value is ... else _type(e, path) for e in node.slice.elts]
-            return tuple[tuple(parts)]
+            return tuple[tuple(parts)]  # type: ignore[misc]
         if node.value.id == "list":
-            return list[_type(node.slice, path)]
+            return list[_type(node.slice, path)]  # type: ignore[misc]
     raise TypeError(f"{path}:{node.lineno}: the annotation {ast.unparse(node)} is not one that recipes can check")

@@ -81,7 +81,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 def _keys(loc: tuple[Any, ...], values: Any, missing: bool) -> tuple[Any, ...]:
     """The part of a location that are keys of the file; pydantic adds the names of union members, such as `tuple[int, ...]`."""
-    keys = []
+    keys: list[Any] = []
     for part in loc:
         if (isinstance(values, Mapping) and part in values) or (isinstance(values, list) and isinstance(part, int) and part < len(values)):
             values = values[part]

@@ -84,8 +84,8 @@ class Batch:
     hidden: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        move = {"device": device, "non_blocking": True}
-        return Batch(self.image.to(**move), None if self.hidden is None else self.hidden.to(**move))
+        hidden = None if self.hidden is None else self.hidden.to(device, non_blocking=True)
+        return Batch(self.image.to(device, non_blocking=True), hidden)
 
 
 @dataclass

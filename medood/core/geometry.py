@@ -95,23 +95,23 @@ class Orientation:
         """Turn an array whose last three axes are (slice, row, column); a view."""
         lead = array.ndim - 3
         turned = array.transpose(*range(lead), *(lead + a for a in self.axes))
-        return np.flip(turned, [lead + i for i in range(3) if self.flips[i]])
+        return np.flip(turned, tuple(lead + i for i in range(3) if self.flips[i]))
 
     def undo(self, array: np.ndarray) -> np.ndarray:
         """Bring a turned array back to the native axes; a view."""
         lead = array.ndim - 3
-        back = np.flip(array, [lead + i for i in range(3) if self.flips[i]])
+        back = np.flip(array, tuple(lead + i for i in range(3) if self.flips[i]))
         return back.transpose(*range(lead), *(lead + int(a) for a in np.argsort(self.axes)))
 
     def turn(self, geometry: Geometry) -> Geometry:
         """The geometry of a turned array: every voxel stays where it is in the patient."""
         to_native = np.zeros((4, 4))  # turned (column, row, slice, 1) -> native (column, row, slice, 1)
         to_native[3, 3] = 1.0
-        shape = tuple(geometry.shape[a] for a in self.axes)
+        slices, rows, columns = shape = tuple(geometry.shape[a] for a in self.axes)
         for i, (axis, flipped) in enumerate(zip(self.axes, self.flips, strict=True)):
             to_native[2 - axis, 2 - i] = -1.0 if flipped else 1.0
             to_native[2 - axis, 3] = shape[i] - 1 if flipped else 0.0
-        return replace(geometry, affine=geometry.affine @ to_native, shape=shape)
+        return replace(geometry, affine=geometry.affine @ to_native, shape=(slices, rows, columns))
 
     def native_slice(self, number: int, shape: tuple[int, int, int]) -> int:
         """Index along the native axis that turned slice `number` comes from; `shape` is the native shape."""
@@ -123,12 +123,11 @@ def orientation_towards(geometry: Geometry, plane: str) -> Orientation:
 
     `plane` is "axial", "coronal", "sagittal", or "native": keep the slices as they are and turn only rows and columns.
     """
-    if not geometry.in_patient:
+    own = geometry.plane
+    if own is None:
         return Orientation()
     signed = {int(axis): (2 - i, int(sign)) for i, (axis, sign) in enumerate(io_orientation(geometry.affine))}
-    wanted = _DISPLAY[geometry.plane if plane == "native" else plane]
-    axes = tuple(signed[axis][0] for axis, _ in wanted)
-    flips = tuple(signed[axis][1] != sign for axis, sign in wanted)
-    if plane == "native":
-        flips = (False, *flips[1:])
-    return Orientation(axes, flips)
+    wanted = _DISPLAY[own if plane == "native" else plane]
+    slices, rows, columns = (signed[axis][0] for axis, _ in wanted)
+    back, up, left = (signed[axis][1] != sign for axis, sign in wanted)
+    return Orientation((slices, rows, columns), (back and plane != "native", up, left))

@@ -197,7 +197,7 @@ def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
                     problems += error.problems
                     break
                 jobs.append(Job(cohort, detector, seed, recipe, f"{slug(cohort)}/{slug(detector)}/seed-{seed}"))
-    sources = {name: (("sets", name, "source"), entry.source) for name, entry in file.sets.items()}
+    sources: dict[str, tuple[tuple[str, ...], Any]] = {name: (("sets", name, "source"), entry.source) for name, entry in file.sets.items()}
     sources |= {name: (("cohorts", name, "source"), block.get("source")) for name, block in cohorts.items()}
     sets = {}
     for name, (key, source) in sources.items():
@@ -281,7 +281,7 @@ def _over(values: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]
     """`block` over `values`, key by key; a source, detector or transforms file of another name replaces the whole of the former."""
     merged = dict(values)
     for key, value in block.items():
-        before = merged.get(key)
+        before: Any = merged.get(key)
         if key == "transforms":  # a bare name is the mapping that holds this name
             before, value = (({"name": each} if isinstance(each, str) else each) for each in (before, value))
         both = isinstance(before, Mapping) and isinstance(value, Mapping)

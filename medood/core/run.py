@@ -50,11 +50,12 @@ def build_detector(recipe: Recipe) -> Detector:
     """A fresh detector as the recipe describes it. Raises MedoodError if it cannot take the size or range of the transforms."""
     name, parameters = recipe.choice("detector")
     try:
-        return catalogue.detectors()[name].load()(image_spec(recipe), **_tuples(parameters))
+        built: Detector = catalogue.detectors()[name].load()(image_spec(recipe), **_tuples(parameters))
     except (RuntimeError, MemoryError) as error:  # torch's word for too much memory
         raise MedoodError(
             f"The detector {name} of this size does not fit into memory: choose smaller images, widths or latents."
         ) from error
+    return built
 
 
 def image_spec(recipe: Recipe) -> ImageSpec:
@@ -107,14 +108,14 @@ def load_run(folder: Path) -> Run:
     if not bool(detector.fitted_):
         raise RunError(f"{folder}: the weights are those of a detector that was not trained: train it again.")
     if recipe.training.channels_last:  # as it was calibrated: another layout is slower and differs in the last bits
-        detector.to(memory_format=torch.channels_last)
+        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     return Run(folder, recipe, detector.eval(), calibration, content["provenance"])
 
 
 def _content(folder: Path) -> dict[str, Any]:
     """run.json, if this medood wrote it or one whose runs it can read."""
     try:
-        content = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         if content["format"] == _FORMAT and isinstance(content["recipe"], dict) and content["provenance"]["medood"]:
             return content
     except (ValueError, KeyError, TypeError):

@@ -116,7 +116,7 @@ class CachedImages:
 
     @property
     def groups(self) -> list[str]:
-        return [self.entries[i].entry.group for i in self.owner]
+        return [self.entries[i].entry.group for i in self.owner.tolist()]
 
     def hashed(self) -> HashedImages:
         """The perceptual hashes of all these images."""

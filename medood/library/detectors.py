@@ -44,7 +44,7 @@ def detector(name: str, spec: ImageSpec | tuple[int, int, int], **parameters: An
     problems: list[str] = []
     model = check(cards[name].parameters, parameters, {}, f"detector {name}", problems)
     if model is None:
-        raise RecipeError([problem.replace(f"detector {name}:1: ", f"detector {name}: ") for problem in problems])
+        raise RecipeError(problems)
     made: Detector = cards[name].load()(spec if isinstance(spec, ImageSpec) else ImageSpec(*spec), **model.model_dump())
     made.made_as = name, model.model_dump(mode="json")
     return made

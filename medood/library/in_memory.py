@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from medood.core.errors import InputError
 from medood.core.geometry import Geometry, Plane, display_geometry, photograph_geometry
-from medood.core.volume import Entry, Volume
+from medood.core.volume import Entry, Index, Volume
 from medood.sources.annotation import slice_labels
 
 if TYPE_CHECKING:
@@ -27,11 +28,18 @@ _ONE = "one image or volume at a time; call it for each, or run.score_folder for
 
 @dataclass(frozen=True, eq=False)
 class Given:
-    """What a user gave, as a volume. `shape` is its own, without channels; `reversed_axes`: in the order (column, row, slice)."""
+    """What a user gave, as a source of one volume. `shape` is its own without channels, `reversed_axes` says (columns, rows, slices)."""
 
     volume: Volume
     shape: tuple[int, ...]
     reversed_axes: bool = False
+
+    def index(self) -> Index:
+        return Index(Path(), (self.volume.entry,))
+
+    def read(self, entry: Entry) -> Volume:
+        """As a source does."""
+        return self.volume
 
     def like(self, grid: np.ndarray) -> np.ndarray:
         """(slices, rows, columns) laid out as what was given."""
@@ -106,7 +114,7 @@ def _placed(array: np.ndarray, affine: np.ndarray, known: bool = True) -> Given:
 
 
 def _from_nibabel(image: SpatialImage) -> Given:
-    header = image.header
+    header: Any = image.header
     known = not hasattr(header, "get_sform") or any(int(header[code]) > 0 for code in ("sform_code", "qform_code"))
     affine = np.array(header.get_best_affine() if image.affine is None else image.affine, float)
     units = header.get_xyzt_units()[0] if hasattr(header, "get_xyzt_units") else "mm"

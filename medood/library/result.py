@@ -31,7 +31,7 @@ class SliceResult:
     number    of the slice along the axis that the volume was cut along; along the axis of acquisition, that of `Volume.image`
     score     higher is more anomalous; None for a slice that was not examined, and then `reason` says why
     p_value   share of normal slices with such a score or a higher one, between 0 and 1: small is anomalous
-    decision  as in scores.csv: "normal" or "anomalous" at the run's false-alarm rate; None without a score
+    decision  as in scores.csv: "normal", "anomalous" or "out_of_domain"; None without a score
     parts     components of the score by name
     """
 
@@ -50,14 +50,17 @@ class Result:
     score            higher is more anomalous; of a volume, from the scores of its slices; None when no slice could be examined
     p_value          share of normal images (or series) with such a score or a higher one, between 0 and 1; None when the run was
                      calibrated on too few, and then `reason` says so
-    decision         as in scores.csv: "normal" or "anomalous" at the run's false-alarm rate; None without a p-value
+    decision         as in scores.csv: "normal" or "anomalous" at the run's false-alarm rate, None without a p-value; "out_of_domain" when
+                     neither can be said, see `unlike_training`
     parts            components of the score of a single image by name; those of a volume are with its slices
     slices           of a volume, in order; empty for a single image
     unlike_training  why this is not the kind of image that the run was trained on, in words; the score means little unless it is empty
     issues           codes of what is odd about the file but not fatal, such as `gantry_tilt:15.0`
+    examined_share   of the body (of the volume where the body is not known) that the run has seen, 0..1
     map              float32, higher is more anomalous, with the shape of the array, tensor or image that was given, without channels; of a
-                     file, (slices, rows, columns), or (rows, columns) of a single slice. 0 where nothing was examined. None for a method
-                     without maps. Its values are not clamped; colour them by `map_scale`, as all pictures of medood are
+                     file, (slices, rows, columns), or (rows, columns) of a single slice. None for a method without maps. Its values are
+                     not clamped; colour them by `map_scale`, as all pictures of medood are
+    examined         bool, of the shape of the map: False where nothing was examined, so that the map says nothing there; None without one
     geometry         where (slices, rows, columns) lie in the patient
     rows             the rows that `medood score` writes about it
     """
@@ -71,7 +74,9 @@ class Result:
     slices: tuple[SliceResult, ...]
     unlike_training: tuple[str, ...]
     issues: tuple[str, ...]
+    examined_share: float
     map: np.ndarray | None
+    examined: np.ndarray | None
     map_scale: MapScale | None
     geometry: Geometry
     rows: Sequence[Mapping[str, Any]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,12 +23,15 @@ from medood.core.geometry import Plane
 from medood.core.literals import Places
 from medood.core.map_scale import MapScale
 from medood.core.recipe import Recipe, known_keys, load_recipe, resolve
-from medood.core.volume import Volume
+from medood.core.volume import Problem, Volume
 from medood.data.training_images import reading
+from medood.export.map_files import MapFormat
 from medood.library.in_memory import Given, from_memory, from_volume
 from medood.library.result import FolderResult, Result, SliceResult, numbers_of, read_rows
-from medood.library.volumes import the_one
+from medood.library.volumes import refusal, the_one
+from medood.scoring.map_folder import native_map, outside
 from medood.scoring.rows import Scorer, entry_rows
+from medood.scoring.stream import read_item, score_group
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe
 from medood.transforms.pipeline import Prepared
@@ -75,12 +78,18 @@ class Run(core.Run):
         >>> result.map.shape, len(result.slices), 0 < result.slices[8].p_value <= 1
         ((16, 32, 32), 16, True)
         """
-        given = self._given(image, spacing, affine)
         scorer = self._scorer if plane is None else Scorer(self, self.device, plane)
-        prepared = scorer.pipeline.prepare(given.volume)
-        scored = scorer.pool(scorer.score(prepared.images), prepared) if len(prepared.images) else None
-        rows = entry_rows(given.volume.entry, given.volume, prepared, scored, scorer)
-        return self._result(given, prepared, rows, None if scored is None else scored.map)
+        if isinstance(image, (str, os.PathLike)):
+            source, entry = the_one(Path(image), **reading(self, "folder"))
+            item, given = read_item(source, scorer.pipeline, entry), None
+        else:
+            given = from_volume(image) if isinstance(image, Volume) else self._from_memory(image, spacing, affine)
+            item = read_item(given, scorer.pipeline, given.volume.entry)
+        score_group(scorer, [item])
+        if item.problem is not None or item.volume is None or item.prepared is None:
+            raise refusal(item.problem or Problem(item.entry.id, "unreadable", "it cannot be read."))
+        rows = entry_rows(item.entry, item.volume, item.prepared, item.scored, scorer)
+        return self._result(given or from_volume(item.volume), item.prepared, rows, None if item.scored is None else item.scored.map)
 
     def score_folder(
         self,
@@ -88,7 +97,8 @@ class Run(core.Run):
         out: str | Path | None = None,
         maps: str | Path | None = None,
         *,
-        map_format: Literal["nrrd", "nii.gz"] = "nrrd",
+        map_format: MapFormat = "auto",
+        maps_with: Collection[str] = (),
         source: str = "folder",
         table: str | None = None,
         part: str | None = None,
@@ -99,7 +109,8 @@ class Run(core.Run):
         """Score everything below `folder`, as `medood score` does, and return the rows of its scores.csv.
 
         out     a CSV file to write them into, with a .json of what made them beside it; None: no file is written
-        maps    a folder for the maps, one per image or series;  map_format  of them
+        maps    a folder for the maps, one per image or series;  map_format  "auto" (pictures as PNG, all else as NRRD), "nrrd" or "nii.gz";
+                maps_with  what is written beside them: "plain", "patches", "picture"
         source  how to read: "folder" looks into each file; or a cohort
         table   a CSV below the folder that names its images;  part  only this part of the table or cohort
         resume, overwrite  go on with what is in `out` and `maps`, or replace it
@@ -116,6 +127,7 @@ class Run(core.Run):
                 source=source,
                 maps=None if maps is None else Path(maps),
                 map_format=map_format,
+                maps_with=maps_with,
                 device=str(self.device),
                 table=table,
                 part=part,
@@ -129,12 +141,7 @@ class Run(core.Run):
     def _scorer(self) -> Scorer:
         return Scorer(self, self.device, None)
 
-    def _given(self, image: Any, spacing: Sequence[float] | None, affine: Any) -> Given:
-        if isinstance(image, Volume):
-            return from_volume(image)
-        if isinstance(image, (str, os.PathLike)):
-            source, entry = the_one(Path(image), **reading(self, "folder"))
-            return from_volume(source.read(entry))
+    def _from_memory(self, image: Any, spacing: Sequence[float] | None, affine: Any) -> Given:
         given = from_memory(image, spacing, affine, self._plane())
         view = self.recipe.transforms.field_of_view
         if view is not None and isinstance(image, (np.ndarray, torch.Tensor)) and not given.volume.geometry.spacing_known:
@@ -155,16 +162,18 @@ class Run(core.Run):
 
     def _result(self, given: Given, prepared: Prepared, rows: Sequence[Mapping[str, Any]], maps: np.ndarray | None) -> Result:
         volume, last = given.volume, rows[-1]
-        scale = self.calibration["image"]["map_scale"]
-        grid = None if maps is None else prepared.way.restore(maps, prepared.slices)
+        scale = MapScale(**values) if (values := self.calibration["image"]["map_scale"]) else None
+        grid, seen = (None, None) if maps is None else native_map(maps, prepared, outside(scale))
         return Result(
             id=volume.entry.id,
             **numbers_of(last),
             slices=tuple(SliceResult(number=int(row["slice"]), **numbers_of(row)) for row in rows if row["level"] == "slice"),
             unlike_training=tuple(filter(None, last["unlike_training"].split("; "))),
             issues=tuple(dict.fromkeys((*volume.entry.issues, *volume.issues))),
+            examined_share=prepared.examined,
             map=None if grid is None else given.like(grid),
-            map_scale=MapScale(**scale) if scale else None,
+            examined=None if seen is None else given.like(seen),
+            map_scale=scale,
             geometry=volume.geometry,
             rows=rows,
             _grid=grid,
@@ -221,12 +230,12 @@ def train(
 def _resolved(recipe: str | Path | Mapping[str, Any] | Recipe, changes: Mapping[str, Any]) -> Recipe:
     """The checked recipe. Raises RecipeError; the mistakes of a dict have no lines."""
     settings = [f"{key}={json.dumps(value, default=str)}" for key, value in changes.items()]
-    if isinstance(recipe, (str, os.PathLike)):
-        return load_recipe(recipe, settings)
-    values = recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else deepcopy(dict(recipe))
     places: Places = {}
-    problems = apply_changes(values, places, settings, known_keys)
     try:
+        if isinstance(recipe, (str, os.PathLike)):
+            return load_recipe(recipe, settings)
+        values = recipe.model_dump(mode="json") if isinstance(recipe, Recipe) else deepcopy(dict(recipe))
+        problems = apply_changes(values, places, settings, known_keys)
         return resolve(values, places, "recipe", problems)
     except RecipeError as error:
         raise RecipeError([problem.replace("--set", "changes", 1) for problem in error.problems]) from None

@@ -7,6 +7,7 @@ from typing import Any
 
 from medood.core.errors import InputError
 from medood.core.volume import Entry, Problem, Source, Volume
+from medood.data.attempt import attempt
 from medood.data.opening import open_source
 
 
@@ -42,10 +43,11 @@ def read(path: str | Path, *, source: str = "folder", **parameters: Any) -> Volu
     index = reader.index()
     found, problems = Volumes(), list(index.problems)
     for entry in index.entries:
-        try:
-            found.append(reader.read(entry))
-        except InputError as error:
-            problems.append(Problem(entry.id, error.code, str(error).removeprefix(f"{entry.id}: ")))
+        volume = attempt(reader.read, entry)
+        if isinstance(volume, Problem):
+            problems.append(volume)
+        else:
+            found.append(volume)
     found.problems = tuple(sorted(problems, key=lambda problem: problem.path))
     if not found and Path(path).is_file():
         raise refusal(found.problems[0]) if found.problems else InputError(f"{path}: holds no image.", "no_image")

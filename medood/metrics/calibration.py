@@ -126,7 +126,7 @@ def _rate_interval(above: np.ndarray, groups: np.ndarray, patients: int, allowed
         low, high = stats.beta.ppf((0.025, 0.975), allowed, groups.size + 1 - allowed)
         return (float(low), float(high)), ""
     rate = clustered_rate(above, groups)
-    return (rate.low, rate.high), ""
+    return (None, rate.reason) if rate.low is None or rate.high is None else ((rate.low, rate.high), "")
 
 
 def _too_few(found: int, rate: float) -> str:

@@ -28,7 +28,7 @@ class Estimate:
     reason: str = ""
 
     def to_dict(self) -> dict[str, float | str | None]:
-        bounds = {"value": self.value, "low": self.low, "high": self.high}
+        bounds: dict[str, float | str | None] = {"value": self.value, "low": self.low, "high": self.high}
         return {**bounds, "reason": self.reason} if self.reason else bounds
 
 

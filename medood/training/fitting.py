@@ -55,7 +55,7 @@ def _plan(training: Mapping[str, Any]) -> Training:
     problems: list[str] = []
     plan = check(Training, training, {}, "fit", problems)
     if plan is None:
-        raise RecipeError([problem.replace("fit:1: ", "fit: ", 1) for problem in problems])
+        raise RecipeError(problems)
     return plan
 
 

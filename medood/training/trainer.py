@@ -64,7 +64,7 @@ def train(
     torch.manual_seed(seed)
     detector.to(device)
     if plan.channels_last:
-        detector.to(memory_format=torch.channels_last)  # torch's stubs leave it out
+        detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     _Trainer(detector, images, held_out, plan, folder, seed, device, augment).run(resume, progress)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -66,12 +66,13 @@ def _place(stack: np.ndarray, shape: tuple[int, int], fill: float) -> np.ndarray
     if stack.shape[-2:] == shape:
         return stack
     out = np.full((*stack.shape[:-2], *shape), fill, stack.dtype)
-    there, here = [], []
+    there: list[Any] = [...]
+    here: list[Any] = [...]
     for target, found in zip(shape, stack.shape[-2:], strict=True):
         length = min(target, found)
         there.append(slice((target - length) // 2, (target - length) // 2 + length))
         here.append(slice((found - length) // 2, (found - length) // 2 + length))
-    out[(..., *there)] = stack[(..., *here)]
+    out[tuple(there)] = stack[tuple(here)]
     return out
 
 

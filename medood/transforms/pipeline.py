@@ -193,7 +193,7 @@ def _slice_labels(volume: Volume, way: Way) -> np.ndarray:
         return volume.labels[::-1] if way.orientation.flips[0] else volume.labels
     if volume.mask is None:
         return np.full(count, -1, np.int8)
-    return way.orientation.apply(volume.mask).any((1, 2)).astype(np.int8)
+    return np.asarray(way.orientation.apply(volume.mask).any((1, 2)), np.int8)
 
 
 def _raster(geometry: Geometry, way: Way) -> Raster:

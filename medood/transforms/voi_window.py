@@ -35,7 +35,7 @@ def windowed(image: np.ndarray, voi: Voi | None) -> np.ndarray:
         return (table[index] - table.min()) / max(float(np.ptp(table)), 1.0)
     if voi is None or voi.width <= 0:
         low, high = float(image.min()), float(image.max())
-        return (image - low) / max(high - low, np.finfo(np.float32).eps)
+        return (image - low) / max(high - low, float(np.finfo(np.float32).eps))
     if voi.function == "SIGMOID":
         return 1.0 / (1.0 + np.exp(-4.0 * (image - voi.centre) / voi.width))
     # C.11.2.1.2.1: LINEAR counts pixels, so centre and width lose a half and a whole one

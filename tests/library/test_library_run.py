@@ -69,6 +69,10 @@ def test_a_series_gets_the_numbers_and_the_map_that_the_command_writes(brain_run
         assert one.parts == {name: float(row[f"part_{name}"]) for name in ("mse", "l1") if row[f"part_{name}"]}
     (line,) = read_lines(tmp_path / "maps")
     written = sitk.ReadImage(str(tmp_path / "maps" / line["map"]))
+    assert result.examined is not None
+    assert np.array_equal(result.examined, sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "maps" / line["not_examined"]))) == 0)
+    assert 0 < result.examined.mean() < 1
+    assert repr(round(result.examined_share, 4)) == rows[-1]["examined"]
     ours = result.to_simpleitk()
     assert np.array_equal(sitk.GetArrayFromImage(written), sitk.GetArrayFromImage(ours))
     assert np.array_equal(result.map, sitk.GetArrayFromImage(ours))
@@ -269,9 +273,11 @@ def test_a_run_is_loaded_from_text_or_path_and_scores_the_same(picture_run: medo
 def test_the_mistakes_of_a_dict_are_named_without_lines(tmp_path: Path) -> None:
     wrong = recipe("image", GREY, {"name": "autoencoder", "latnt": 3})
     with pytest.raises(medood.RecipeError) as caught:
-        medood.train(wrong, data=tmp_path, out=tmp_path / "run", changes={"training.batch_size": 1.5})
-    assert len(caught.value.problems) == 2
-    assert all(problem.startswith(("recipe: ", "changes: ")) for problem in caught.value.problems)
+        medood.train(wrong, data=tmp_path, out=tmp_path / "run", changes={"training.batch_size": 1.5, "detector.lat": 3})
+    begins = [problem.partition(": ")[0] for problem in caught.value.problems]
+    assert begins == ["changes detector.lat=3", "changes", "recipe"]
+    with pytest.raises(medood.RecipeError, match=r"^changes: training\.epochs: found 'many'"):
+        medood.train("demo", data=tmp_path, out=tmp_path / "run", changes={"training.epochs": "many"})
     assert not (tmp_path / "run").exists()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -105,7 +106,7 @@ class Critic(nn.Module):
         super().__init__()
         self.features = features(channels, widths, over_the_image)
         self.last = glorot(nn.Linear(widths[-1] * 16, 1))
-        block = self.features[-2]
+        block: Any = self.features[-2]
         for layer in (block.way[5], block.shortcut[1], self.last):
             layer.bias.requires_grad_(False)  # added to the value of every image alike, it cancels out of every loss
 
