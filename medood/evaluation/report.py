@@ -18,11 +18,13 @@ CONVENTIONS = {
     "fpr_at_95_tpr": "smallest share of normal rows called anomalous by a threshold that finds at least 95 % of the anomalous rows",
     "oracle": "threshold chosen on these very labels; optimistic, for comparison with publications only",
     "intervals": "95 %; patients resampled with replacement, for rates at the run's threshold Korn-Graubard by patient",
+    "out_of_domain": "rows that the run refused to judge count in their class, but neither as called anomalous nor as called normal",
+    "seen": "rows of images that the run was trained or calibrated on, by id or as near-copies; score: of the other rows alone",
     "aupro": "mean overlap with each lesion (3-D for volumes) up to a false-positive rate of 0.3, divided by 0.3",
 }
 
 
-_NOT_WRITTEN = ("warnings", "rows", "points")  # of a level: warnings stand together, arrays are in scores.csv
+_NOT_WRITTEN = ("warnings", "rows", "points", "band")  # of a level: warnings stand together, arrays are in scores.csv
 
 
 @dataclass(frozen=True, eq=False)

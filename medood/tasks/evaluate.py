@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from medood.core.errors import InputError
 from medood.core.files import write_json
-from medood.evaluation.labelled_scores import join, read_labels, read_scores
-from medood.evaluation.level_report import LevelReport, judge_level
+from medood.evaluation.judge import judge_level
+from medood.evaluation.labelled_scores import LabelledRows, join, read_labels, read_scores
+from medood.evaluation.level_report import LevelReport
 from medood.evaluation.localisation import judge_maps
 from medood.evaluation.report import Report
 from medood.metrics.pixel import Localisation
@@ -33,7 +34,7 @@ def evaluate(
     run = _run_facts(scores_csv.with_suffix(".json"))
     unfinished = run.pop("complete", True) is False
     joined, notes = join(scored, labels)
-    levels = [judge_level(rows, run.get("threshold"), resamples=bootstraps, seed=seed, rate=run.get("false_alarm_rate")) for rows in joined]
+    levels = [_judged(rows, run, bootstraps, seed) for rows in joined]
     localised, map_notes = judge_maps(maps, labels, scored, resamples=bootstraps, seed=seed) if maps else ({}, [])
     notes += [f"{level.level}: {level.reason}." for level in levels if level.reason]
     cut = [f"{scores_csv.name}: the scoring did not finish; `medood score --resume` completes it."] if unfinished else []
@@ -42,6 +43,12 @@ def evaluate(
     write_json(out / "evaluation.json", report.to_dict())
     _write_figures(levels, out)
     return report
+
+
+def _judged(rows: LabelledRows, run: Mapping[str, Any], bootstraps: int, seed: int) -> LevelReport:
+    """A level beside what the calibration says of it. Series have a calibration of their own, which scores.json does not tell."""
+    interval = None if rows.level == "series" else run.get("false_alarm_interval")
+    return judge_level(rows, run.get("threshold"), resamples=bootstraps, seed=seed, interval=interval)
 
 
 def _run_facts(path: Path) -> dict[str, Any]:
