@@ -10,6 +10,7 @@ import numpy as np
 
 from medood.evaluation.level_report import LevelReport
 from medood.metrics.intervals import Estimate
+from medood.metrics.lesions import LesionDetection
 from medood.metrics.pixel import Localisation
 
 CONVENTIONS = {
@@ -21,10 +22,13 @@ CONVENTIONS = {
     "out_of_domain": "rows that the run refused to judge count in their class, but neither as called anomalous nor as called normal",
     "seen": "rows of images that the run was trained or calibrated on, by id or as near-copies; score: of the other rows alone",
     "aupro": "mean overlap with each lesion (3-D for volumes) up to a false-positive rate of 0.3, divided by 0.3",
+    "maps": "all pixels of the slices that count; inside: those in the body and examined",
+    "lesions": "sensitivity: a peak of the map in the lesion, by false peaks per scan, normal scans included; at_threshold: an area above "
+    "the run's threshold touches the lesion, false areas touch none; 3-D for volumes",
 }
 
 
-_NOT_WRITTEN = ("warnings", "rows", "points", "band")  # of a level: warnings stand together, arrays are in scores.csv
+_NOT_WRITTEN = ("warnings", "rows", "points", "band", "rates", "froc")  # warnings stand together, arrays are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +37,15 @@ class Report:
 
     run      what scores.json says of the run, its threshold and false-alarm rate
     maps     pixel numbers of the "map" and of the "plain" intensity taken as a map; empty without maps
+    inside   the same inside the body alone, where the maps tell it;  lesions  counted one by one
     notes    what was left out and why;  warnings  what throws doubt on the scores
     """
 
     run: Mapping[str, Any]
     levels: Sequence[LevelReport]
     maps: Mapping[str, Localisation]
+    inside: Mapping[str, Localisation]
+    lesions: Mapping[str, LesionDetection]
     notes: Sequence[str]
     warnings: Sequence[str]
     seed: int
