@@ -71,8 +71,10 @@ def _precision_panel(level: LevelReport, score: Ranking) -> PrecisionPanel:
 
 
 def _precision(c: Curve) -> tuple[np.ndarray, np.ndarray]:
-    precision = c.tp[1:] / (c.tp + c.fp)[1:]
-    return c.tpr, np.append(precision[0], precision)
+    """Recall and precision where another anomalous row is found, which is what average precision is the area of."""
+    found = np.flatnonzero(np.diff(c.tp)) + 1
+    precision = c.tp[found] / (c.tp + c.fp)[found]
+    return np.append(0.0, c.tpr[found]), np.append(precision[0], precision)
 
 
 def _froc_panel(lesions: Mapping[str, LesionDetection]) -> FrocPanel:

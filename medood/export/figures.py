@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 # Blue, vermilion and grey of Okabe and Ito: told apart with every colour vision, and by line style or hatching in print.
 NORMAL, ANOMALOUS, OTHER = "#0072B2", "#D55E00", "#767676"
 _PANEL = (4.6, 4.2)  # inches
-_WITH_LEGEND = (4.6, 5.2)  # with the legend below
+_SQUARE = 5.2  # inches of a square plot as wide as a panel, with its title and labels
+_LEGEND_LINE = 0.2  # inches of a line of a legend below
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "medood", "svg.fonttype": "path"}
 
 
@@ -69,26 +70,31 @@ class ScorePanel:
 
 def roc_figure(panels: Sequence[RocPanel]) -> Figure:
     """ROC curves side by side."""
-    return _side_by_side(panels, _draw_roc, _WITH_LEGEND)
+    return _side_by_side(panels, _draw_roc, _height(max(len(panel.curves) + len(panel.points) for panel in panels)))
 
 
 def precision_figure(panels: Sequence[PrecisionPanel]) -> Figure:
     """Precision-recall curves side by side."""
-    return _side_by_side(panels, _draw_precision, _WITH_LEGEND)
+    return _side_by_side(panels, _draw_precision, _height(max(len(panel.curves) for panel in panels)))
 
 
 def froc_figure(panels: Sequence[FrocPanel]) -> Figure:
     """FROC curves side by side."""
-    return _side_by_side(panels, _draw_froc, _WITH_LEGEND)
+    return _side_by_side(panels, _draw_froc, _height(max(len(panel.curves) for panel in panels)))
 
 
 def score_figure(panels: Sequence[ScorePanel]) -> Figure:
     """Histograms of the scores of normal and of anomalous rows, each as a share of its own class."""
-    return _side_by_side(panels, _draw_scores, _PANEL)
+    return _side_by_side(panels, _draw_scores, _PANEL[1])
 
 
-def _side_by_side(panels: Sequence[Panel], draw: Callable[[Axes, Panel], None], size: tuple[float, float]) -> Figure:
-    figure, axes = grid_of_axes(1, len(panels), size)
+def _height(lines: int) -> float:
+    """Inches down, with a legend of so many lines and one more below."""
+    return _SQUARE + _LEGEND_LINE * (lines + 1)
+
+
+def _side_by_side(panels: Sequence[Panel], draw: Callable[[Axes, Panel], None], height: float) -> Figure:
+    figure, axes = grid_of_axes(1, len(panels), (_PANEL[0], height))
     for panel, ax in zip(panels, axes[0], strict=True):
         draw(ax, panel)
     return figure
@@ -124,7 +130,7 @@ def _draw_roc(ax: Axes, panel: RocPanel) -> None:
         ax.plot(fpr, tpr, label=text, **look)
     for (text, (x, y)), marker in zip(panel.points.items(), "osD^", strict=False):
         ax.plot([x], [y], marker, label=text, color=NORMAL, markersize=6, markerfacecolor="white", markeredgewidth=1.5, clip_on=False)
-    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=panel.title)
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1, title=panel.title)
     ax.set(xlabel="False-positive rate (normal called anomalous)", ylabel="True-positive rate (anomalous found)")
     _legend(ax)
 
@@ -133,19 +139,19 @@ def _draw_precision(ax: Axes, panel: PrecisionPanel) -> None:
     ax.axhline(panel.chance, color="#BBBBBB", linewidth=0.8, label=f"chance, {panel.chance:.3f}")
     for text, (recall, precision), look in _looks(panel.curves):
         ax.step(recall, precision, where="pre", label=text, **look)
-    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal", title=panel.title)
+    ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1, title=panel.title)
     ax.set(xlabel="Recall (anomalous found)", ylabel="Precision (found that are anomalous)")
     _legend(ax)
 
 
 def _draw_froc(ax: Axes, panel: FrocPanel) -> None:
-    _draw_band(ax, panel.band)
+    _draw_band(ax, panel.band, step="post")
     for text, (false, sensitivity), look in _looks(panel.curves):
-        ax.plot(false, sensitivity, label=text, **look)
+        ax.step(false, sensitivity, where="post", label=text, **look)
     ax.set_xscale("log", base=2)
     ticks = [0.125, 0.25, 0.5, 1, 2, 4, 8]
     ax.set_xticks(ticks, ["1/8", "1/4", "1/2", "1", "2", "4", "8"])
-    ax.set(xlim=(ticks[0] * 0.97, ticks[-1] * 1.03), ylim=(-0.01, 1.01), title=panel.title)
+    ax.set(xlim=(ticks[0] * 0.97, ticks[-1] * 1.03), ylim=(-0.01, 1.01), box_aspect=1, title=panel.title)
     ax.set(xlabel="False findings per scan", ylabel="Sensitivity (lesions found)")
     _legend(ax)
 
@@ -157,14 +163,14 @@ def _looks(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[tupl
         yield text, curve, look
 
 
-def _draw_band(ax: Axes, band: tuple[np.ndarray, np.ndarray, np.ndarray] | None) -> None:
+def _draw_band(ax: Axes, band: tuple[np.ndarray, np.ndarray, np.ndarray] | None, step: Literal["post"] | None = None) -> None:
     if band is not None:
-        ax.fill_between(*band, color=ANOMALOUS, alpha=0.18, linewidth=0, label="95 % band, by patient")
+        ax.fill_between(*band, step=step, color=ANOMALOUS, alpha=0.18, linewidth=0, label="95 % band, by patient")
 
 
 def _legend(ax: Axes) -> None:
     """Below the axes: curves may run anywhere within them."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8, frameon=False)
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=8, frameon=False)
 
 
 def _draw_scores(ax: Axes, panel: ScorePanel) -> None:

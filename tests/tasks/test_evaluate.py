@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -19,7 +20,17 @@ from medood.core.geometry import Geometry, photograph_geometry
 from medood.evaluation.labelled_scores import read_labels
 from medood.evaluation.report import Report
 from medood.evaluation.report_tables import document
-from medood.export.figures import RocPanel, ScorePanel, roc_figure, save_figure, score_figure
+from medood.export.figures import (
+    FrocPanel,
+    PrecisionPanel,
+    RocPanel,
+    ScorePanel,
+    froc_figure,
+    precision_figure,
+    roc_figure,
+    save_figure,
+    score_figure,
+)
 from medood.export.maps import read_map, write_map
 from medood.metrics.trivial import PLAIN_FEATURES
 from medood.tasks.evaluate import evaluate
@@ -380,6 +391,29 @@ def test_figures_show_what_they_are_given():
     low, high = axes.get_xlim()
     assert low < scores.min() < scores.max() < high
     assert score_figure([ScorePanel("constant", np.ones(5), np.arange(5) % 2)]).axes[0].get_xlim()[0] < 1
+
+
+def test_curves_show_what_they_are_given_and_nothing_is_cut():
+    line = np.linspace(0, 1, 5)
+    look = {f"curve {n} with a legend that goes on to the right, .123 [.012, .234]": (line, line**n) for n in (1, 2)}
+    band = (line, line / 2, line)
+    roc = RocPanel("one", look, {"threshold of the run": (0.1, 0.7), "oracle G-mean threshold": (0.2, 0.8)}, band)
+    made = {
+        "roc": roc_figure([roc, RocPanel("two", {"score": (line, line)})]),
+        "precision": precision_figure([PrecisionPanel("one", look, 0.25)]),
+        "froc": froc_figure([FrocPanel("one", look, band)]),
+    }
+    for name, figure in made.items():
+        FigureCanvasAgg(figure).draw()
+        drawn, page = figure.get_tightbbox(), figure.bbox_inches
+        assert page.x0 <= drawn.x0, name
+        assert page.y0 <= drawn.y0, name
+        assert drawn.x1 <= page.x1, name
+        assert drawn.y1 <= page.y1, name
+    shade = made["froc"].axes[0].collections[0].get_paths()[0].vertices
+    assert (shade[:, 1].min(), shade[:, 1].max()) == (0, 1)
+    assert made["precision"].axes[0].lines[0].get_ydata()[0] == 0.25
+    assert made["roc"].axes[0].lines[2].get_xydata().tolist() == np.stack([line, line**2], 1).tolist()
 
 
 def test_figures_leave_pyplot_alone(tmp_path):
