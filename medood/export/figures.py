@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NORMAL, ANOMALOUS, OTHER = "#0072B2", "#D55E00", "#767676"
 _PANEL = (4.6, 4.2)  # inches
 _SQUARE = 5.2  # inches of a square plot as wide as a panel, with its title and labels
-_LEGEND_LINE = 0.2  # inches of a line of a legend below
+_LEGEND_LINE = 0.22  # inches of a line of a legend below
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "medood", "svg.fonttype": "path"}
 
 
