@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 NORMAL, ANOMALOUS, OTHER = "#0072B2", "#D55E00", "#767676"
 _PANEL = (4.6, 4.2)  # inches
 _SQUARE = 5.2  # inches of a square plot as wide as a panel, with its title and labels
-_LEGEND_LINE = 0.22  # inches of a line of a legend below
+_LEGEND_LINE = 0.2  # inches of a line of a legend below
 _STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "medood", "svg.fonttype": "path"}
 
 
@@ -169,7 +169,8 @@ def _draw_band(ax: Axes, band: tuple[np.ndarray, np.ndarray, np.ndarray] | None,
 
 
 def _legend(ax: Axes) -> None:
-    """Below the axes: curves may run anywhere within them."""
+    """Below the axes, which move up for it: curves may run anywhere within them."""
+    ax.set_anchor("N")
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.13), fontsize=8, frameon=False)
 
 
