@@ -208,18 +208,21 @@ def evaluate(
     ],
     maps: Annotated[Path | None, typer.Option(help="Folder of the maps, to measure localisation where labels name masks.")] = None,
     out: Annotated[Path, typer.Option(help="Folder for evaluation.json and the figures.")] = Path("evaluation"),
+    form: Annotated[
+        Literal["text", "markdown", "latex"], typer.Option("--format", help="How the tables are printed; LaTeX needs booktabs.")
+    ] = "text",
     bootstraps: Annotated[int, typer.Option(min=1, help="Resamples of patients for the intervals.")] = 1000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
-    """Compare scores with labels: AUROC, average precision, error rates and localisation, with intervals by patient."""
-    from rich.console import Console
+    """Compare scores with labels: AUROC, average precision, error rates and localisation, with intervals by patient.
 
-    from medood.evaluation.report_tables import tables
+    Also draws ROC, precision-recall and, where there are lesion masks, FROC curves, and the scores of both classes.
+    """
+    from medood.evaluation.report_tables import document
     from medood.tasks.evaluate import evaluate as measure
 
     report = measure(scores, labels, maps=maps, out=out, seed=seed, bootstraps=bootstraps)
-    for part in tables(report):
-        Console().print(part)
+    typer.echo(document(report, form, shutil.get_terminal_size((80, 24)).columns if sys.stdout.isatty() else 80))
 
 
 @app.command()

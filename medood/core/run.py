@@ -6,6 +6,7 @@ import json
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -64,11 +65,18 @@ def image_spec(recipe: Recipe) -> ImageSpec:
 
 
 def save_run(
-    folder: Path, recipe: Recipe, detector: Detector, calibration: dict[str, Any], index: list[dict[str, Any]], training: dict[str, Any]
+    folder: Path,
+    recipe: Recipe,
+    detector: Detector,
+    calibration: dict[str, Any],
+    index: list[dict[str, Any]],
+    training: dict[str, Any],
+    files: Sequence[str] = (),
 ) -> None:
     """Write the files of a run and, last of all, the manifest that makes it complete; a run that is there is replaced.
 
-    `index` has one object per training or held-out entry: id, group, part, images. `training` is added to the provenance.
+    `index` has one object per training or held-out entry: id, group, part, images. `training` is added to the provenance. `files` are
+    names of further files of the run, in its folder already.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "manifest.json").unlink(missing_ok=True)
@@ -83,7 +91,7 @@ def save_run(
         "provenance": provenance(recipe) | training,
     }
     write_json(folder / "run.json", content)
-    write_json(folder / "manifest.json", {name: sha256(folder / name) for name in _FILES})
+    write_json(folder / "manifest.json", {name: sha256(folder / name) for name in (*_FILES, *files)})
 
 
 def load_run(folder: Path) -> Run:
@@ -149,7 +157,7 @@ def _verify(folder: Path) -> None:
         raise RunError(f"{folder} has no manifest.json: {hint}.")
     try:
         manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        wanted = {name: manifest[name] for name in _FILES}
+        wanted = {name: manifest[name] for name in (*_FILES, *sorted(set(manifest) - set(_FILES)))}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise RunError(f"{folder / 'manifest.json'} is damaged. Restore the folder from a copy or train again.") from error
     for name, digest in wanted.items():

@@ -10,10 +10,12 @@ training and test, such slices are near-copies, and should be.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import torch
@@ -85,10 +87,11 @@ class HashedImages:
 
     @cached_property
     def _limits(self) -> np.ndarray:
-        """(n,) how far from 1 the correlation with a copy of each image may be: half as far as that with the slices beside it, at most."""
+        """(n,) how far from 1 the correlation with a copy of each image may be: a fifth of how far that with
+        the slices beside it is, at most. (A slice halfway between two is a quarter as far from them as they are from each other.)"""
         beside = np.where(np.diff(self.owner) == 0, 1 - (self._directions[1:] * self._directions[:-1]).sum(1), np.inf)
         nearest_slice = np.minimum(np.append(np.inf, beside), np.append(beside, np.inf))
-        return np.clip(nearest_slice / 2, _ROUNDING, 1 - ALIKE)
+        return np.clip(nearest_slice / 5, _ROUNDING, 1 - ALIKE)
 
     def save(self, path: Path) -> None:
         with atomic_file(path) as part, part.open("wb") as file:
@@ -100,7 +103,7 @@ class HashedImages:
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 return cls(arrays["hashes"], arrays["owner"].astype(int), ids)
-        except (OSError, ValueError, KeyError) as error:
+        except (OSError, EOFError, ValueError, KeyError, BadZipFile, zlib.error) as error:
             raise RunError(f"{path} cannot be read: restore the run folder from a copy, or train again.") from error
 
 

@@ -62,8 +62,9 @@ class Labels:
 class ScoredRow:
     """One row of scores.csv; `score` is None unless its status is ok.
 
-    `flagged` is the run's own decision, None when it made none: True for anomalous, and for out_of_domain, for that does not pass as normal
-    either; `foreign` says that it was the latter.
+    flagged        whether the run called it anomalous; None when it decided nothing
+    out_of_domain  whether the run refused to judge it, for it is unlike the training images: then it is not flagged
+    seen           whether it is, by id or as a near-copy, an image that the run was trained or calibrated on
     """
 
     level: str
@@ -73,15 +74,17 @@ class ScoredRow:
     flagged: bool | None
     columns: Mapping[str, float]
     reason: str = ""
-    foreign: bool = False
+    out_of_domain: bool = False
+    seen: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledRows:
     """The labelled and scored rows of one level; arrays are (n,).
 
-    flagged  bool, the run's own decisions, or None when a row has none
-    columns  parts of the score and trivial features that every row has
+    flagged        bool, called anomalous by the run, or None when a row has no decision
+    columns        parts of the score and trivial features that every row has
+    out_of_domain  bool, refused by the run;  seen  bool, images that it was trained or calibrated on
     """
 
     level: str
@@ -90,6 +93,8 @@ class LabelledRows:
     groups: np.ndarray
     flagged: np.ndarray | None
     columns: Mapping[str, np.ndarray]
+    out_of_domain: np.ndarray
+    seen: np.ndarray
 
 
 def read_scores(path: Path) -> list[ScoredRow]:
@@ -152,9 +157,6 @@ def join(scored: Sequence[ScoredRow], labels: Labels) -> tuple[list[LabelledRows
         total = sum(row.level == level for row in unique.values())
         if rows:
             levels.append(_labelled(level, rows, labels))
-        foreign = sum(row.foreign for row in rows)
-        if foreign:
-            notes.append(f"{level}: {foreign} of {len(rows)} rows are out of domain; they count as called anomalous, not as passed.")
         if 0 < len(rows) < total:
             notes.append(f"{level}: {len(rows)} of {total} rows are labelled and scored.")
     if not levels:
@@ -172,6 +174,8 @@ def _labelled(level: str, rows: Sequence[ScoredRow], labels: Labels) -> Labelled
         groups=np.array([patient_of(row, labels) for row in rows]),
         flagged=np.array([row.flagged for row in rows]) if decided else None,
         columns={name: np.array([row.columns[name] for row in rows]) for name in names},
+        out_of_domain=np.array([row.out_of_domain for row in rows]),
+        seen=np.array([row.seen for row in rows]),
     )
 
 
@@ -199,10 +203,11 @@ def _scored_row(row: Row, mistakes: Mistakes) -> ScoredRow:
         key=_key(row, mistakes),
         group=unguarded(row["group"]),
         score=_number(row["score"], row, mistakes) if usable else None,
-        flagged=decision != "normal" if decision else None,
+        flagged=decision == "anomalous" if decision else None,
         columns={name: _number(text, row, mistakes) for name, text in row.cells.items() if name.startswith(_COLUMNS) and text},
         reason=row["reason"] or row["status"],
-        foreign=decision == "out_of_domain",
+        out_of_domain=decision == "out_of_domain",
+        seen=row["seen_in_training"] != "",
     )
 
 

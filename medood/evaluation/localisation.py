@@ -8,14 +8,16 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from scipy import ndimage
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import Geometry
 from medood.core.table_file import plain_path
 from medood.evaluation.labelled_scores import Labels, ScoredRow, patient_of
-from medood.export.map_list import Line, read_array, read_lines
+from medood.export.map_list import HEADER, Line, read_array, read_header, read_lines
 from medood.export.maps import read_map
-from medood.metrics.pixel import LabelledPixels, Localisation, lesion_regions, localise
+from medood.metrics.lesions import LesionDetection, LesionMap, detect
+from medood.metrics.pixel import LabelledPixels, Localisation, lesion_regions, localise_within
 from medood.sources.mask_file import read_mask
 
 _VOLUMES = (".nii", ".nii.gz", ".nrrd")
@@ -40,33 +42,81 @@ class _Mapped:
     pictures: Mapping[int, Path]
 
 
-def judge_maps(
-    folder: Path, labels: Labels, scored: Sequence[ScoredRow], *, resamples: int, seed: int
-) -> tuple[dict[str, Localisation], list[str]]:
-    """Pixel numbers of the maps ("map") and of the prepared intensity taken as a map ("plain"), and sentences on what does not count.
+@dataclass(frozen=True)
+class JudgedMaps:
+    """What masks say of maps: the detector's "map", and the prepared intensity taken as a map ("plain").
 
-    Every pixel of the slices that count, those outside the body included. Raises InputError when a file cannot be read or a mask lies on
-    another grid, MedoodError when there is no lesion or no normal pixel.
+    pixels   of all pixels, those outside the body included, by kind;  inside  of those inside it, where the maps tell it
+    lesions  counted one by one, where there are some
+    """
+
+    pixels: Mapping[str, Localisation]
+    inside: Mapping[str, Localisation]
+    lesions: Mapping[str, LesionDetection]
+    notes: Sequence[str]
+
+
+NO_MAPS = JudgedMaps({}, {}, {}, ())
+
+
+def judge_maps(folder: Path, labels: Labels, scored: Sequence[ScoredRow], *, resamples: int, seed: int) -> JudgedMaps:
+    """Judge the maps of a scoring on the slices that are labelled. `notes` say what does not count.
+
+    Raises InputError when a file cannot be read or a mask lies on another grid, MedoodError when there is no lesion or no normal pixel.
     """
     entries, notes = _entries(folder, labels, scored)
-    results = {}
+    header = read_header(folder) if (folder / HEADER).is_file() else {}
+    pixels, inside, lesions = {}, {}, {}
     for kind in ("map", "plain"):
         usable = [entry for entry in entries if entry.line.get(kind)]
         if len(usable) < len(entries):
             how = "; `medood score --maps-with plain` writes it" if kind == "plain" else ""
             notes.append(f"{len(entries) - len(usable)} of {len(entries)} labelled entries have no {kind} on disk{how}.")
         if usable:
-            results[kind] = localise(partial(_pixels, usable, kind), resamples=resamples, seed=seed)
-    return results, notes
+            every, within = localise_within(partial(_pixels, usable, kind, header.get("outside")), resamples=resamples, seed=seed)
+            threshold = header["scale"]["threshold"] if header and kind == "map" else None
+            detected = detect(_scans(usable, kind), threshold=threshold, resamples=resamples, seed=seed)
+            pixels[kind] = every
+            inside |= {kind: within} if within else {}
+            lesions |= {kind: detected} if detected else {}
+    return JudgedMaps(pixels, inside, lesions, notes)
 
 
-def _pixels(entries: Sequence[_Mapped], kind: str) -> Iterator[LabelledPixels]:
+def _pixels(entries: Sequence[_Mapped], kind: str, outside: float | None) -> Iterator[LabelledPixels]:
     for entry in entries:
-        value, geometry = read_array(entry.folder, entry.line, kind)
-        lesion = _lesions(entry, geometry)
-        regions = lesion_regions(lesion)  # before slices are left out, so that no lesion is cut in two
-        value, regions = (np.moveaxis(array, entry.axis, 0)[list(entry.slices)] for array in (value, regions))
-        yield LabelledPixels(value.ravel(), regions.ravel(), entry.group)
+        value, regions = _value_and_regions(entry, kind)
+        inside = None if outside is None else _inside(entry, outside)
+        counted = [np.moveaxis(array, entry.axis, 0)[list(entry.slices)].ravel() for array in (value, regions)]
+        if inside is not None:
+            inside = np.moveaxis(inside, entry.axis, 0)[list(entry.slices)].ravel()
+        yield LabelledPixels(counted[0], counted[1], entry.group, inside)
+
+
+def _scans(entries: Sequence[_Mapped], kind: str) -> Iterator[LesionMap]:
+    for entry in entries:
+        value, regions = _value_and_regions(entry, kind)
+        counted = np.zeros(value.shape, dtype=bool)
+        np.moveaxis(counted, entry.axis, 0)[list(entry.slices)] = True
+        if len(value) == 1:  # a picture: nothing lies above or below it
+            value, regions, counted = value[0], regions[0], counted[0]
+        yield LesionMap(value, regions, counted, entry.group)
+
+
+def _value_and_regions(entry: _Mapped, kind: str) -> tuple[np.ndarray, np.ndarray]:
+    """The map and the numbers of its lesions, before slices are left out, so that no lesion is cut in two."""
+    value, geometry = read_array(entry.folder, entry.line, kind)
+    return value, lesion_regions(_lesions(entry, geometry))
+
+
+def _inside(entry: _Mapped, outside: float) -> np.ndarray:
+    """Bool (slices, rows, columns), True in the body and where it was examined: where the map has another value than `outside`.
+
+    Pixels inside that have this very value are holes, and filled slice by slice.
+    """
+    value, _ = read_array(entry.folder, entry.line, "map")
+    slices = np.moveaxis(value != outside, entry.axis, 0)
+    filled = np.stack([ndimage.binary_fill_holes(each) for each in slices])
+    return np.moveaxis(filled, 0, entry.axis)
 
 
 def _lesions(entry: _Mapped, geometry: Geometry) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from medood.evaluation.level_report import LevelReport
 from medood.metrics.intervals import Estimate
+from medood.metrics.lesions import LesionDetection
 from medood.metrics.pixel import Localisation
 
 CONVENTIONS = {
@@ -18,11 +19,16 @@ CONVENTIONS = {
     "fpr_at_95_tpr": "smallest share of normal rows called anomalous by a threshold that finds at least 95 % of the anomalous rows",
     "oracle": "threshold chosen on these very labels; optimistic, for comparison with publications only",
     "intervals": "95 %; patients resampled with replacement, for rates at the run's threshold Korn-Graubard by patient",
+    "out_of_domain": "rows that the run refused to judge count in their class, but neither as called anomalous nor as called normal",
+    "seen": "rows of images that the run was trained or calibrated on, by id or as near-copies; score: of the other rows alone",
     "aupro": "mean overlap with each lesion (3-D for volumes) up to a false-positive rate of 0.3, divided by 0.3",
+    "maps": "all pixels of the slices that count; inside: those in the body and examined",
+    "lesions": "sensitivity: a peak of the map in the lesion, by false peaks per scan, normal scans included; at_threshold: an area above "
+    "the run's threshold touches the lesion, false areas touch none; 3-D for volumes",
 }
 
 
-_NOT_WRITTEN = ("warnings", "rows", "points")  # of a level: warnings stand together, arrays are in scores.csv
+_NOT_WRITTEN = ("warnings", "rows", "points", "band", "rates", "froc")  # warnings stand together, arrays are drawn
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,12 +37,15 @@ class Report:
 
     run      what scores.json says of the run, its threshold and false-alarm rate
     maps     pixel numbers of the "map" and of the "plain" intensity taken as a map; empty without maps
+    inside   the same inside the body alone, where the maps tell it;  lesions  counted one by one
     notes    what was left out and why;  warnings  what throws doubt on the scores
     """
 
     run: Mapping[str, Any]
     levels: Sequence[LevelReport]
     maps: Mapping[str, Localisation]
+    inside: Mapping[str, Localisation]
+    lesions: Mapping[str, LesionDetection]
     notes: Sequence[str]
     warnings: Sequence[str]
     seed: int

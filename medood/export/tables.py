@@ -8,11 +8,23 @@ import math
 import re
 import textwrap
 from collections.abc import Sequence
-from dataclasses import astuple
+from dataclasses import astuple, dataclass
 
 from medood.export.table_model import Block, Number, Printed, Row, Table, best_cells, decimal, measured, printed
 
-__all__ = ["Block", "Number", "Row", "Table", "as_csv", "as_latex", "as_markdown", "as_text", "decimal"]
+__all__ = [
+    "Block",
+    "Number",
+    "Row",
+    "Table",
+    "as_csv",
+    "as_latex",
+    "as_markdown",
+    "as_text",
+    "decimal",
+    "latex_text",
+    "markdown_text",
+]
 
 _GAP = "  "
 _LATEX = {
@@ -35,18 +47,26 @@ _LATEX = {
 
 
 def as_text(table: Table, width: int = 140) -> str:
-    """Aligned columns; a table wider than `width` characters is continued below itself, between groups of columns where possible."""
+    """Aligned columns. Nothing is cut: a table wider than `width` characters is continued below itself, between groups of columns where
+    possible, and names and headings that do not fit on a line go on in the next."""
     best = best_cells(table)
     names = [row.name for block in table.blocks for row in block.rows]
-    name_width = max(map(len, names), default=0)
+    name_width = min(max(map(len, names), default=0), width // 2)
+    room = width - name_width
+    heads = [_wrapped(_headed(table, column), room - len(_GAP)) for column in range(len(table.columns))]
     cells = [_column(table, column, best) for column in range(len(table.columns))]
-    widths = [max(len(text) for text in [_headed(table, column), *texts]) for column, texts in enumerate(cells)]
+    widths = [max(map(len, [*head, *texts])) for head, texts in zip(heads, cells, strict=True)]
     for title, members in table.spans:
-        widths[members[-1]] += max(0, len(title) + 2 - _room(members, widths)) if title else 0
-    panels = [_panel(table, columns, cells, widths, name_width) for columns in _folds(table, widths, width - name_width)]
+        widths[members[-1]] += max(0, min(len(title) + 2, room - len(_GAP)) - _room(members, widths)) if title else 0
+    layout = _Layout(table, heads, cells, widths, name_width, width)
+    panels = [layout.panel(columns) for columns in _folds(table, widths, room)]
     marked = ("* marks the best of our own rows in each block and column.",) if best else ()
     notes = [textwrap.fill(note, width, subsequent_indent=_GAP, break_on_hyphens=False) for note in (*marked, *table.notes)]
     return "\n".join([textwrap.fill(table.title, width), "", "\n\n".join(panels), "", *notes]) + "\n"
+
+
+def _wrapped(text: str, width: int, indent: str = "") -> list[str]:
+    return textwrap.wrap(text, max(width, 1), subsequent_indent=indent) or [""]
 
 
 def _column(table: Table, column: int, best: frozenset[tuple[int, int, int]]) -> list[str]:
@@ -87,53 +107,85 @@ def _folds(table: Table, widths: Sequence[int], room: int) -> list[list[int]]:
     return folds
 
 
-def _panel(table: Table, columns: Sequence[int], cells: Sequence[Sequence[str]], widths: Sequence[int], name_width: int) -> str:
-    """The rows of the table with some of its columns."""
-    start = " " * name_width
-    groups = [(title, shown) for title, members in table.spans if (shown := [c for c in members if c in columns])]
-    over = [f" {title} ".center(_room(shown, widths), "-") if title else " " * _room(shown, widths) for title, shown in groups]
-    heads = _GAP.join([start, *(_headed(table, column).ljust(widths[column]) for column in columns)])
-    rule = "-" * (name_width + _room(columns, widths) + len(_GAP))
-    lines = [_GAP.join([start, *over])] if any(title for title, _ in groups) else []
-    lines += [heads, rule]
-    at = 0
-    for number, block in enumerate(table.blocks):
-        lines += [rule] if number else []
-        lines += [block.title] if block.title else []
-        for row in block.rows:
-            lines.append(_GAP.join([row.name.ljust(name_width), *(cells[column][at].ljust(widths[column]) for column in columns)]))
-            at += 1
-    return "\n".join(line.rstrip() for line in [*lines, rule])
+@dataclass(frozen=True)
+class _Layout:
+    """A table with the lines of its headings and the texts of its cells, both by column, and what room they take."""
+
+    table: Table
+    heads: Sequence[Sequence[str]]
+    cells: Sequence[Sequence[str]]
+    widths: Sequence[int]
+    name_width: int
+    width: int
+
+    def panel(self, columns: Sequence[int]) -> str:
+        """The rows of the table with some of its columns."""
+        rule = "-" * (self.name_width + _room(columns, self.widths) + len(_GAP))
+        lines, at = [*self._over(columns), *self._heads(columns), rule], 0
+        for number, block in enumerate(self.table.blocks):
+            lines += [rule] if number else []
+            lines += _wrapped(block.title, self.width) if block.title else []
+            for row in block.rows:
+                first, *more = _wrapped(row.name, self.name_width, _GAP)
+                lines.append(_GAP.join([first.ljust(self.name_width), *(self.cells[c][at].ljust(self.widths[c]) for c in columns)]))
+                lines += more
+                at += 1
+        return "\n".join(line.rstrip() for line in [*lines, rule])
+
+    def _over(self, columns: Sequence[int]) -> list[str]:
+        """Titles over the groups that are shown; the last line of each is drawn out to the room of its group."""
+        groups = [(title, [c for c in members if c in columns]) for title, members in self.table.spans]
+        shown = [
+            (_wrapped(title, _room(members, self.widths) - 2) if title else [], _room(members, self.widths))
+            for title, members in groups
+            if members
+        ]
+        height = max((len(title) for title, _ in shown), default=0)
+        lines = []
+        for level in range(height):
+            pieces = [" " * self.name_width]
+            for title, room in shown:
+                at = level - (height - len(title))
+                fill = "-" if at == len(title) - 1 else " "
+                pieces.append(f" {title[at]} ".center(room, fill) if title and at >= 0 else " " * room)
+            lines.append(_GAP.join(pieces))
+        return lines
+
+    def _heads(self, columns: Sequence[int]) -> list[str]:
+        height = max(len(self.heads[c]) for c in columns)
+        padded = {c: [""] * (height - len(self.heads[c])) + list(self.heads[c]) for c in columns}
+        start = " " * self.name_width
+        return [_GAP.join([start, *(padded[c][level].ljust(self.widths[c]) for c in columns)]) for level in range(height)]
 
 
 def as_markdown(table: Table) -> str:
     """A GitHub table: the best numbers bold, names of trivial features italic, titles of blocks in rows of their own."""
     best = best_cells(table)
     heads = [f"{head} {table.arrow(column)}".strip() for column, head in enumerate(table.headings)]
-    lines = [_piped(["", *map(_plain, heads)]), "|" + "---|" * (len(heads) + 1)]
+    lines = [_piped(["", *map(markdown_text, heads)]), "|" + "---|" * (len(heads) + 1)]
     for b, block in enumerate(table.blocks):
         if block.title:
-            lines.append(_piped([f"**{_plain(block.title)}**", *[""] * len(heads)]))
+            lines.append(_piped([f"**{markdown_text(block.title)}**", *[""] * len(heads)]))
         for r, row in enumerate(block.rows):
-            name = f"*{_plain(row.name)}*" if row.kind == "trivial" else _plain(row.name)
+            name = f"*{markdown_text(row.name)}*" if row.kind == "trivial" else markdown_text(row.name)
             shown = [_marked_down(printed(cell, table), (b, r, c) in best) for c, cell in enumerate(row.cells)]
             lines.append(_piped([name, *shown]))
     marked = ("Bold: the best of our own rows in each block and column.",) if best else ()
-    notes = [_plain(note) + "\n" for note in (*marked, *table.notes)]
-    return "\n".join([f"**{_plain(table.title)}**", "", *lines, "", "\n".join(notes)])
+    notes = [markdown_text(note) + "\n" for note in (*marked, *table.notes)]
+    return "\n".join([f"**{markdown_text(table.title)}**", "", *lines, "", "\n".join(notes)])
 
 
 def _piped(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def _plain(text: str) -> str:
+def markdown_text(text: str) -> str:
     """Text in which Markdown finds nothing to interpret."""
     return re.sub(r"([\\`*_|<])", r"\\\1", text)
 
 
 def _marked_down(cell: Printed, best: bool) -> str:
-    number = f"{_plain(cell.value)}{cell.spread}"
+    number = f"{markdown_text(cell.value)}{cell.spread}"
     return f"**{number}** {cell.interval}".strip() if best else f"{number} {cell.interval}".strip()
 
 
@@ -146,7 +198,7 @@ def as_latex(table: Table) -> str:
         "% needs \\usepackage{booktabs}",
         "\\begin{table}[tp]",
         "\\centering",
-        f"\\caption{{{_escaped(table.title)}}}",
+        f"\\caption{{{latex_text(table.title)}}}",
         f"\\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
         "\\footnotesize",
         "\\setlength{\\tabcolsep}{3pt}",
@@ -157,13 +209,13 @@ def as_latex(table: Table) -> str:
     for b, block in enumerate(table.blocks):
         lines.append("\\midrule")
         if block.title:
-            lines.append(f"\\multicolumn{{{columns + 1}}}{{l}}{{\\textbf{{{_escaped(block.title)}}}}} \\\\")
+            lines.append(f"\\multicolumn{{{columns + 1}}}{{l}}{{\\textbf{{{latex_text(block.title)}}}}} \\\\")
         for r, row in enumerate(block.rows):
-            name = f"\\textit{{{_escaped(row.name)}}}" if row.kind == "trivial" else _escaped(row.name)
+            name = f"\\textit{{{latex_text(row.name)}}}" if row.kind == "trivial" else latex_text(row.name)
             shown = [_latex_cell(printed(cell, table), (b, r, c) in best) for c, cell in enumerate(row.cells)]
             lines.append(" & ".join([name, *shown]) + " \\\\")
     marked = ("Bold: the best of our own rows in each block and column.",) if best else ()
-    notes = " \\par\n".join(map(_escaped, (*marked, *table.notes)))
+    notes = " \\par\n".join(map(latex_text, (*marked, *table.notes)))
     lines += ["\\bottomrule", "\\end{tabular}", "", "\\medskip"]
     lines += [f"\\begin{{minipage}}{{\\linewidth}}\\raggedright\n{notes}\n\\end{{minipage}}", "\\end{table}"]
     return "\n".join(lines) + "\n"
@@ -171,21 +223,22 @@ def as_latex(table: Table) -> str:
 
 def _latex_head(table: Table) -> list[str]:
     """Groups over a partial rule each, if any has a title, then the columns."""
-    heads = [_escaped(_headed(table, column)) for column in range(len(table.columns))]
+    heads = [latex_text(_headed(table, column)) for column in range(len(table.columns))]
     lines = [" & ".join(["", *heads]).strip() + " \\\\"]
     if any(title for title, _ in table.groups):
-        over = [f"\\multicolumn{{{span}}}{{c}}{{{_escaped(title)}}}" for title, span in table.groups]
+        over = [f"\\multicolumn{{{span}}}{{c}}{{{latex_text(title)}}}" for title, span in table.groups]
         rules = [f"\\cmidrule(lr){{{members[0] + 2}-{members[-1] + 2}}}" for title, members in table.spans if title]
         lines = [" & ".join(["", *over]).strip() + " \\\\", " ".join(rules), *lines]
     return lines
 
 
-def _escaped(text: str) -> str:
+def latex_text(text: str) -> str:
+    """Text in which LaTeX finds nothing to interpret."""
     return "".join(_LATEX.get(character, character) for character in text)
 
 
 def _latex_cell(cell: Printed, best: bool) -> str:
-    number, interval = _escaped(cell.value + cell.spread), cell.interval.replace("−", _LATEX["−"])
+    number, interval = latex_text(cell.value + cell.spread), cell.interval.replace("−", _LATEX["−"])
     return f"\\textbf{{{number}}} {interval}".strip() if best else f"{number} {interval}".strip()
 
 

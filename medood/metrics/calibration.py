@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 from medood.core.errors import CalibrationError
 from medood.core.map_scale import MapScale
-from medood.metrics.intervals import MIN_PATIENTS, clustered_rate
+from medood.metrics.intervals import MIN_PATIENTS, clustered_rate, effective_size
 from medood.metrics.ranking import finite
 from medood.metrics.sampling import PixelSample
 
@@ -93,6 +93,34 @@ class Calibration:
         scale = None if values["map_scale"] is None else MapScale(**values["map_scale"])
         scores = np.asarray(values["scores"], dtype=np.float64)
         return cls(**{**values, "scores": scores, "interval": interval, "map_scale": scale})
+
+
+def expected_rate(interval: tuple[float, float], called: np.ndarray, groups: np.ndarray) -> tuple[float, float]:
+    """Between which shares of new normal rows a run calls anomalous, 19 times in 20, if they are like those it was calibrated on.
+
+    interval  95 % interval of the true rate, from the calibration;  called  bool (n,) new normal rows that were;  groups  (n,) patients
+
+    The true rate is taken as Beta distributed with that interval, which is exact for one held-out image per patient, and the rows that are
+    called as binomial with that rate and the effective number of the new rows.
+    """
+    rows = max(1, round(effective_size(called, groups)))
+    low, high = stats.betabinom.ppf((0.025, 0.975), rows, *_beta_with(interval)) / rows
+    return float(low), float(high)
+
+
+def _beta_with(interval: tuple[float, float]) -> tuple[float, float]:
+    """Parameters of the Beta distribution with these quantiles of 2.5 % and 97.5 %."""
+    low, high = np.clip(interval, 1e-9, 1 - 1e-9)
+    mean, deviation = (low + high) / 2, max(high - low, 1e-9) / 4
+    size = max(mean * (1 - mean) / deviation**2 - 1, 0.1)
+
+    def miss(logarithms: np.ndarray) -> np.ndarray:
+        found = stats.beta.ppf((0.025, 0.975), *np.exp(logarithms))
+        return np.log(np.clip(found, 1e-12, 1)) - np.log((low, high))
+
+    found = optimize.least_squares(miss, np.log((mean * size, (1 - mean) * size)), bounds=(-7, 20))
+    first, second = np.exp(found.x)
+    return float(first), float(second)
 
 
 def fit_map_scale(maps: Iterable[np.ndarray], *, exceeded: float = 0.01, seed: int = 0) -> MapScale:

@@ -11,7 +11,7 @@ from scipy import stats
 from medood.metrics.ranking import Curve, auroc, curve
 
 MIN_PATIENTS = 3
-_LEVELS = (0.025, 0.975)
+LEVELS = (0.025, 0.975)  # of the ends of a 95 % interval
 _CHUNK = 1_000_000  # numbers held at once: resamples x rows
 
 Statistic = Callable[[np.ndarray | None], Mapping[str, np.ndarray]]
@@ -70,7 +70,7 @@ class GroupBootstrap:
         """The value with the percentile interval of its draws; without one when there are too few patients."""
         if self.reason or draws is None:
             return Estimate(value, reason=self.reason)
-        low, high = np.nanquantile(draws, _LEVELS)
+        low, high = np.nanquantile(draws, LEVELS)
         return Estimate(value, float(low), float(high))
 
     def _weights(self, width: int) -> Iterator[np.ndarray]:
@@ -100,26 +100,36 @@ def paired_difference(
 def clustered_rate(hit: np.ndarray, groups: np.ndarray) -> Estimate:
     """The share of rows `hit` (n,) bool and its interval when rows of one patient (`groups`, (n,)) belong together.
 
-    Korn and Graubard (Survey Methodology 24, 1998, 193-201): the exact binomial interval at the effective sample size, which is n divided
-    by the design effect of the patients and corrected for few patients. With one row per patient it is the Clopper-Pearson interval.
-    Where the patients tell nothing about the design effect (a share of 0 or 1), each patient counts as one row.
+    Korn and Graubard (Survey Methodology 24, 1998, 193-201): the exact binomial interval at the effective sample size. With one row per
+    patient it is the Clopper-Pearson interval.
+    """
+    hit, patients = np.asarray(hit, dtype=float), len(np.unique(groups))
+    share = float(hit.mean()) if len(hit) else float("nan")
+    if patients < MIN_PATIENTS:
+        return Estimate(share, reason=f"an interval needs at least {MIN_PATIENTS} patients, found {patients}")
+    effective = effective_size(hit, groups)
+    hits = share * effective
+    low = stats.beta.ppf(LEVELS[0], hits, effective - hits + 1) if share > 0 else 0.0
+    high = stats.beta.ppf(LEVELS[1], hits + 1, effective - hits) if share < 1 else 1.0
+    return Estimate(share, float(low), float(high))
+
+
+def effective_size(hit: np.ndarray, groups: np.ndarray) -> float:
+    """How many independent rows would tell as much of the share of rows `hit` (n,) as these rows of patients `groups` (n,) do.
+
+    n divided by the design effect of the patients and corrected for few patients (Korn and Graubard). Where the patients tell nothing about
+    the design effect (a share of 0 or 1, fewer than 3 patients), each patient counts as one row.
     """
     hit, n = np.asarray(hit, dtype=float), len(hit)
     keys, patient = np.unique(np.asarray(groups), return_inverse=True)
-    if len(keys) < MIN_PATIENTS:
-        share = float(hit.mean()) if n else float("nan")
-        return Estimate(share, reason=f"an interval needs at least {MIN_PATIENTS} patients, found {len(keys)}")
-    share, effective = float(hit.mean()), float(len(keys))
-    if 0 < share < 1:
-        excess = np.bincount(patient, hit - share)
-        variance = (excess**2).sum() * len(keys) / (len(keys) - 1) / n**2
-        design_effect = max(1.0, variance / (share * (1 - share) / (n - 1)))
-        few_patients = (stats.t.ppf(_LEVELS[1], n - 1) / stats.t.ppf(_LEVELS[1], len(keys) - 1)) ** 2
-        effective = n / design_effect * few_patients
-    hits = share * effective
-    low = stats.beta.ppf(_LEVELS[0], hits, effective - hits + 1) if share > 0 else 0.0
-    high = stats.beta.ppf(_LEVELS[1], hits + 1, effective - hits) if share < 1 else 1.0
-    return Estimate(share, float(low), float(high))
+    share = float(hit.mean())
+    if len(keys) < MIN_PATIENTS or not 0 < share < 1:
+        return float(len(keys))
+    excess = np.bincount(patient, hit - share)
+    variance = (excess**2).sum() * len(keys) / (len(keys) - 1) / n**2
+    design_effect = max(1.0, variance / (share * (1 - share) / (n - 1)))
+    few_patients = (stats.t.ppf(LEVELS[1], n - 1) / stats.t.ppf(LEVELS[1], len(keys) - 1)) ** 2
+    return float(n / design_effect * few_patients)
 
 
 def _kinds(patient: np.ndarray, labels: np.ndarray, patients: int) -> np.ndarray:

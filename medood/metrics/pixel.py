@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy import ndimage
@@ -27,11 +28,13 @@ class LabelledPixels:
     value   (n,) map values, higher is more anomalous
     region  int (n,) 0 in normal tissue, the number of the lesion elsewhere; numbers are private to this image
     group   patient
+    inside  bool (n,), True in the body and where something was examined; None where that is not known
     """
 
     value: np.ndarray
     region: np.ndarray
     group: str
+    inside: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -62,14 +65,32 @@ def lesion_regions(mask: np.ndarray) -> np.ndarray:
 def localise(
     images: Callable[[], Iterable[LabelledPixels]], *, fpr_limit: float = 0.3, resamples: int = 1000, seed: int = 0
 ) -> Localisation:
-    """Judge a map on labelled pixels; `images()` is called twice, and its images are looked at one at a time.
+    """Judge a map on all labelled pixels; `images()` is called twice, and its images are looked at one at a time.
 
     The first pass takes up to 2048 thresholds from the lesion pixels and as many from the normal ones, at equal steps of rank; the second
     counts the pixels above each. Values between neighbouring thresholds count as ties, so the numbers differ from those of a full sort by
     less than 1e-3, and the average precision of up to 2048 lesion pixels is exact. Intervals resample patients; beyond 256 patients,
     clusters of patients. Raises MedoodError when a value is not finite or when one of the two kinds of pixels is absent.
     """
-    counts = _count(images(), _thresholds(images(), seed))
+    return localise_within(images, fpr_limit=fpr_limit, resamples=resamples, seed=seed)[0]
+
+
+def localise_within(
+    images: Callable[[], Iterable[LabelledPixels]], *, fpr_limit: float = 0.3, resamples: int = 1000, seed: int = 0
+) -> tuple[Localisation, Localisation | None]:
+    """As `localise`: of all pixels, and of those inside the body alone.
+
+    The latter is None when nothing tells the inside of the images apart, or when it holds no lesion or no normal pixel. An image that does
+    not tell lies inside as a whole.
+    """
+    edges, apart = _thresholds(images, seed)
+    every, inside = _count(images(), edges)
+    judged = partial(_judge, fpr_limit=fpr_limit, resamples=resamples, seed=seed)
+    both = inside.above[:, :2, -1].sum(0).all()
+    return judged(every), judged(inside) if apart and both else None
+
+
+def _judge(counts: _Counts, *, fpr_limit: float, resamples: int, seed: int) -> Localisation:
     totals = counts.above.sum(0)
     every = Curve(counts.threshold, totals[0], totals[1])
 
@@ -117,39 +138,55 @@ class _Counts:
     patients: int
 
 
-def _thresholds(images: Iterable[LabelledPixels], seed: int) -> np.ndarray:
-    """(m,) float32 ascending: values at equal steps of rank among lesion pixels and among normal pixels."""
-    lesion, normal = PixelSample(seed=seed), PixelSample(seed=seed)
-    for image in images:
+def _thresholds(images: Callable[[], Iterable[LabelledPixels]], seed: int) -> tuple[np.ndarray, bool]:
+    """(m,) float32 ascending: values at equal steps of rank among lesion pixels, normal pixels, and normal pixels inside the body; and
+    whether some pixel lies outside."""
+    samples = {kind: PixelSample(seed=seed) for kind in ("lesion", "normal", "inside")}
+    apart = False
+    for image in images():
         value = np.asarray(image.value, dtype=np.float32)
         if not np.isfinite(value).all():
             raise MedoodError("A map holds values that are not finite numbers: leave those pixels out, or score the images again.")
-        lesion.add(value[image.region > 0])
-        normal.add(value[image.region == 0])
+        samples["lesion"].add(value[image.region > 0])
+        samples["normal"].add(value[image.region == 0])
+        if image.inside is not None and not image.inside.all():
+            samples["inside"].add(value[(image.region == 0) & image.inside])
+            apart = True
     steps = np.linspace(0, 1, _STEPS)
-    for name, sample in (("lesion", lesion), ("normal", normal)):
-        if not sample.values.size:
+    for name in ("lesion", "normal"):
+        if not samples[name].values.size:
             raise MedoodError(f"Localisation needs lesion and normal pixels, but no pixel is {name}: check the masks and the labels.")
-    lesion_edges, normal_edges = (np.quantile(sample.values, steps, method="nearest") for sample in (lesion, normal))
-    just_below = np.nextafter(lesion_edges, np.float32(-np.inf))  # a lesion value apart from the normal values beneath it
-    return np.unique([lesion_edges, just_below, normal_edges])
+    edges = {kind: np.quantile(sample.values, steps, method="nearest") for kind, sample in samples.items() if sample.values.size}
+    just_below = np.nextafter(edges["lesion"], np.float32(-np.inf))  # a lesion value apart from the normal values beneath it
+    return np.unique(np.concatenate([*edges.values(), just_below])), apart
 
 
-def _count(images: Iterable[LabelledPixels], edges: np.ndarray) -> _Counts:
-    clusters: dict[int, np.ndarray] = {}
+def _count(images: Iterable[LabelledPixels], edges: np.ndarray) -> tuple[_Counts, _Counts]:
+    """Of all pixels, and of those inside the body."""
+    every: dict[int, np.ndarray] = {}
+    inside: dict[int, np.ndarray] = {}
     patients: dict[str, int] = {}
     lowest = edges[0]
     for image in images:
         value = np.asarray(image.value, dtype=np.float32)
         cluster = patients.setdefault(image.group, len(patients)) % _CLUSTERS
-        above = clusters.setdefault(cluster, np.zeros((3, len(edges) + 2)))
-        lesion, region = value[image.region > 0], image.region[image.region > 0]
-        above[0] += _above(lesion, edges)
-        above[1] += _above(value[image.region == 0], edges)
-        above[2] += _above(lesion, edges, 1 / np.bincount(region)[region])
+        shape = (3, len(edges) + 2)
+        counted = _above_each(value, image.region, edges)
+        every[cluster] = every.get(cluster, np.zeros(shape)) + counted
+        if image.inside is not None and not image.inside.all():
+            counted = _above_each(value[image.inside], image.region[image.inside], edges)
+        inside[cluster] = inside.get(cluster, np.zeros(shape)) + counted
         lowest = min(lowest, value.min(initial=lowest))
     threshold = np.concatenate([edges[-1:], edges[::-1], [np.nextafter(lowest, -np.inf)]])
-    return _Counts(threshold, np.stack([clusters[i] for i in sorted(clusters)]), len(patients))
+    first, second = (np.stack([clusters[i] for i in sorted(clusters)]) for clusters in (every, inside))
+    return _Counts(threshold, first, len(patients)), _Counts(threshold, second, len(patients))
+
+
+def _above_each(value: np.ndarray, region: np.ndarray, edges: np.ndarray) -> np.ndarray:
+    """(3, m + 2): lesion pixels, normal pixels, and lesions by their share, above each edge."""
+    lesion, numbers = value[region > 0], region[region > 0]
+    overlap = _above(lesion, edges, 1 / np.bincount(numbers)[numbers]) if lesion.size else np.zeros(len(edges) + 2)
+    return np.stack([_above(lesion, edges), _above(value[region == 0], edges), overlap])
 
 
 def _above(values: np.ndarray, edges: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:

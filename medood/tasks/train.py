@@ -27,9 +27,11 @@ from medood.core.volume import Entry, Problem
 from medood.data.attempt import attempt
 from medood.data.cache import Cache, CachedEntry, CachedImages
 from medood.data.found import check_found
+from medood.data.leaks import leaks, unnamed
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
+from medood.data.training_images import write_hashed
 from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.progress import Silence
@@ -81,7 +83,8 @@ def train_recipe(
             train(detector, images, held_out, recipe.training, out, augment=augmentation(recipe.augment), **options)
         facts = {"training_seconds": round(time.perf_counter() - started, 1), **facts}
         calibration = _calibration(detector, parts, recipe, target, console)
-        save_run(out, recipe, detector, calibration, _index_rows(parts), facts)
+        hashes = write_hashed(out, images, held_out)
+        save_run(out, recipe, detector, calibration, _index_rows(parts), facts, files=[hashes])
         _tidy(out, keep_checkpoint, console)
     return out
 
@@ -104,6 +107,10 @@ def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Conso
     _enough(images, held_out)
     groups = len(set(images.groups)), len(set(held_out.groups))
     console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
+    if unnamed(images):
+        console.say("Each image counts as one patient, for nothing says whose they are: a table with a column `group` would.")
+    for warning in leaks(images, held_out):
+        console.warn(warning)
     return recipe, parts
 
 

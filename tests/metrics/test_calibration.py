@@ -11,7 +11,7 @@ from scipy import stats
 
 from medood.core.errors import CalibrationError, MedoodError
 from medood.core.map_scale import MapScale
-from medood.metrics.calibration import Calibration, fit_map_scale
+from medood.metrics.calibration import Calibration, expected_rate, fit_map_scale
 
 
 def _alone(n: int) -> np.ndarray:
@@ -176,3 +176,24 @@ def test_map_scale_refuses_no_pixels_and_no_numbers():
         fit_map_scale([np.empty(0)])
     with pytest.raises(CalibrationError, match="not finite"):
         fit_map_scale([np.array([0.0, np.nan])])
+
+
+def test_the_expected_rate_is_the_beta_binomial_of_exact_calibrations() -> None:
+    n, rate, new = 99, 0.05, 60
+    interval = Calibration.fit(np.arange(float(n)), _alone(n), rate).interval
+    low, high = expected_rate(interval, np.arange(new) < 3, _alone(new))
+    assert (low, high) == pytest.approx(stats.betabinom(new, 5, 95).ppf([0.025, 0.975]) / new)
+    assert high > interval[1], "few new rows say little"
+    assert expected_rate(interval, np.arange(100_000) < 4000, _alone(100_000)) == pytest.approx(interval, abs=0.003)
+
+
+def test_new_images_of_few_patients_widen_the_expected_rate() -> None:
+    interval, called = (0.03, 0.08), np.arange(60) < 6
+    assert expected_rate(interval, called, np.arange(60) // 6)[1] > expected_rate(interval, called, np.arange(60))[1]
+
+
+@pytest.mark.parametrize("interval", [(1e-6, 0.02), (0.3, 0.35), (0.001, 0.9), (0.04, 0.0401), (0.0, 1.0)])
+def test_any_interval_gives_an_expected_rate_around_it(interval: tuple[float, float]) -> None:
+    low, high = expected_rate(interval, np.zeros(500, bool), np.arange(500))
+    assert 0 <= low <= max(interval[0], 1 / 500)
+    assert interval[1] - 1 / 500 <= high <= 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from medood.core.errors import MedoodError
-from medood.metrics.pixel import LabelledPixels, lesion_regions, localise
+from medood.metrics.pixel import LabelledPixels, lesion_regions, localise, localise_within
 from medood.metrics.sampling import PixelSample
 
 
@@ -166,3 +167,30 @@ def test_a_sample_of_pixels_is_complete_while_it_fits_and_uniform_beyond():
     assert np.unique(sample.values).size == sample.values.size
     assert np.quantile(sample.values, (0.1, 0.5, 0.9)) / 1e6 == pytest.approx((0.1, 0.5, 0.9), abs=0.015)
     assert PixelSample().values.size == 0
+
+
+def test_pixels_inside_the_body_are_judged_as_if_there_were_no_others():
+    rng = np.random.default_rng(7)
+    maps, masks = zip(*[_image(rng, lesions=2) for _ in range(5)], strict=True)
+    bodies = [np.pad(np.ones((30, 32), dtype=bool), ((0, 10), (8, 0))) for _ in maps]
+    pieces = _pixels(maps, masks)
+    within = [replace(piece, inside=body.ravel()) for piece, body in zip(pieces, bodies, strict=True)]
+    every, inside = localise_within(lambda: within, resamples=20)
+    alone = [LabelledPixels(p.value[p.inside], p.region[p.inside], p.group) for p in within]
+    expected = localise(lambda: alone, resamples=20)
+    assert every.average_precision.value == pytest.approx(localise(lambda: pieces, resamples=20).average_precision.value, abs=1e-6)
+    assert (inside.pixels, inside.lesions, inside.prevalence) == (5 * 30 * 32, expected.lesions, expected.prevalence)
+    for name in ("average_precision", "aupro", "oracle_dice"):
+        found, wanted = getattr(inside, name), getattr(expected, name)
+        assert (found.value, found.low, found.high) == pytest.approx((wanted.value, wanted.low, wanted.high), abs=1e-3)
+    assert every.pixels == 5 * 40 * 40
+
+
+def test_without_an_outside_or_without_lesions_inside_there_is_one_number():
+    rng = np.random.default_rng(8)
+    (piece,) = _pixels(*([each] for each in _image(rng)))
+    whole = np.ones(piece.value.size, dtype=bool)
+    for inside in (None, whole, piece.region == 0, piece.region > 0):
+        every, within = localise_within(lambda inside=inside: [replace(piece, inside=inside)], resamples=5)
+        assert within is None
+        assert every.pixels == piece.value.size
