@@ -42,5 +42,4 @@ def write_hashed(folder: Path, train: CachedImages, held_out: CachedImages) -> s
 
 def copies_of_training(run: Run) -> HashedImages:
     """The images that the run was trained and calibrated on, to be asked for the original of an image: `original_of(hashes)`."""
-    rows = json.loads((run.folder / "index.json").read_text(encoding="utf-8"))
-    return HashedImages.load(run.folder / _HASHES, [row["id"] for row in rows])
+    return HashedImages.load(run.folder / _HASHES, [row["id"] for row in index_in(run.folder)])
