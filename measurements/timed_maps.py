@@ -1,7 +1,7 @@
 """What detectors with maps reach in a given time on one device: BraTS, leaving one subject out, and sets of grey pictures.
 
     python measurements/timed_maps.py DATA [--out timed_maps.json] [--sets brats rsna256] [--detectors intensity dae synthetic]
-        [--seconds 40] [--size 128] [--width 32] [--device cpu] [--precision float32] [--folds 6]
+        [--seconds 40] [--size 128] [--width 32] [--device cpu] [--precision float32] [--folds 6] [--set DETECTOR.KEY=VALUE ...]
 
 DATA holds brats (a folder for each subject), and for every other set a table splits/SET.csv (path, group, label, part). A network learns
 for `--seconds` in each fold, with batches of 16 that are never read from disk, at a learning rate that falls along a cosine of the time
@@ -36,6 +36,7 @@ from torch import Tensor
 from medood.core.catalogue import detectors
 from medood.core.detector import Batch, Detector, ImageSpec
 from medood.core.files import write_json
+from medood.core.literals import parse_value
 from medood.core.recipe import load_preparation
 from medood.core.volume import Source
 from medood.data.opening import open_source
@@ -43,6 +44,11 @@ from medood.transforms.pipeline import Pipeline, Prepared
 
 BATCH = 16
 HOTTEST = 200
+PRIORS: dict[tuple[str, str], dict[str, Any]] = {
+    ("brats", "intensity"): {"reference": "value", "side": "higher"},
+    ("brats", "synthetic"): {"anomalies": ["blobs"], "largest": 0.6},
+}
+"""As in the recipes: tumours on FLAIR are large and bright."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +92,16 @@ def pictures(source: Source, size: int) -> tuple[ImageSpec, Tensor, Tensor, np.n
     return pipeline.spec, train, test, np.array(labels)
 
 
-def built(name: str, spec: ImageSpec, width: int, brain: bool) -> Detector:
+def built(name: str, kind: str, spec: ImageSpec, options: argparse.Namespace) -> Detector:
     """A detector with fresh weights that follow from the torch seed."""
-    prior: dict[str, Any] = {"reference": "value", "side": "higher"} if brain else {"reference": "atlas", "side": "both"}
-    parameters = prior if name == "intensity" else {"width": width}
-    return detectors()[name].load()(spec, **parameters)
+    parameters: dict[str, Any] = {} if name == "intensity" else {"width": options.width}
+    parameters |= PRIORS.get((kind, name), {})
+    for change in options.changes:
+        key, _, value = change.partition("=")
+        if key.startswith(f"{name}."):
+            parameters[key.partition(".")[2]] = parse_value(value)
+    card = detectors()[name]
+    return card.load()(spec, **card.parameters.model_validate(parameters).model_dump())
 
 
 def fit(detector: Detector, images: Tensor, seconds: float, device: str, precision: str) -> int:
@@ -182,7 +193,7 @@ def fold(name: str, spec: ImageSpec, all_subjects: list[Subject], left_out: int,
         scores = np.array([np.percentile(image[image != spec.background], 99) for image in heat])
     else:
         torch.manual_seed(0)
-        detector = built(name, spec, options.width, brain=True)
+        detector = built(name, "brats", spec, options)
         steps = fit(detector, normal, options.seconds, options.device, options.precision)
         scores, heat = scored(detector, subject.images, options.device)
     native = subject.prepared.way.restore(heat, subject.prepared.slices)
@@ -210,7 +221,7 @@ def whole(name: str, kind: str, data: tuple[ImageSpec, Tensor, Tensor, np.ndarra
         scores = heat.mean((1, 2))
     else:
         torch.manual_seed(0)
-        detector = built(name, spec, options.width, brain=False)
+        detector = built(name, kind, spec, options)
         steps = fit(detector, train, options.seconds, options.device, options.precision)
         scores, heat = scored(detector, test, options.device)
     everywhere = np.ones(heat.shape[1:], bool)
@@ -247,8 +258,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(f"--{name}", type=int, default=value)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--set", action="append", default=[], dest="changes", metavar="DETECTOR.KEY=VALUE")
     options = parser.parse_args(arguments)
-    how = {key: getattr(options, key) for key in ("seconds", "size", "width", "device", "precision")}
+    how = {key: getattr(options, key) for key in ("seconds", "size", "width", "device", "precision", "changes")}
     known = json.loads(options.out.read_text()) if options.out.is_file() else {"how": how, "results": []}
     if known["how"] != how:
         parser.error(f"{options.out} was measured with {known['how']}: choose another --out")

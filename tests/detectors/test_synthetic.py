@@ -65,7 +65,7 @@ def test_what_is_said_outside_the_body_does_not_count() -> None:
 def test_pasted_anomalies_of_other_images_are_found() -> None:
     spec = ImageSpec(1, 32, 32, 0.0, 1.0, background=0.0)
     found = detector(spec, learning_rate=5e-3, anomalies=("blobs",), largest=0.5)
-    Training(20).fit(found, phantoms(spec, 96, seed=1))
+    Training(20).fit(found, phantoms(spec, 64, seed=1))
     images = phantoms(spec, 40, seed=9)
     body = images != 0
     made = Paste(("blobs",), sides=(0.1, 0.5), share=1.0)(images, body, torch.Generator().manual_seed(7))

@@ -123,6 +123,24 @@ def test_maps_are_pooled_inside_the_brain_alone() -> None:
     assert hottest(np.arange(12.0), np.zeros(12, bool), 4) == 0.0
 
 
+def test_detectors_are_built_as_the_recipes_say_unless_told_otherwise() -> None:
+    from argparse import Namespace
+
+    from timed_maps import built
+
+    from medood.core.detector import ImageSpec
+
+    spec, options = ImageSpec(1, 32, 32), Namespace(width=4, changes=["synthetic.most=7", "dae.median=0"])
+    prior: Any = built("intensity", "brats", spec, options)
+    assert (prior.reference, prior.side) == tuple(load_recipe("brats_intensity").detector[key] for key in ("reference", "side"))
+    large: Any = built("synthetic", "brats", spec, options)
+    recipe = load_recipe("brats_synthetic").detector
+    assert (list(large.paste.kinds), large.paste.sides[1]) == (recipe["anomalies"], recipe["largest"])
+    found: Any = built("synthetic", "rsna256", spec, options)
+    assert found.paste.most == 7
+    assert len(found.paste.kinds) == 4
+
+
 def test_folds_train_without_their_subject_and_are_ranked_together(tmp_path: Path) -> None:
     from argparse import Namespace
 
@@ -131,7 +149,7 @@ def test_folds_train_without_their_subject_and_are_ranked_together(tmp_path: Pat
     from medood.sources.phantoms.phantom import Phantom
 
     spec, found = subjects(Phantom(subjects=3, size=32, slices=8, lesions=1.0), 32)
-    options = Namespace(width=4, seconds=0.01, device="cpu", precision="float32")
+    options = Namespace(width=4, seconds=0.01, device="cpu", precision="float32", changes=["dae.median=0"])
     results = [fold(name, spec, found, 1, options) for name in ("grey values", "intensity", "dae", "synthetic")]
     normal = sum(int((subject.prepared.labels == 0).sum()) for number, subject in enumerate(found) if number != 1)
     for result in results:
