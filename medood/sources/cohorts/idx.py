@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import threading
-import zlib
 from math import prod
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import photograph_geometry
+from medood.core.shield import kind_of, shield
 from medood.core.types import NonNegativeInt
 from medood.core.volume import Entry, Index, Volume
 from medood.sources.annotation import slice_labels
@@ -94,11 +94,13 @@ def read_idx(path: Path, axes: int) -> np.ndarray:
     The format is two bytes 0, one for the type, one for the number of axes, a big-endian uint32 for the length of each, and the values.
     Raises InputError.
     """
-    try:
+
+    def refusal(error: BaseException) -> InputError:
+        return InputError(f"{path}: the file is empty, damaged or cut off ({kind_of(error)}); download it again.")
+
+    with shield(str(path), refusal):
         compressed = path.suffix == ".gz"
         content = np.frombuffer(gzip.decompress(path.read_bytes()), np.uint8) if compressed else np.memmap(path, np.uint8, "r")
-    except (OSError, EOFError, ValueError, zlib.error) as error:  # an empty file cannot be mapped: ValueError
-        raise InputError(f"{path}: the file is empty, damaged or cut off ({type(error).__name__}); download it again.") from error
     start = 4 + 4 * axes
     if len(content) < start or content[:4].tolist() != [0, 0, _UNSIGNED_BYTE, axes]:
         raise InputError(f"{path}: not an IDX file of unsigned bytes with {axes} axes; download it again.")
