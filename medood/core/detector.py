@@ -196,8 +196,8 @@ class Detector(nn.Module):
 
     def fit(
         self,
-        images: Tensor | np.ndarray | Dataset[Any] | DataLoader[Any],
-        held_out: Tensor | np.ndarray | Dataset[Any] | DataLoader[Any] | None = None,
+        images: Tensor | np.ndarray | Dataset[Any] | DataLoader[Any] | Sequence[Tensor],
+        held_out: Tensor | np.ndarray | Dataset[Any] | DataLoader[Any] | Sequence[Tensor] | None = None,
         *,
         seed: int = 0,
         augment: Augment | None = None,
@@ -206,8 +206,8 @@ class Detector(nn.Module):
     ) -> Self:
         """Train on normal images and return the detector itself: all phases, by the rules of `medood train`, without any file.
 
-        images    normal images (N, C, H, W) in the range of the spec, or (N, H, W) of one channel; or a data set or DataLoader of such
-                  images: its items are images (C, H, W), tuples that begin with one, or mappings with one under "image"
+        images    normal images (N, C, H, W) in the range of the spec, or (N, H, W) of one channel; or a list, data set or DataLoader of
+                  such images: its items are images (C, H, W), tuples that begin with one, or mappings with one under "image"
         held_out  normal images of other patients; every learning phase ends with the weights of the epoch that was best on them, without
                   them with those of its last epoch
         seed      decides the order of the images and all that is random in training; torch's own generators are left as they were. The

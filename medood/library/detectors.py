@@ -30,6 +30,9 @@ def detector(name: str, spec: ImageSpec | tuple[int, int, int], **parameters: An
     spec        of the images: (channels, height, width) for values in 0..1 without a background, or an ImageSpec
     parameters  of the detector; `medood detectors NAME` explains them
 
+    The scores are the method's own: higher is more anomalous. For p-values calibrate them on held-out normal images, one patient each here:
+    `medood.Calibration.fit(held_out_scores, np.arange(len(held_out_scores))).p_value(scores)`. Recipes, runs and files need none of this.
+
     Its first weights come from torch's generator: call `torch.manual_seed` before to have the same again. It is a `torch.nn.Module`:
     `to`, `state_dict` and `parameters` are there, and `phases` for a training loop of your own (see `Detector.mark_fitted`).
     Raises MedoodError when there is no such detector or it cannot take such images, RecipeError naming every wrong parameter.

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parents[2] / "medood"
+import medood
+
+PACKAGE = Path(medood.__file__).parent
 _LOWER = {"core", "sources", "transforms", "nets", "detectors", "training", "metrics", "data", "export", "scoring", "evaluation"}
 ALLOWED = {
     "core": {"core"},

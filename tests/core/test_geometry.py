@@ -8,7 +8,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from medood.core.geometry import Geometry, orientation_towards, photograph_geometry
+from medood.core.geometry import Geometry, Orientation, Plane, display_geometry, orientation_towards, photograph_geometry
 
 
 def rotation(x: float, y: float, z: float) -> np.ndarray:
@@ -82,3 +82,13 @@ def test_a_photograph_is_never_turned() -> None:
 
 def test_spacing_is_of_columns_rows_slices() -> None:
     assert np.allclose(geometry_of((0, 1, 2), (1, -1, 1), tilt=0.4).spacing, (0.7, 0.9, 2.5))
+
+
+@pytest.mark.parametrize(("plane", "codes"), [("axial", "LPS"), ("coronal", "LIA"), ("sagittal", "PIL")])
+def test_slices_that_lie_as_on_a_display_are_not_turned(plane: Plane, codes: str) -> None:
+    geometry = display_geometry((4, 5, 6), plane, (3.0, 2.0, 1.0))
+    assert "".join(nib.aff2axcodes(geometry.affine)) == codes  # where columns, rows and slices lead to: left, down, and the third
+    assert geometry.spacing == (1.0, 2.0, 3.0)
+    assert geometry.plane == plane
+    for wanted in (plane, "native"):
+        assert orientation_towards(geometry, wanted) == Orientation()
