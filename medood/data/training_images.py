@@ -12,7 +12,7 @@ from medood.core.run import Run
 from medood.core.run_content import index_in
 from medood.core.volume import Entry
 from medood.data.cache import SELECTING, CachedImages
-from medood.data.near_copies import HashedImages
+from medood.data.near_copies import HashedImages, perceptual_hash
 
 _HASHES = "hashes.npz"
 
@@ -21,12 +21,6 @@ def reading(run: Run, source: str) -> dict[str, Any]:
     """How the run's own source read, where it is asked for again; which entries it left out does not matter here."""
     name, parameters = run.recipe.choice("source")
     return {key: value for key, value in parameters.items() if key not in ("root", *SELECTING)} if name == source else {}
-
-
-def seen_before(run: Run, entries: Sequence[Entry]) -> int:
-    """How many entries have the id of a training or held-out entry of the run."""
-    known = {row["id"] for row in index_in(run.folder) if row["images"]}
-    return sum(entry.id in known for entry in entries)
 
 
 def write_hashed(folder: Path, train: CachedImages, held_out: CachedImages) -> str:
@@ -40,6 +34,31 @@ def write_hashed(folder: Path, train: CachedImages, held_out: CachedImages) -> s
     return _HASHES
 
 
-def copies_of_training(run: Run) -> HashedImages:
-    """The images that the run was trained and calibrated on, to be asked for the original of an image: `original_of(hashes)`."""
-    return HashedImages.load(run.folder / _HASHES, [row["id"] for row in index_in(run.folder)])
+def seen_before(run: Run, entries: Sequence[Entry]) -> int:
+    """How many entries have the id of a training or held-out entry of the run."""
+    known = _ids(run)
+    return sum(entry.id in known for entry in entries)
+
+
+def _ids(run: Run) -> set[str]:
+    return {row["id"] for row in index_in(run.folder) if row["images"]}
+
+
+class SeenImages:
+    """The images that a run was trained and calibrated on, to ask of others whether they are among them.
+
+    Raises RunError when the run folder does not tell.
+    """
+
+    def __init__(self, run: Run) -> None:
+        rows = index_in(run.folder)
+        self._ids = _ids(run)
+        self._hashed = HashedImages.load(run.folder / _HASHES, [row["id"] for row in rows])
+        low, high = run.recipe.transforms.range
+        self._spread = high - low
+
+    def mark(self, name: str, images: np.ndarray) -> str:
+        """What `seen_in_training` says of the entry `name` with these prepared images: "id", "near_copy", or nothing when it is new."""
+        if name in self._ids:
+            return "id"
+        return "near_copy" if self._hashed.original_of(perceptual_hash(images, self._spread)) is not None else ""

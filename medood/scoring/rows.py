@@ -16,6 +16,7 @@ from medood.core.shield import shield
 from medood.core.volume import Entry, Problem, Volume
 from medood.data.found import is_harmless
 from medood.data.input_facts import input_facts
+from medood.data.training_images import SeenImages
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
 from medood.scoring.gate import unlike_training
@@ -30,13 +31,13 @@ _LONGEST_LIST = 30_000  # characters; a spreadsheet cell holds 32,767
 
 
 class Scorer:
-    """A run at work on prepared volumes."""
+    """A run at work on prepared volumes; where `seen` is given, rows say which of them the run was made from."""
 
-    def __init__(self, run: Run, device: torch.device, plane: str | None) -> None:
+    def __init__(self, run: Run, device: torch.device, plane: str | None, seen: SeenImages | None = None) -> None:
         recipe = run.recipe
         preparation = recipe.transforms.model_copy(update={"plane": plane}) if plane else recipe.transforms
         self.pipeline = Pipeline(preparation)
-        self.run, self.device = run, device
+        self.run, self.device, self.seen = run, device, seen
         self.batch_size = recipe.scoring.batch_size
         self._scorable: np.ndarray | None = None
         self.image = Calibration.from_dict(run.calibration["image"])
@@ -88,6 +89,8 @@ def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored 
         scorer.pipeline.preparation.plane != "native",
     )
     base = entry_row(entry) | {"unlike_training": "; ".join(unlike), "issues": joined([*entry.issues, *volume.issues])}
+    if scorer.seen is not None:
+        base["seen_in_training"] = scorer.seen.mark(entry.id, prepared.images)
     acquired = prepared.way.orientation.axes[0] == 0
     by_slice = {}
     for position, number in enumerate(prepared.slices.tolist()):

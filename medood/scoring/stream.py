@@ -30,6 +30,7 @@ class Outcome:
     scored, failed   entries that were, and entries and files that could not be;  rows  written to scores.csv
     skipped          slices without a score because there is too little of the body in them
     unlike           entries that are not of the kind that the run was trained on
+    near_copies      entries that are near-copies of images that the run was trained or calibrated on
     without_map      entries with scores whose maps could not be written
     seconds          by stage
     """
@@ -39,6 +40,7 @@ class Outcome:
     rows: int = 0
     skipped: int = 0
     unlike: int = 0
+    near_copies: int = 0
     without_map: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"index": 0.0, "decode": 0.0, "score": 0.0, "write": 0.0})
 

@@ -28,6 +28,7 @@ _COLUMNS = (
     "status",
     "reason",
     "unlike_training",
+    "seen_in_training",
     "issues",
     "examined",
     "files",
@@ -43,7 +44,7 @@ class ScoreTable:
         self.path = path
         self.done: set[str] = set()
         self.problems: set[str] = set()
-        self.failed = 0
+        self.failed = self.near_copies = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             if resume and path.is_file():
@@ -68,7 +69,12 @@ class ScoreTable:
             append(self._file, self._bytes(rows))
         except OSError as error:
             raise _unwritable(self.path, error) from error
+        self._count(rows)
+
+    def _count(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """The rows of one entry."""
         self.failed += any(row["status"] == "error" for row in rows)
+        self.near_copies += rows[-1].get("seen_in_training") == "near_copy"
 
     def sync(self) -> None:
         """Hand the rows to the disk: milliseconds, so once for many entries."""
@@ -100,7 +106,8 @@ class ScoreTable:
         last = [row for row in rows if row["level"] in _LAST_LEVELS]
         self.done = {row["id"] for row in last if row["level"] != "file" or row["group"]}  # an entry has a patient, a problem none
         self.problems = {row["id"] for row in last if row["level"] == "file" and not row["group"]}
-        self.failed = sum(row["status"] == "error" for row in rows)
+        for row in last:
+            self._count([row])
         header = dict(zip(self.columns, self.columns, strict=True))
         with atomic_file(self.path) as part:
             part.write_bytes(self._bytes([header, *rows]))

@@ -17,7 +17,7 @@ from medood.evaluation.report import Report
 from medood.evaluation.report_figures import write_figures
 from medood.metrics.pixel import Localisation
 
-_RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_interval", "complete")
+_RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_interval", "series_false_alarm_interval", "complete")
 
 
 def evaluate(
@@ -45,8 +45,8 @@ def evaluate(
 
 
 def _judged(rows: LabelledRows, run: Mapping[str, Any], bootstraps: int, seed: int) -> LevelReport:
-    """A level beside what the calibration says of it. Series have a calibration of their own, which scores.json does not tell."""
-    interval = None if rows.level == "series" else run.get("false_alarm_interval")
+    """A level beside what the calibration says of it; series have one of their own."""
+    interval = run.get("series_false_alarm_interval" if rows.level == "series" else "false_alarm_interval")
     return judge_level(rows, run.get("threshold"), resamples=bootstraps, seed=seed, interval=interval)
 
 

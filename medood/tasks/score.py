@@ -19,7 +19,7 @@ from medood.core.volume import Index
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
-from medood.data.training_images import reading, seen_before
+from medood.data.training_images import SeenImages, reading, seen_before
 from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
 from medood.scoring.map_folder import EXTRAS, MapFolder
@@ -83,12 +83,12 @@ def score_folder(
         rows = ScoreTable(out, run.calibration["parts"], resume=resume)
         keep_traces()
         try:
-            score_index(Scorer(run, target, plane), reader, index, rows, folder, outcome, console)
+            score_index(Scorer(run, target, plane, SeenImages(run)), reader, index, rows, folder, outcome, console)
         finally:
             rows.close()
-        outcome.failed = rows.failed
+        outcome.failed, outcome.near_copies = rows.failed, rows.near_copies
         seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
-        write_json(beside, header | {"complete": True, "seconds": seconds})
+        write_json(beside, header | {"complete": True, "near_copies": outcome.near_copies, "seconds": seconds})
     _report(outcome, run, out, console)
     return outcome
 
@@ -100,6 +100,11 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
         console.warn(
             f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
             f"their scores mean little, and they are called out_of_domain. The column unlike_training of {out.name} says why."
+        )
+    if outcome.near_copies:
+        console.warn(
+            f"{outcome.near_copies} series or images are near-copies of images that {run.name} was trained or calibrated on (saved again, "
+            f"resized or brightened); do not judge it by them. The column seen_in_training of {out.name} says which."
         )
     if outcome.without_map:
         console.warn(f"{outcome.without_map} maps could not be written; {out.name} says why.")
@@ -120,6 +125,7 @@ def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, A
         "false_alarm_interval": image["interval"],
         "held_out_images": len(image["scores"]),
         "held_out_patients": image["patients"],
+        "series_false_alarm_interval": (run.calibration["series"] or {}).get("interval"),
         "complete": False,
     }
 

@@ -65,7 +65,7 @@ CASES = (
     Case("intensity", {"reference": "value"}),
     Case("one_class_svm", {"input": "image"}, images=300),
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
-    Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10),
+    Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10, hot=0.6),
     Case("patch_gan", SMALL_GAN | {"reading": "crop32"}, epochs=10, tile=32),
     Case("pch_vae", SMALL_CASCADE | {"sigma2": 0.01}, epochs=10),
     Case("pyod", {"method": "lof"}, images=200),

@@ -42,6 +42,7 @@ class PyOD(Detector):
     most        images to fit at most, drawn with `seed`
     """
 
+    localises = False
     mean_: Tensor  # (pixels,)
     axes_: Tensor  # (pixels, components), empty without PCA
     vectors_: Tensor  # (images, components) of the training images
