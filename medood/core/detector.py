@@ -105,8 +105,9 @@ class Phase:
 class Detector(nn.Module):
     """A method of anomaly detection.
 
-    Subclasses take `(spec, *, literal hyperparameters with defaults)`, raise MedoodError when they cannot take the spec's size, channels
-    or range, and keep learned-but-not-trained values in buffers whose names end in `_`.
+    Subclasses take `(spec, *, literal hyperparameters with defaults)`, or `(spec, features, *, ...)` where they work on features (see
+    medood/features/interface.py), raise MedoodError when they cannot take the spec's size, channels or range, and keep
+    learned-but-not-trained values in buffers whose names end in `_`.
     """
 
     fitted_: Tensor
@@ -132,6 +133,10 @@ class Detector(nn.Module):
     def phases(self) -> Sequence[Phase]:
         """Training phases in order, with fresh optimizers."""
         raise NotImplementedError
+
+    def forecast(self, images: int) -> str:
+        """A sentence on the memory that training on so many images will take, where that grows with them; said before it starts."""
+        return ""
 
     def score(self, image: Tensor) -> Scores:
         """Score (B, C, H, W) images in the range of the spec: in eval mode, without gradients, each image by itself.

@@ -20,6 +20,9 @@ from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveI
 
 _PACKAGE = Path(__file__).parent.parent
 
+DEFAULT_FEATURES = "efficientnet_lite0"
+"""What a detector works on that needs features, in a recipe that names none."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -100,21 +103,25 @@ class Scoring(_Section):
 
 
 class Recipe(_Section):
-    """One experiment, resolved. `source`, `detector` and each step hold the name of a card in the catalogue and its parameters."""
+    """One experiment, resolved. `source`, `detector`, `features` and each step hold the name of a card in the catalogue and its parameters.
+
+    features  what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default
+    """
 
     summary: str = ""
     source: dict[str, Any]
     transforms: Preparation
     augment: list[str | dict[str, Any]] = []
     detector: dict[str, Any]
+    features: dict[str, Any] | None = None
     split: Split = Field(default_factory=Split)
     training: Training = Field(default_factory=Training)
     calibration: CalibrationPlan = Field(default_factory=CalibrationPlan)
     scoring: Scoring = Field(default_factory=Scoring)
     seed: NonNegativeInt = 0
 
-    def choice(self, section: Literal["source", "detector"]) -> tuple[str, dict[str, Any]]:
-        """Name and parameters of the source or the detector."""
+    def choice(self, section: Literal["source", "detector", "features"]) -> tuple[str, dict[str, Any]]:
+        """Name and parameters of the source, the detector or its features."""
         values = dict(getattr(self, section))
         return values.pop("name"), values
 
@@ -132,13 +139,18 @@ def load_recipe(name: str | Path, changes: Sequence[str] = ()) -> Recipe:
 
 
 def changed_keys(before: Recipe, now: Recipe) -> list[str]:
-    """Keys of two recipes that train differently. Summaries do not matter, nor where the images lie."""
+    """Keys of two recipes that train differently. Summaries do not matter, nor where the images lie, nor a checksum that one of them does
+    not know."""
 
     def matters(recipe: Recipe) -> dict[str, Any]:
         values = recipe.model_dump(mode="json", exclude={"summary": True, "transforms": {"summary"}})
         return {**values, "source": {key: value for key, value in values["source"].items() if key != "root"}}
 
     old, new = matters(before), matters(now)
+    if old["features"] and new["features"]:
+        sums = [values["features"].pop("sha256", None) for values in (old, new)]
+        if all(sums):  # the same file may lie elsewhere
+            old["features"]["weights"], new["features"]["weights"] = sums
     return [key for key in new if old[key] != new[key]]
 
 
@@ -151,11 +163,12 @@ def resolve(values: Mapping[str, Any], lines: Lines, where: str) -> Recipe:
         cards = catalogue.sources() if section == "source" else catalogue.detectors()
         if isinstance(values.get(section), dict):
             values[section] = _named(section, values[section], cards, lines, where, problems)
+    values["features"] = _features(values, lines, where, problems)
     values["augment"] = _steps(("augment",), values.get("augment", []), lines, where, problems)
     if problems:
         raise RecipeError(problems)
     assert recipe is not None
-    return recipe.model_copy(update={k: values[k] for k in ("source", "detector", "augment", "transforms")})
+    return recipe.model_copy(update={k: values[k] for k in ("source", "detector", "features", "augment", "transforms")})
 
 
 def load_preparation(name: str | Path) -> Preparation:
@@ -211,6 +224,22 @@ def _transforms(given: Any, lines: Lines, where: str, problems: list[str]) -> An
     preparation = check(Preparation, content, content_lines, origin, problems)
     steps = _steps(("steps",), content.get("steps", []), content_lines, origin, problems)
     return preparation.model_copy(update={"steps": steps}) if preparation else None
+
+
+def _features(values: Mapping[str, Any], lines: Lines, where: str, problems: list[str]) -> dict[str, Any] | None:
+    """The features of a recipe with their defaults filled in, if its detector works on features."""
+    given, detector = values.get("features"), values.get("detector")
+    name = detector.get("name") if isinstance(detector, dict) else None
+    card = catalogue.detectors().get(name) if isinstance(name, str) else None
+    if not isinstance(given, dict | None) or card is None:
+        return None  # reported elsewhere
+    if card.takes_features:
+        return _named("features", {"name": DEFAULT_FEATURES} | (given or {}), catalogue.features(), lines, where, problems)
+    if given is not None:
+        takers = ", ".join(name for name, other in catalogue.detectors().items() if other.takes_features)
+        line = lines.get(("features",), 1)
+        problems.append(f"{where}:{line}: features: {card.name} works on none; leave them out, or take one of the detectors {takers}.")
+    return None
 
 
 def _steps(path: tuple[str, ...], given: Any, lines: Lines, where: str, problems: list[str]) -> list[dict[str, Any]]:

@@ -22,6 +22,7 @@ from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import of_part
 from medood.data.training_images import reading, seen_before
+from medood.features.interface import keep_features
 from medood.scoring.inference import Scored
 from medood.scoring.map_folder import MapFolder
 from medood.scoring.rows import Scorer, entry_row, entry_rows, problem_row
@@ -71,6 +72,7 @@ def score_folder(
     table: str | None = None,
     part: str | None = None,
     keep: Callable[[Index], Index] | None = None,
+    features: Path | None = None,
     plane: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -78,6 +80,7 @@ def score_folder(
     """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
 
     `parameters` are those of the source, otherwise the ones that the run itself was trained with; `keep` chooses among what was found.
+    `features` is a folder that keeps the features of the images, for images that other runs are to score too.
     Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry. `plane` cuts volumes another way than the run's
     transforms do. A file that cannot be scored gets a row with its reason; the others go on.
     """
@@ -85,6 +88,8 @@ def score_folder(
     run = load_run(run_folder)
     target = pick_device(device)
     run.detector.to(target)
+    if features:
+        keep_features(run.detector, features)
     header = _header(run, root, source, plane) | {"table": table, "part": part, "maps": str(maps.resolve()) if maps else None}
     _guard(out, header, resume, overwrite)
     if maps and (maps / "maps.jsonl").exists() and not (resume or overwrite):

@@ -16,12 +16,13 @@ from medood.core.device import pick_device
 from medood.core.errors import InputError, MedoodError, TrainingError
 from medood.core.files import atomic_file, write_json
 from medood.core.recipe import Recipe, changed_keys
-from medood.core.run import build_detector, is_run, save_run
+from medood.core.run import build_detector, is_run, save_run, with_checksum
 from medood.core.volume import Entry
-from medood.data.cache import Cache, CachedEntry, CachedImages
+from medood.data.cache import Cache, CachedEntry, CachedImages, feature_folder
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
+from medood.features.interface import keep_features
 from medood.scoring.calibrate import calibrate, check_enough
 from medood.training.checkpoint import discard_checkpoint
 from medood.training.progress import Silence
@@ -49,6 +50,8 @@ def train_recipe(
     target = pick_device(device)
     torch.manual_seed(recipe.seed)
     detector = build_detector(recipe)  # before any file is read: a size that the detector refuses is known at once
+    recipe = with_checksum(recipe, detector)
+    keep_features(detector, feature_folder(cache))
     name, parameters = recipe.choice("source")
     root = data or parameters.pop("root", None)
     parameters.pop("root", None)
@@ -63,6 +66,8 @@ def train_recipe(
     check_enough(held_out, recipe)
     groups = len(set(images.groups)), len(set(held_out.groups))
     console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
+    if forecast := detector.forecast(len(images)):
+        console.say(forecast)
     (out / "manifest.json").unlink(missing_ok=True)  # a run that is being replaced is no longer complete
     _same_training(out, recipe, _fingerprint(prepared), resume)
     started = time.perf_counter()

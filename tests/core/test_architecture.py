@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "medood"
-_LOWER = {"core", "sources", "transforms", "nets", "detectors", "training", "metrics", "data", "export", "scoring", "evaluation"}
+_LOWER = {"core", "sources", "transforms", "nets", "features", "detectors"}
+_LOWER |= {"training", "metrics", "data", "export", "scoring", "evaluation"}
 ALLOWED = {
     "core": {"core"},
     "sources": {"core", "sources"},
     "transforms": {"core", "transforms"},
     "nets": {"core", "nets"},
-    "detectors": {"core", "nets", "detectors"},
+    "features": {"core", "nets", "features"},
+    "detectors": {"core", "nets", "features", "detectors"},
     "training": {"core", "training"},
     "metrics": {"core", "metrics"},
     "data": {"core", "sources", "transforms", "data"},
