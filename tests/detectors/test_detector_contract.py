@@ -54,6 +54,7 @@ SMALL_CODER = {"width": 8, "code": 300, "learning_rate": 5e-4, "epochs": 30}
 SMALL_DRAWER = {"width": 2, "latent": 16, "critic_steps": 1, "kappa": 0.01, "learning_rate": 2e-3, "encoder_learning_rate": 5e-3}
 SMALL_CASCADE = {"width": 8, "latent": 16, "branch_width": 16, "learning_rate": 5e-3}
 HISTOGRAMS = {"name": "gradient_histograms", "size": (48, 48), "layers": (8, 12)}
+GREYS = {"name": "grey_statistics", "size": (64, 64)}
 RANDOM_NETWORK = {"name": "efficientnet_lite0", "weights": "random", "size": (64, 64), "layers": (1, 2)}
 CASES = (
     Case("alocc", {"refiner_width": 8, "discriminator_width": 4, "noise": 0.05, "learning_rate": 3e-4}, epochs=12, auroc=0.6),
@@ -68,8 +69,13 @@ CASES = (
     Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0}, epochs=30, auroc=0.7),
     Case("knn", {}, HISTOGRAMS),
     Case("knn", {"metric": "cosine", "level": "location", "most": 60}, RANDOM_NETWORK),
+    Case("mahalanobis", {}, HISTOGRAMS),
     Case("one_class_svm", {"input": "image"}, images=300),
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
+    Case("padim", {"channels": 16, "pool": "maximum"}, RANDOM_NETWORK),
+    Case("padim", {"channels": 4, "reduce": "choice"}, GREYS),
+    Case("patch_core", {"bank": 300, "candidates": 3000, "pool": "percentile"}, RANDOM_NETWORK),
+    Case("patch_core", {"bank": 0.1}, GREYS),
     Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10),
     Case("patch_gan", SMALL_GAN | {"reading": "crop32"}, epochs=10, tile=32),
     Case("pch_vae", SMALL_CASCADE | {"sigma2": 0.01}, epochs=10),
