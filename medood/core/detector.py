@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -42,14 +43,22 @@ class Batch:
 
     image    float32 (B, C, H, W) in the range of the spec
     hidden   bool (B, 1, H, W), True where an `augment` step of the recipe hid the image from the network; None without such a step
+    inputs   (B, ...), what `inputs` of the phase said of each image before the phase began; None for a phase without
     """
 
     image: Tensor
     hidden: Tensor | None = None
+    inputs: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        move = {"device": device, "non_blocking": True}
-        return Batch(self.image.to(**move), None if self.hidden is None else self.hidden.to(**move))
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """In memory from which a GPU copies while it computes."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(*(None if tensor is None else change(tensor) for tensor in (self.image, self.hidden, self.inputs)))
 
 
 @dataclass
@@ -89,6 +98,15 @@ class Phase:
         Called again when training resumes inside the phase, with the weights of its last whole epoch; whatever this call puts into
         parameters and buffers is then replaced by what they held.
         """
+
+    def inputs(self, batch: Batch) -> Tensor:
+        """(B, ...) float32: overwritten by a phase that trains on something that is to be computed once per image, not in every epoch.
+
+        Called after `begin`, for training and held-out images, in eval mode, without gradients, on images as scoring sees them; every
+        batch of the phase then brings its rows, and its images are not augmented. It must not depend on what this phase changes. Frozen
+        features need none of this: they are kept by themselves.
+        """
+        raise NotImplementedError
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """Learn from one batch; returns detached scalars by name for the history."""
@@ -161,11 +179,17 @@ class Detector(nn.Module):
         if tuple(image.shape[1:]) != self.spec.shape:
             found, wanted = tuple(image.shape[1:]), self.spec.shape
             raise MedoodError(f"{type(self).__name__} takes images of (channels, height, width) {wanted}, found {found}.")
+        with self.at_rest():
+            return method(image)
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """In eval mode and without gradients inside the block; afterwards every module is in the mode that it was in."""
         modes = {module: module.training for module in self.modules()}  # parts may be frozen in eval mode by themselves
         self.eval()
         try:
             with torch.no_grad():
-                return method(image)
+                yield
         finally:
             for module, mode in modes.items():
                 module.training = mode

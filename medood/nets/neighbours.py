@@ -69,8 +69,8 @@ class Reservoir:
 def scale_of(rows: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and divisor (d,) that bring the columns of rows (n, d) to mean 0 and deviation 1.
 
-    A column that hardly varies among the rows is not blown up: no divisor is below a tenth of the median one, and none is 0.
+    A column that hardly varies among the rows is not blown up: no divisor is below a tenth of their mean, and none is 0.
     """
     deviation = rows.std(0)
-    divisor = deviation.clamp(min=0.1 * float(deviation.median()))
+    divisor = deviation.clamp(min=0.1 * float(deviation.mean()))
     return rows.mean(0), torch.where(divisor > 0, divisor, 1.0)

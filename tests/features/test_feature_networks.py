@@ -56,7 +56,7 @@ def test_photographs_get_their_classes(name: str) -> None:
     assert int(logits.argmax()) in PHOTOGRAPHS[name]
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "resnet50"])  # which has the parts of resnet18
 def test_random_weights_are_sane_and_follow_from_the_seed(name: str) -> None:
     spec = ImageSpec(1, 56, 56)
     everything = features()[name].parameters.model_fields["layers"].default
