@@ -356,6 +356,16 @@ def detectors(name: Annotated[str | None, typer.Argument(help="One detector, wit
 
 
 @app.command()
+def features(
+    name: Annotated[str | None, typer.Argument(help="One of them, with its parameters.", show_default=False)] = None,
+) -> None:
+    """List the networks and hand-made features that detectors can work on, or explain one."""
+    from medood.tasks.listing import print_cards
+
+    print_cards("features", name)
+
+
+@app.command()
 def sources(name: Annotated[str | None, typer.Argument(help="One source, with its parameters.", show_default=False)] = None) -> None:
     """List the sources, that is the kinds of folders and cohorts that can be read, or explain one."""
     from medood.tasks.listing import print_cards

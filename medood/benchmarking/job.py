@@ -21,6 +21,7 @@ from medood.core.files import sha256, write_json
 from medood.core.grid import INTRA, OWN, Job, slug
 from medood.core.recipe import Recipe, changed_keys
 from medood.core.run import is_run
+from medood.data.cache import feature_folder
 from medood.training.progress import Silence
 
 
@@ -129,7 +130,8 @@ def _score(order: Order, against: str, images: Images, device: str, score: Calla
     out = scores_file(order.folder, against)
     source: dict[str, Any] = dict(images.source)
     name, root = source.pop("name"), source.pop("root", None)
-    score(order.folder, Path(root or "."), out, source=name, parameters=source, keep=images.keep, device=device, overwrite=True)
+    more: dict[str, Any] = {"keep": images.keep, "features": feature_folder(order.cache)}
+    score(order.folder, Path(root or "."), out, source=name, parameters=source, device=device, overwrite=True, **more)
     write_json(out.with_suffix(".done.json"), _stamp_of_scores(order, against))
 
 

@@ -1,4 +1,4 @@
-"""What there is to name in a recipe: detectors, sources and transform steps, read from the text of their files.
+"""What there is to name in a recipe: detectors, features, sources and transform steps, read from the text of their files.
 
 Nothing is imported to list or check them, so `medood --help` and `medood recipe check` need neither torch nor MONAI.
 """
@@ -18,7 +18,7 @@ from medood.core import types
 
 _PACKAGE = Path(__file__).parent.parent
 _TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, "None": None} | {
-    name: value for name, value in vars(types).items() if name[0].isupper() and name not in ("Annotated", "Field")
+    name: value for name, value in vars(types).items() if name[0].isupper() and name not in ("Annotated", "Field", "Literal")
 }
 
 
@@ -26,8 +26,9 @@ _TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, 
 class Card:
     """One thing that a recipe can name.
 
-    kind is "detector", "source" or "step"; summary is the first line of its docstring; parameters are the keyword-only arguments of its
-    constructor as a pydantic model that refuses anything else.
+    kind is "detector", "features", "source" or "step"; summary is the first line of its docstring; parameters are the keyword-only
+    arguments of its constructor as a pydantic model that refuses anything else. A detector that works on features takes them as its
+    second argument, `__init__(self, spec, features, *, ...)`.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Card:
     summary: str
     description: str
     parameters: type[BaseModel]
+    takes_features: bool = False
 
     def load(self) -> type:
         """Import the class itself; slow where it needs torch or MONAI."""
@@ -46,6 +48,11 @@ class Card:
 @cache
 def detectors() -> dict[str, Card]:
     return _cards("detector", sorted((_PACKAGE / "detectors").glob("*/*.py")))
+
+
+@cache
+def features() -> dict[str, Card]:
+    return _cards("features", sorted((_PACKAGE / "features").glob("*.py")))
 
 
 @cache
@@ -72,19 +79,20 @@ def _card(kind: str, path: Path, node: ast.ClassDef) -> Card:
     description = ast.get_docstring(node) or ""
     module = ".".join(("medood", *path.relative_to(_PACKAGE).with_suffix("").parts))
     summary = description.partition("\n")[0]
-    return Card(path.stem, kind, module, node.name, summary, description, _parameters(path, node))
+    parts = [item.args for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
+    takes_features = any(argument.arg == "features" for part in parts for argument in part.args)
+    return Card(path.stem, kind, module, node.name, summary, description, _parameters(path, node.name, parts), takes_features)
 
 
-def _parameters(path: Path, node: ast.ClassDef) -> type[BaseModel]:
+def _parameters(path: Path, name: str, parts: list[ast.arguments]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
-    for item in node.body:
-        if isinstance(item, ast.FunctionDef) and item.name == "__init__":
-            for argument, default in zip(item.args.kwonlyargs, item.args.kw_defaults, strict=True):
-                if argument.annotation is None:
-                    raise TypeError(f"{path}: parameter {argument.arg} has no annotation")
-                value = ... if default is None else ast.literal_eval(default)
-                fields[argument.arg] = (_type(argument.annotation, path), value)
-    return create_model(node.name, __config__=ConfigDict(extra="forbid", strict=False), **fields)
+    for part in parts:
+        for argument, default in zip(part.kwonlyargs, part.kw_defaults, strict=True):
+            if argument.annotation is None:
+                raise TypeError(f"{path}: parameter {argument.arg} has no annotation")
+            value = ... if default is None else ast.literal_eval(default)
+            fields[argument.arg] = (_type(argument.annotation, path), value)
+    return create_model(name, __config__=ConfigDict(extra="forbid", strict=False), **fields)
 
 
 def _type(node: ast.expr, path: Path) -> Any:

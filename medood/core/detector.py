@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,14 +79,22 @@ class Batch:
 
     image    float32 (B, C, H, W) in the range of the spec
     hidden   bool (B, 1, H, W), True where an `augment` step of the recipe hid the image from the network; None without such a step
+    inputs   (B, ...), what `inputs` of the phase said of each image before the phase began; None for a phase without
     """
 
     image: Tensor
     hidden: Tensor | None = None
+    inputs: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
-        hidden = None if self.hidden is None else self.hidden.to(device, non_blocking=True)
-        return Batch(self.image.to(device, non_blocking=True), hidden)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> Batch:
+        """In memory from which a GPU copies while it computes."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        return Batch(*(None if tensor is None else change(tensor) for tensor in (self.image, self.hidden, self.inputs)))
 
 
 @dataclass
@@ -136,6 +145,15 @@ class Phase:
         parameters and buffers is then replaced by what they held.
         """
 
+    def inputs(self, batch: Batch) -> Tensor:
+        """(B, ...) float32: overwritten by a phase that trains on something that is to be computed once per image, not in every epoch.
+
+        Called after `begin`, for training and held-out images, in eval mode, without gradients, on images as scoring sees them; every
+        batch of the phase then brings its rows, and its images are not augmented. It must not depend on what this phase changes. Frozen
+        features need none of this: they are kept by themselves.
+        """
+        raise NotImplementedError
+
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         """Learn from one batch; returns detached scalars by name for the history."""
         raise NotImplementedError
@@ -161,8 +179,9 @@ class Phase:
 class Detector(nn.Module):
     """A method of anomaly detection.
 
-    Subclasses take `(spec, *, literal hyperparameters with defaults)`, raise MedoodError when they cannot take the spec's size, channels
-    or range, and keep learned-but-not-trained values in buffers whose names end in `_`.
+    Subclasses take `(spec, *, literal hyperparameters with defaults)`, or `(spec, features, *, ...)` where they work on features (see
+    medood/features/interface.py), raise MedoodError when they cannot take the spec's size, channels or range, and keep
+    learned-but-not-trained values in buffers whose names end in `_`.
     """
 
     made_as: tuple[str, dict[str, Any]] | None = None
@@ -257,6 +276,10 @@ class Detector(nn.Module):
         self.fitted_.fill_(True)
         return self.eval()
 
+    def forecast(self, images: int) -> str:
+        """A sentence on the memory that training on so many images will take, where that grows with them; said before it starts."""
+        return ""
+
     def score(self, image: Tensor | np.ndarray) -> Scores:
         """Score (B, C, H, W) images in the range of the spec: in eval mode, without gradients, each image by itself.
 
@@ -280,11 +303,17 @@ class Detector(nn.Module):
             raise NotFitted(f"{type(self).__name__} has not been trained yet: train it, or load it from a run folder.")
         kind = next((parameter.dtype for parameter in self.parameters()), torch.float32)
         images = self.spec.checked(image, type(self).__name__).to(self.fitted_.device, kind)
+        with self.at_rest():
+            return method(images)
+
+    @contextmanager
+    def at_rest(self) -> Iterator[None]:
+        """In eval mode and without gradients inside the block; afterwards every module is in the mode that it was in."""
         modes = {module: module.training for module in self.modules()}  # parts may be frozen in eval mode by themselves
         self.eval()
         try:
             with torch.no_grad():
-                return method(images)
+                yield
         finally:
             for module, mode in modes.items():
                 module.training = mode

@@ -21,6 +21,9 @@ from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, Percen
 
 _PACKAGE = Path(__file__).parent.parent
 
+DEFAULT_FEATURES = "efficientnet_lite0"
+"""What a detector works on that needs features, in a recipe that names none."""
+
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
@@ -130,8 +133,9 @@ class Scoring(_Section):
 
 
 class Recipe(_Section):
-    """One experiment, resolved. `source`, `detector` and each step hold the name of a card in the catalogue and its parameters.
+    """One experiment, resolved. `source`, `detector`, `features` and each step hold the name of a card in the catalogue and its parameters.
 
+    features  what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default
     seed  of everything random in training: the same seed gives the same run, to the last bit on the same machine with as many threads
     """
 
@@ -140,6 +144,7 @@ class Recipe(_Section):
     transforms: Preparation
     augment: list[str | dict[str, Any]] = []
     detector: dict[str, Any]
+    features: dict[str, Any] | None = None
     split: Split = Field(default_factory=Split)
     training: Training = Field(default_factory=Training)
     calibration: CalibrationPlan = Field(default_factory=CalibrationPlan)
@@ -147,8 +152,8 @@ class Recipe(_Section):
     scoring: Scoring = Field(default_factory=Scoring)
     seed: NonNegativeInt = 0
 
-    def choice(self, section: Literal["source", "detector"]) -> tuple[str, dict[str, Any]]:
-        """Name and parameters of the source or the detector."""
+    def choice(self, section: Literal["source", "detector", "features"]) -> tuple[str, dict[str, Any]]:
+        """Name and parameters of the source, the detector or its features."""
         values = dict(getattr(self, section))
         return values.pop("name"), values
 
@@ -175,7 +180,12 @@ def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
     }
     found = {"": list(Recipe.model_fields), "transforms": ["name", *Preparation.model_fields]}
     found |= {name: list(section.model_fields) for name, section in sections.items()}
-    for section, cards, more in (("source", catalogue.sources(), ["name", "root"]), ("detector", catalogue.detectors(), ["name"])):
+    named = (
+        ("source", catalogue.sources(), ["name", "root"]),
+        ("detector", catalogue.detectors(), ["name"]),
+        ("features", catalogue.features(), ["name"]),
+    )
+    for section, cards, more in named:
         chosen = values.get(section)
         name = chosen.get("name") if isinstance(chosen, Mapping) else None
         if isinstance(name, str) and name in cards:
@@ -184,13 +194,18 @@ def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
 
 
 def changed_keys(before: Recipe, now: Recipe) -> list[str]:
-    """Keys of two recipes that train differently. Summaries do not matter, nor where the images lie."""
+    """Keys of two recipes that train differently. Summaries do not matter, nor where the images lie, nor a checksum that one of them does
+    not know."""
 
     def matters(recipe: Recipe) -> dict[str, Any]:
         values = recipe.model_dump(mode="json", exclude={"summary": True, "transforms": {"summary"}})
         return {**values, "source": {key: value for key, value in values["source"].items() if key != "root"}}
 
     old, new = matters(before), matters(now)
+    if old["features"] and new["features"]:
+        sums = [values["features"].pop("sha256", None) for values in (old, new)]
+        if all(sums):  # the same file may lie elsewhere
+            old["features"]["weights"], new["features"]["weights"] = sums
     return [key for key in new if old[key] != new[key]]
 
 
@@ -203,11 +218,12 @@ def resolve(values: Mapping[str, Any], places: Places, where: str, problems: Seq
         cards = catalogue.sources() if section == "source" else catalogue.detectors()
         if isinstance(values.get(section), dict):
             values[section] = _named(section, values[section], cards, places, where, problems)
+    values["features"] = _features(values, places, where, problems)
     values["augment"] = _steps(("augment",), values.get("augment", []), places, where, problems)
     if problems:
         raise RecipeError(problems)
     assert recipe is not None
-    return recipe.model_copy(update={k: values[k] for k in ("source", "detector", "augment", "transforms")})
+    return recipe.model_copy(update={k: values[k] for k in ("source", "detector", "features", "augment", "transforms")})
 
 
 def load_preparation(name: str | Path, changes: Sequence[str] = ()) -> Preparation:
@@ -280,6 +296,22 @@ def _both_sides(key: str, value: Any) -> Any:
 def _below(places: Places, path: tuple[Any, ...]) -> Places:
     """The places of what lies below `path`, by the rest of their paths."""
     return {key[len(path) :]: place for key, place in places.items() if key[: len(path)] == path}
+
+
+def _features(values: Mapping[str, Any], places: Places, where: str, problems: list[str]) -> dict[str, Any] | None:
+    """The features of a recipe with their defaults filled in, if its detector works on features."""
+    given, detector = values.get("features"), values.get("detector")
+    name = detector.get("name") if isinstance(detector, dict) else None
+    card = catalogue.detectors().get(name) if isinstance(name, str) else None
+    if not isinstance(given, dict | None) or card is None:
+        return None  # reported elsewhere
+    if card.takes_features:
+        return _named("features", {"name": DEFAULT_FEATURES} | (given or {}), catalogue.features(), places, where, problems)
+    if given is not None:
+        takers = ", ".join(name for name, other in catalogue.detectors().items() if other.takes_features)
+        place = place_of(("features",), places, where)
+        problems.append(f"{place}: features: {card.name} works on none; leave them out, or take one of the detectors {takers}.")
+    return None
 
 
 def _steps(path: tuple[str, ...], given: Any, places: Places, where: str, problems: list[str]) -> list[dict[str, Any]]:

@@ -48,10 +48,15 @@ class Run:
 
 
 def build_detector(recipe: Recipe) -> Detector:
-    """A fresh detector as the recipe describes it. Raises MedoodError if it cannot take the size or range of the transforms."""
+    """A fresh detector as the recipe describes it. Raises MedoodError if it cannot take the size or range of the transforms, or if the
+    weights of its features are not to be had."""
     name, parameters = recipe.choice("detector")
+    spec, on = image_spec(recipe), []
     try:
-        built: Detector = catalogue.detectors()[name].load()(image_spec(recipe), **_tuples(parameters))
+        if recipe.features is not None:
+            kind, given = recipe.choice("features")
+            on = [catalogue.features()[kind].load()(spec, **_tuples(given))]
+        built: Detector = catalogue.detectors()[name].load()(spec, *on, **_tuples(parameters))
     except (RuntimeError, MemoryError) as error:  # torch's word for too much memory
         raise MedoodError(
             f"The detector {name} of this size does not fit into memory: choose smaller images, widths or latents."
@@ -62,6 +67,13 @@ def build_detector(recipe: Recipe) -> Detector:
 def image_spec(recipe: Recipe) -> ImageSpec:
     plan = recipe.transforms
     return ImageSpec(plan.channels, *plan.size, *plan.range, plan.background)
+
+
+def with_checksum(recipe: Recipe, detector: Detector) -> Recipe:
+    """The recipe with the sha256 of the weights file that the detector's features came from, so that a run notices when it is another."""
+    if not recipe.features or "sha256" not in recipe.features:
+        return recipe
+    return recipe.model_copy(update={"features": recipe.features | {"sha256": detector.features.sha256}})
 
 
 def save_run(

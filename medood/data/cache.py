@@ -169,6 +169,11 @@ def default_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "medood"
 
 
+def feature_folder(cache: Path | None) -> Path:
+    """Where features of images are kept, below the folder of the cache."""
+    return (cache or default_cache()) / "features"
+
+
 def _content_key(entry: Entry) -> str:
     """Changes when the entry or a file changes: label, and path, size, time and both ends of every file that is read for it."""
     digest = hashlib.sha256(repr((entry.id, entry.label)).encode())

@@ -1,4 +1,4 @@
-"""What medood has to offer, printed: detectors, sources, transform steps, recipes. Text only; torch stays out."""
+"""What medood has to offer, printed: detectors, features, sources, transform steps, recipes. Text only; torch stays out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from medood.core.literals import read_literals
 from medood.core.recipe import CalibrationPlan, Pooling, Preparation, Recipe, Scoring, Split, Training, shipped
 
 
-def print_cards(kind: Literal["detectors", "sources", "steps"], name: str | None) -> None:
+def print_cards(kind: Literal["detectors", "features", "sources", "steps"], name: str | None) -> None:
     cards = getattr(catalogue, kind)()
     if name is None:
         table = Table("name", "what it does", box=None)

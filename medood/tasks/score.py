@@ -22,6 +22,7 @@ from medood.data.split import of_part
 from medood.data.training_images import SeenImages, reading, seen_before
 from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
+from medood.features.interface import keep_features
 from medood.scoring.map_folder import EXTRAS, MapFolder
 from medood.scoring.rows import Scorer
 from medood.scoring.stream import Outcome, score_index
@@ -44,6 +45,7 @@ def score_folder(
     table: str | None = None,
     part: str | None = None,
     keep: Callable[[Index], Index] | None = None,
+    features: Path | None = None,
     plane: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -51,6 +53,7 @@ def score_folder(
     """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
 
     `parameters` are those of the source, otherwise the ones that the run itself was trained with; `keep` chooses among what was found.
+    `features` is a folder that keeps the features of the images, for images that other runs are to score too.
     Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with` (EXTRAS of
     `map_folder`) beside it. `plane` cuts volumes another way than the run's transforms do. A file that cannot be scored gets a row with its
     reason; the others go on. When nothing can be begun, nothing is left behind.
@@ -59,6 +62,8 @@ def score_folder(
     run = load_run(run_folder)
     target = pick_device(device)
     run.detector.to(target)
+    if features:
+        keep_features(run.detector, features)
     header = _header(run, root, source, plane) | {"table": table, "part": part, "maps": str(maps.resolve()) if maps else None}
     header |= dict(zip(_OF_MAPS, (map_format, sorted(maps_with)), strict=True)) if maps else {}
     _guard(out, header, resume, overwrite)

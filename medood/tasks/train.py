@@ -22,16 +22,17 @@ from medood.core.errors import MedoodError, ResumeError, TrainingError
 from medood.core.files import write_json
 from medood.core.lock import alone
 from medood.core.recipe import Recipe, changed_keys
-from medood.core.run import build_detector, is_run, save_run
+from medood.core.run import build_detector, is_run, save_run, with_checksum
 from medood.core.volume import Entry, Problem
 from medood.data.attempt import attempt
-from medood.data.cache import Cache, CachedEntry, CachedImages
+from medood.data.cache import Cache, CachedEntry, CachedImages, feature_folder
 from medood.data.found import check_found
 from medood.data.leaks import leaks, unnamed
 from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
 from medood.data.training_images import write_hashed
+from medood.features.interface import keep_features
 from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.progress import Silence
@@ -67,11 +68,15 @@ def train_recipe(
             return out
         torch.manual_seed(recipe.seed)
         detector = build_detector(recipe)  # before any file is read: a size or a plan that does not fit is known at once
+        recipe = with_checksum(recipe, detector)
+        keep_features(detector, feature_folder(cache))
         check_plan(detector.phases(), recipe.training)
         check_pooling(detector, recipe)
         recipe, parts = _parts(recipe, data, cache, console)
         images, held_out = parts.values()
         check_enough(held_out, recipe)
+        if forecast := detector.forecast(len(images)):
+            console.say(forecast)
         facts = {"device": str(target), "train_images": len(images), "index": _fingerprint(parts)}
         if resume:
             _require_same(out, recipe, facts["index"])

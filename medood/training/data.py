@@ -48,6 +48,7 @@ class Batches:
     augment: Augment | None = None
     channels_last: bool = False
     pin: bool = False
+    inputs: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -68,7 +69,7 @@ class Batches:
             samples = [self.augment({"image": one}, seed) for one, seed in zip(image, seeds, strict=True)]
             image = _stacked(samples, "image")
             hidden = _stacked(samples, "hidden") if "hidden" in samples[0] else None
-        return _placed(Batch(image, hidden), self.channels_last, self.pin)
+        return _placed(Batch(image, hidden, _rows(self.inputs, numbers)), self.channels_last, self.pin)
 
 
 def _stacked(samples: list[dict[str, Tensor]], key: str) -> Tensor:
@@ -76,19 +77,23 @@ def _stacked(samples: list[dict[str, Tensor]], key: str) -> Tensor:
     return torch.stack([sample[key].as_subclass(Tensor) for sample in samples])
 
 
-def in_order(images: Images, size: int, *, channels_last: bool = False, pin: bool = False) -> Generator[Batch, None, None]:
-    """Every image once, as it is, in order."""
+def in_order(
+    images: Images, size: int, *, channels_last: bool = False, pin: bool = False, inputs: np.ndarray | None = None
+) -> Generator[Batch, None, None]:
+    """Every image once, as it is, in order, with its row of `inputs`."""
     plan = (np.arange(start, min(start + size, len(images))) for start in range(0, len(images), size))
-    return read_ahead(lambda numbers: _placed(Batch(images.gather(numbers)), channels_last, pin), plan)
+    return read_ahead(lambda numbers: _placed(Batch(images.gather(numbers), None, _rows(inputs, numbers)), channels_last, pin), plan)
+
+
+def _rows(inputs: np.ndarray | None, numbers: np.ndarray) -> Tensor | None:
+    return None if inputs is None else torch.from_numpy(inputs[numbers])
 
 
 def _placed(batch: Batch, channels_last: bool, pin: bool) -> Batch:
     """The memory layout of the network, and memory from which a GPU copies while it computes."""
     if channels_last:
         batch.image = batch.image.contiguous(memory_format=torch.channels_last)
-    if pin:
-        batch = Batch(batch.image.pin_memory(), None if batch.hidden is None else batch.hidden.pin_memory())
-    return batch
+    return batch.pin_memory() if pin else batch
 
 
 def read_ahead(make: Callable[[Item], Made], items: Iterable[Item], ahead: int = 2) -> Generator[Made, None, None]:

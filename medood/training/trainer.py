@@ -21,6 +21,7 @@ from medood.training.data import Batches, Images
 from medood.training.forecast import Forecast
 from medood.training.history import History
 from medood.training.identity import identity
+from medood.training.inputs import compute_inputs, has_inputs
 from medood.training.losses import Losses, LossEvents, diverged
 from medood.training.progress import Silence, reporting
 from medood.training.resuming import Plan, find_start, what_happens
@@ -116,7 +117,7 @@ class _Trainer:
                 plan.batch_size,
                 seed,
                 phase.name,
-                augment if phase.optimizers else None,
+                augment if phase.optimizers and not has_inputs(phase) else None,
                 channels_last=plan.channels_last,
                 pin=device.type == "cuda",
             )
@@ -154,6 +155,7 @@ class _Trainer:
         self.detector.train(bool(phase.optimizers))
         with torch.no_grad():
             phase.begin()
+        self._compute_inputs(number)
         if start is not None and start.epoch > 0:  # what `begin` computed from weights of another time is replaced
             start.apply(self.detector, self.device)
             start.apply_to_optimizers(phase.optimizers)
@@ -164,6 +166,22 @@ class _Trainer:
         with torch.no_grad():
             phase.finish()
         self.files.write(self._checkpoint(number + 1, 0, BestEpoch()))
+
+    def _compute_inputs(self, number: int) -> None:
+        """Once per image what the phase wants once per image, for the training and the held-out images."""
+        batches = self.batches[number]
+        batches.inputs, self.held_out_inputs = (
+            compute_inputs(
+                self.detector,
+                self.phases[number],
+                images,
+                self.plan,
+                self.folder / "checkpoint" / f"inputs_{number}_{part}.npy",
+                seed=self.seed,
+                device=self.device,
+            )
+            for part, images in (("train", batches.images), ("held_out", self.held_out))
+        )
 
     def _fit(self, number: int, best: BestEpoch, done: int) -> None:
         """The epochs after `done`. A loss or weight that is no number brings the last good epoch back, then raises TrainingError."""
@@ -233,7 +251,8 @@ class _Trainer:
         phase = self.phases[number]
         if not phase.optimizers or (epoch % self.plan.validate_every and epoch < self.epochs[number]):
             return None
-        return validation_loss(self.detector, phase, self.held_out, self.plan, seed=self.seed, device=self.device)
+        settings = {"seed": self.seed, "device": self.device, "inputs": self.held_out_inputs}
+        return validation_loss(self.detector, phase, self.held_out, self.plan, **settings)
 
     def _record(self, engine: Engine, number: int, validation: float | None) -> None:
         phase, state = self.phases[number], engine.state

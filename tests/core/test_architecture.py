@@ -12,13 +12,15 @@ import pytest
 import medood
 
 PACKAGE = Path(medood.__file__).parent
-_LOWER = {"core", "sources", "transforms", "nets", "detectors", "training", "metrics", "data", "export", "scoring", "evaluation"}
+_LOWER = {"core", "sources", "transforms", "nets", "features", "detectors"}
+_LOWER |= {"training", "metrics", "data", "export", "scoring", "evaluation"}
 ALLOWED = {
     "core": {"core"},
     "sources": {"core", "sources"},
     "transforms": {"core", "transforms"},
     "nets": {"core", "nets"},
-    "detectors": {"core", "nets", "detectors"},
+    "features": {"core", "nets", "features"},
+    "detectors": {"core", "nets", "features", "detectors"},
     "training": {"core", "training"},
     "metrics": {"core", "metrics"},
     "data": {"core", "sources", "transforms", "data"},

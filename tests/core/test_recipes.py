@@ -11,7 +11,7 @@ from medood.core import catalogue
 from medood.core.errors import RecipeError
 from medood.core.grid import check_file
 from medood.core.literals import parse_literals
-from medood.core.recipe import Recipe, load_preparation, load_recipe, shipped
+from medood.core.recipe import Recipe, changed_keys, load_preparation, load_recipe, shipped
 
 GOOD = """
 summary: a test
@@ -110,6 +110,50 @@ def test_a_key_given_twice_is_a_mistake(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", ["- a\n- b\n", "", "just words", "a: [1, 2\n", "a: !!python/object/apply:os.system ['true']\n"])
 def test_what_is_no_mapping_of_literals_is_refused(tmp_path: Path, text: str) -> None:
     assert str(tmp_path) in problems_of(write(tmp_path, text))[0]
+
+
+def test_a_detector_that_works_on_features_gets_those_named_or_the_default(tmp_path: Path) -> None:
+    text = GOOD.replace("patch_gan", "knn").replace("  - mask_boxes\n", "").replace("augment:\n", "")
+    assert load_recipe(write(tmp_path, text)).features == {
+        "name": "efficientnet_lite0",
+        "weights": "imagenet",
+        "sha256": None,
+        "size": None,
+        "layers": [2, 3],
+        "seed": 0,
+    }
+    named = load_recipe(write(tmp_path, text + "features: {name: gradient_histograms, layers: [12]}\n"))
+    assert named.features == {"name": "gradient_histograms", "size": None, "layers": [12], "orientations": 9}
+    assert load_recipe(write(tmp_path, text), ("features.weights=random",)).features["weights"] == "random"
+    assert load_recipe(write(tmp_path, GOOD)).features is None
+
+
+@pytest.mark.parametrize(
+    ("detector", "features", "words"),
+    [
+        ("patch_gan", "{name: gradient_histograms}", ("patch_gan works on none", "knn", "patch_core")),
+        ("knn", "{name: gradient_histogram}", ("features.name", "did you mean 'gradient_histograms'?")),
+        ("knn", "{layers: [2, 9]}", ("features.layers.1", "found 9", "0, 1, 2, 3 or 4")),
+        ("knn", "{wieghts: random}", ("features.wieghts", "did you mean 'weights'?")),
+        ("knn", "many", ("features", "found 'many'", "a mapping")),
+    ],
+)
+def test_mistakes_in_the_features_have_their_line(tmp_path: Path, detector: str, features: str, words: tuple[str, ...]) -> None:
+    path = write(tmp_path, GOOD.replace("patch_gan", detector) + f"features: {features}\n")
+    (found,) = problems_of(path)
+    assert found.startswith(f"{path}:{len(path.read_text().splitlines())}: ")
+    assert all(word in found for word in words), found
+
+
+def test_the_same_weights_may_lie_elsewhere(tmp_path: Path) -> None:
+    text = GOOD.replace("patch_gan", "knn")
+    here = load_recipe(write(tmp_path, text + "features: {name: resnet18, weights: here.pth}\n"))
+    there = load_recipe(write(tmp_path, text + "features: {name: resnet18, weights: there.pth}\n"))
+    known = here.model_copy(update={"features": here.features | {"sha256": "ab"}})
+    assert changed_keys(known, here) == []
+    assert changed_keys(here, there) == ["features"]
+    assert changed_keys(known, there.model_copy(update={"features": there.features | {"sha256": "ab"}})) == []
+    assert changed_keys(known, here.model_copy(update={"features": here.features | {"sha256": "cd"}})) == ["features"]
 
 
 def test_a_recipe_never_runs_code(tmp_path: Path) -> None:

@@ -10,14 +10,15 @@ from typing import Any
 
 import pytest
 import torch
-from detector_trials import LESIONS, Training, build, phantoms, plant
+from detector_trials import LESIONS, Training, build, extractor, phantoms, plant
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
+from torch import Tensor, nn
 
 from medood.core.catalogue import detectors
 from medood.core.detector import Detector, ImageSpec, Scores
 from medood.core.errors import MedoodError, NotFitted
+from medood.features.interface import Extractor
 from medood.transforms.mask_boxes import MaskBoxes
 
 
@@ -25,6 +26,7 @@ from medood.transforms.mask_boxes import MaskBoxes
 class Case:
     """A detector with hyperparameters that make it small, and how it is trained on 64 x 64 phantoms.
 
+    features   what the detector works on, if it works on features
     tile       hide boxes in each tile of this side
     spec       None: values 0..1 with background 0, or -1..1 with background -1 if the detector wants those
     auroc      least AUROC of the image score over phantoms with and without planted lesions, after this training
@@ -33,6 +35,7 @@ class Case:
 
     name: str
     parameters: dict[str, Any] = field(default_factory=dict)
+    features: dict[str, Any] | None = None
     epochs: int = 4
     images: int = 96
     tile: int | None = None
@@ -41,7 +44,8 @@ class Case:
     hot: float = 0.7
 
     def __str__(self) -> str:
-        return "-".join([self.name, *(str(value) for value in self.parameters.values() if isinstance(value, str))])
+        words = [*self.parameters.values(), *(self.features or {}).values()]
+        return "-".join([self.name, *(word for word in words if isinstance(word, str))])
 
 
 SMALL_GAN = {"width": 8, "discriminator_width": 8, "learning_rate": 2e-3, "reconstruction_weight": 2.0}
@@ -49,6 +53,9 @@ SMALL_SPHERE = {"width": 4, "code": 32, "learning_rate": 1e-3}
 SMALL_CODER = {"width": 8, "code": 300, "learning_rate": 5e-4, "epochs": 30}
 SMALL_DRAWER = {"width": 4, "latent": 16, "critic_steps": 1, "kappa": 0.01, "learning_rate": 2e-3, "encoder_learning_rate": 5e-3}
 SMALL_CASCADE = {"width": 8, "latent": 16, "branch_width": 16, "learning_rate": 5e-3}
+HISTOGRAMS = {"name": "gradient_histograms", "size": (48, 48), "layers": (8, 12)}
+GREYS = {"name": "grey_statistics", "size": (64, 64)}
+RANDOM_NETWORK = {"name": "efficientnet_lite0", "weights": "random", "size": (64, 64), "layers": (1, 2)}
 CASES = (
     Case("alocc", {"refiner_width": 8, "discriminator_width": 4, "noise": 0.05, "learning_rate": 3e-4}, epochs=12, auroc=0.6),
     Case("autoencoder", {"width": 8, "learning_rate": 5e-3}, epochs=10),
@@ -66,6 +73,13 @@ CASES = (
     Case("one_class_svm", {"input": "image"}, images=300),
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
     Case("patch_gan", SMALL_GAN | {"reading": "image256"}, epochs=10, hot=0.6),
+    Case("knn", {}, HISTOGRAMS),
+    Case("knn", {"metric": "cosine", "level": "location", "most": 60}, RANDOM_NETWORK),
+    Case("mahalanobis", {}, HISTOGRAMS),
+    Case("padim", {"channels": 16, "pool": "maximum"}, RANDOM_NETWORK),
+    Case("padim", {"channels": 4, "reduce": "choice"}, GREYS),
+    Case("patch_core", {"bank": 300, "candidates": 3000, "pool": "percentile"}, RANDOM_NETWORK),
+    Case("patch_core", {"bank": 0.1}, GREYS),
     Case("patch_gan", SMALL_GAN | {"reading": "crop32"}, epochs=10, tile=32),
     Case("pch_vae", SMALL_CASCADE | {"sigma2": 0.01}, epochs=10),
     Case("pyod", {"method": "lof"}, images=200),
@@ -90,7 +104,8 @@ class Trained:
 
 
 def make(case: Case, spec: ImageSpec) -> Detector:
-    return build(partial(detectors()[case.name].load(), spec, **case.parameters))
+    on = [extractor(spec, case.features)] if case.features else []
+    return build(partial(detectors()[case.name].load(), spec, *on, **case.parameters))
 
 
 def spec_of(case: Case, channels: int = 1, height: int = 64, width: int = 64) -> ImageSpec:
@@ -143,6 +158,13 @@ def case(number: int) -> Case:
 @pytest.fixture
 def fitted(number: int) -> Trained:
     return shared(number)
+
+
+def own_modules(detector: Detector) -> list[nn.Module]:
+    """All modules but those of frozen features, which stay in eval mode."""
+    frozen = {part for module in detector.modules() if isinstance(module, Extractor) for part in module.modules()}
+    assert not any(part.training for part in frozen)
+    return [module for module in detector.modules() if module not in frozen]
 
 
 def fields(scores: Scores) -> dict[str, Tensor]:
@@ -227,7 +249,7 @@ def test_the_mode_of_every_module_is_restored(fitted: Trained, mode: bool) -> No
     fitted.detector.train(mode)
     try:
         fitted.detector.score(phantoms(fitted.spec, 2, seed=3))
-        assert all(module.training == mode for module in fitted.detector.modules())
+        assert all(module.training == mode for module in own_modules(fitted.detector))
         in_mode = fitted.detector.score(phantoms(fitted.spec, 2, seed=3))
     finally:
         fitted.detector.eval()
@@ -246,8 +268,7 @@ def test_the_same_seed_gives_the_same_detector(case: Case, fitted: Trained) -> N
 def test_saved_and_loaded_it_scores_the_same_bits(case: Case, fitted: Trained, tmp_path: Path) -> None:
     state = {name: value.contiguous() for name, value in fitted.detector.state_dict().items()}
     save_file(state, tmp_path / "weights.safetensors")
-    torch.manual_seed(99)
-    fresh = detectors()[case.name].load()(fitted.spec, **case.parameters)
+    fresh = make(case, fitted.spec)
     fresh.load_state_dict(load_file(tmp_path / "weights.safetensors"))
     images = mixed(fitted.spec, 6)[0]
     assert_same(fitted.detector.score(images), fresh.score(images))
@@ -324,7 +345,7 @@ def test_reconstructing_changes_nothing(fitted: Trained, mode: bool) -> None:
     detector.train(mode)
     try:
         again = detector.reconstructions(images)
-        assert all(module.training == mode for module in detector.modules())
+        assert all(module.training == mode for module in own_modules(detector))
     finally:
         detector.eval()
     assert torch.equal(images, given)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from seeds import shifted
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from medood.core import catalogue
 from medood.core.detector import Batch, Detector, ImageSpec, Phase
+from medood.features.interface import Extractor
 from medood.transforms.hidden_parts import HidesParts
 
 Lesion = Literal["bright", "dark", "texture"]
@@ -106,6 +108,12 @@ class Training:
             optimizer.step()
 
         return update
+
+
+def extractor(spec: ImageSpec, features: Mapping[str, Any]) -> Extractor:
+    """What a recipe's `features` stands for: its name and parameters."""
+    parameters = dict(features)
+    return catalogue.features()[parameters.pop("name")].load()(spec, **parameters)
 
 
 def build(make: Callable[[], Detector], seed: int = 0) -> Detector:

@@ -1,0 +1,81 @@
+"""Mahalanobis distance from the normal images."""
+
+from __future__ import annotations
+
+import torch
+from sklearn.covariance import ledoit_wolf_shrinkage
+from torch import Tensor
+
+from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.errors import TrainingError
+from medood.features.grids import pooled
+from medood.features.interface import Extractor
+from medood.nets.neighbours import scale_of
+
+_LEAST_SHRINKAGE = 1e-4  # so that no direction is without variance
+
+
+class Mahalanobis(Detector):
+    """Mahalanobis distance from the mean of the normal images, on frozen features.
+
+    Rippel et al., ICPR 2020: one Gaussian of the mean and maximum of every channel over the body; no map. Channels are brought to
+    deviation 1, and the covariance is shrunk as Ledoit and Wolf say (J. Multivariate Analysis 2004), so that fewer images than channels
+    are no obstacle. Takes memory for (images x channels), never for (channels x channels) with few images.
+    """
+
+    localises = False
+    mean_: Tensor  # (d,)
+    divisor_: Tensor  # (d,)
+    directions_: Tensor  # (d, r), the principal axes, r the smaller of images and d
+    weights_: Tensor  # (r + 1,), one over the deviation along each axis, and in every direction besides
+
+    def __init__(self, spec: ImageSpec, features: Extractor) -> None:
+        super().__init__(spec)
+        self.features = features
+        self.fitted_later("mean_", "divisor_", "directions_", "weights_")
+
+    def phases(self) -> list[Phase]:
+        return [_Fit(self)]
+
+    def rows(self, image: Tensor) -> Tensor:
+        """(B, d)"""
+        return pooled(self.features(image), self.foreground(image))
+
+    def fit(self, rows: Tensor) -> None:
+        """The Gaussian of rows (n, d). Its covariance (1 - s) S + s m 1 has the axes of S, and no others are ever needed."""
+        if len(rows) < 2 or not bool((rows != rows[0]).any()):
+            raise TrainingError(
+                f"mahalanobis found {len(rows)} image(s), or the features of all are the same: give it different normal images."
+            )
+        self.mean_, self.divisor_ = scale_of(rows)
+        centred = ((rows - self.mean_) / self.divisor_).double().cpu()
+        shrinkage = max(float(ledoit_wolf_shrinkage(centred.numpy(), assume_centered=True)), _LEAST_SHRINKAGE)
+        _, lengths, axes = torch.linalg.svd(centred / len(rows) ** 0.5, full_matrices=False)
+        variances = lengths.square()
+        floor = shrinkage * variances.sum() / rows.shape[1]
+        deviations = torch.cat([(1 - shrinkage) * variances + floor, floor[None]]).sqrt()
+        self.directions_, self.weights_ = axes.T.contiguous().to(rows), (1 / deviations).to(rows)
+
+    def _score(self, image: Tensor) -> Scores:
+        centred = (self.rows(image) - self.mean_) / self.divisor_
+        along = centred @ self.directions_
+        besides = centred - along @ self.directions_.T
+        squares = (along * self.weights_[:-1]).square().sum(1) + (besides * self.weights_[-1]).square().sum(1)
+        return Scores(squares.sqrt())
+
+
+class _Fit(Phase):
+    name = "fit"
+
+    def __init__(self, detector: Mahalanobis) -> None:
+        self.detector = detector
+
+    def begin(self) -> None:
+        self.rows: list[Tensor] = []
+
+    def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        self.rows.append(self.detector.rows(batch.image))
+        return {}
+
+    def finish(self) -> None:
+        self.detector.fit(torch.cat(self.rows))

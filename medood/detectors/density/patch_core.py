@@ -1,0 +1,115 @@
+"""Distance to a memory bank of normal patches."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.errors import TrainingError
+from medood.core.types import Fraction, NonNegativeInt, Percent, Pool, PositiveInt
+from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, smoothed
+from medood.features.interface import Extractor
+from medood.nets.neighbours import Reservoir, greedy_coreset, nearest, scale_of
+
+
+class PatchCore(Detector):
+    """Distance of every patch to the nearest of a bank of normal patches, on frozen features.
+
+    Roth et al., "Towards total recall in industrial anomaly detection", CVPR 2022. A patch is a place of the finest layer with its
+    neighbours (mean of 3 x 3), every channel brought to mean 0 and deviation 1. The bank is a greedy coreset: few patches to which every
+    normal patch is near. Patches outside the body are neither banked nor counted. Unlike the paper, the image's score is a plain number
+    of its map: over radiographs the mean does better than the maximum, for small lesions a high percentile.
+
+    bank        patches to keep: a number, or with a fraction that share of all
+    candidates  patches to choose from at most, drawn evenly with `seed`: they bound memory and time
+    pool        how the map becomes the image's score: "mean", "maximum" or "percentile" over the body
+    percentile  see `pool`
+    """
+
+    mean_: Tensor  # (channels,)
+    divisor_: Tensor  # (channels,)
+    bank_: Tensor  # (patches, channels)
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        features: Extractor,
+        *,
+        bank: PositiveInt | Fraction = 4000,
+        candidates: PositiveInt = 100_000,
+        pool: Pool = "mean",
+        percentile: Percent = 98.0,
+        seed: NonNegativeInt = 0,
+    ) -> None:
+        super().__init__(spec)
+        self.features, self.grid = features, finest_grid(features.shapes)
+        self.bank, self.candidates, self.seed = bank, candidates, seed
+        self.pool, self.percentile = pool, percentile
+        self.fitted_later("mean_", "divisor_", "bank_")
+
+    def forecast(self, images: int) -> str:
+        channels, places = sum(shape[0] for shape in self.features.shapes), self.grid[0] * self.grid[1]
+        drawn = min(self.candidates, images * places)
+        kept = self.kept_of(images * places, drawn)
+        size = kept * channels * 4 / 2**20
+        training = (drawn * (2 * channels + 66) + kept * channels) * 4 / 2**20
+        return (
+            f"patch_core chooses {kept} of up to {drawn} patches with {channels} channels: about {training:.0f} MiB while it trains, "
+            f"{size:.0f} MiB in the run."
+        )
+
+    def kept_of(self, patches: int, drawn: int) -> int:
+        """How large the bank is, of so many patches of which so many were drawn."""
+        wanted = self.bank if isinstance(self.bank, int) else max(1, round(self.bank * patches))
+        return min(wanted, drawn)
+
+    def phases(self) -> list[Phase]:
+        return [_Bank(self)]
+
+    def patches(self, image: Tensor) -> Tensor:
+        """(B, places, channels), not scaled yet."""
+        return joined([smoothed(grid) for grid in self.features(image)]).flatten(2).transpose(1, 2)
+
+    def fit(self, rows: Tensor, seen: int) -> None:
+        """Choose the bank from rows (n, channels), drawn from `seen` patches."""
+        if len(rows) < 2 or not bool((rows != rows[0]).any()):
+            raise TrainingError(
+                f"patch_core found {len(rows)} patch(es) inside the body, or all are the same: give it different normal images, and check "
+                "`background` in the transforms."
+            )
+        self.mean_, self.divisor_ = scale_of(rows)
+        rows = (rows - self.mean_) / self.divisor_
+        self.bank_ = rows[greedy_coreset(rows, self.kept_of(seen, len(rows)), self.seed)]
+
+    def _score(self, image: Tensor) -> Scores:
+        body = self.foreground(image)
+        inside = cells(body, self.grid)
+        rows = (self.patches(image) - self.mean_) / self.divisor_
+        patches = torch.zeros_like(inside, dtype=rows.dtype)
+        patches[inside] = nearest(rows[inside.flatten(1)], self.bank_)[:, 0]
+        heat = map_of(patches, body)
+        parts = map_scores(heat, body, self.percentile)
+        return Scores(parts[self.pool], heat, patches, parts)
+
+
+class _Bank(Phase):
+    """Draws patches inside the body evenly from all images, then chooses the bank."""
+
+    name = "bank"
+
+    def __init__(self, detector: PatchCore) -> None:
+        self.detector = detector
+
+    def begin(self) -> None:
+        self.reservoir = Reservoir(self.detector.candidates, self.detector.seed)
+
+    def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        inside = cells(self.detector.foreground(batch.image), self.detector.grid).flatten(1)
+        self.reservoir.add(self.detector.patches(batch.image)[inside])
+        return {}
+
+    def finish(self) -> None:
+        rows, seen = self.reservoir.rows, self.reservoir.seen
+        del self.reservoir
+        self.detector.fit(rows, seen)

@@ -1,0 +1,63 @@
+"""From the grids of features to what detectors compare: vectors of places, vectors of images, and maps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
+
+from medood.core.types import Pool
+
+
+def smoothed(grid: Tensor) -> Tensor:
+    """The mean over each place and its eight neighbours."""
+    return avg_pool2d(grid, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def joined(grids: Sequence[Tensor]) -> Tensor:
+    """(B, c1 + c2 + ..., h, w): the layers one upon the other, on the finest grid among them."""
+    finest = finest_grid([grid.shape[1:] for grid in grids])
+    return torch.cat([grid if grid.shape[2:] == finest else interpolate(grid, finest, mode="bilinear") for grid in grids], 1)
+
+
+def finest_grid(shapes: Sequence[Sequence[int]]) -> tuple[int, int]:
+    """(h, w) of the finest of some layers with shapes (c, h, w)."""
+    _, height, width = max(shapes, key=lambda shape: shape[1] * shape[2])
+    return height, width
+
+
+def pooled(grids: Sequence[Tensor], body: Tensor) -> Tensor:
+    """(B, 2 (c1 + c2 + ...)): mean and maximum of every channel over the body (B, 1, H, W), or over everything where there is no body."""
+    parts = []
+    for grid in grids:
+        inside = cells(body, grid.shape[2:])
+        inside = inside | ~inside.any((2, 3), keepdim=True)
+        mean = (grid * inside).sum((2, 3)) / inside.sum((2, 3))
+        parts += [mean, grid.masked_fill(~inside, -torch.inf).amax((2, 3))]
+    return torch.cat(parts, 1)
+
+
+def cells(body: Tensor, grid: Sequence[int]) -> Tensor:
+    """bool (B, 1, h, w): the cells of a grid of which at least half lies in the body (B, 1, H, W)."""
+    return adaptive_avg_pool2d(body.float(), tuple(grid)) >= 0.5
+
+
+def map_of(values: Tensor, body: Tensor) -> Tensor:
+    """(B, 1, H, W): values (B, 1, h, w) of a grid at every pixel of the body; 0, as normal as can be, outside."""
+    return interpolate(values, body.shape[2:], mode="bilinear") * body
+
+
+def map_scores(heat: Tensor, body: Tensor, percentile: float) -> dict[Pool, Tensor]:
+    """(B,) each: the mean, the maximum and a percentile (0..100) of maps (B, 1, H, W) over the body; 0 for an image without one."""
+    inside = body.flatten(1)
+    number = inside.sum(1)
+    values = heat.flatten(1).masked_fill(~inside, -torch.inf).sort(1, descending=True).values
+    rank = (number * (1 - percentile / 100)).long().clamp(max=values.shape[1] - 1)
+    some = number > 0
+    return {
+        "mean": (heat.flatten(1) * inside).sum(1) / number.clamp(min=1),
+        "maximum": torch.where(some, values[:, 0], 0.0),
+        "percentile": torch.where(some, values.gather(1, rank[:, None])[:, 0], 0.0),
+    }

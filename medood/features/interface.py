@@ -1,0 +1,112 @@
+"""What features are: a frozen function from images to grids of numbers."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from medood.core.detector import ImageSpec
+from medood.core.errors import MedoodError
+from medood.features.store import FeatureStore
+
+_LARGEST = 65504.0
+"""The largest number of half precision."""
+
+
+class Extractor(nn.Module):
+    """Turns images into grids of features, one for every layer named. Nothing in it is ever trained.
+
+    Subclasses take `(spec, *, literal parameters with defaults)` and write `_extract`. Everything they hold is a buffer that no state dict
+    knows (see `frozen`), so that weights of a detector are its own alone; it stays in eval mode, whatever the detector does.
+
+    size         (height, width) to which images are resized first
+    shapes       (channels, height, width) of every layer
+    sha256       checksum of the weights file, or None without one
+    fingerprint  changes with everything that the features of an image depend on besides the image and the choice of layers
+    store        where features are kept from one call to the next, if anywhere
+    """
+
+    sha256: str | None = None
+
+    def __init__(self, spec: ImageSpec, layers: Sequence[Any], size: tuple[int, int]) -> None:
+        super().__init__()
+        if not layers or len(set(layers)) < len(layers):
+            raise MedoodError(f"features: `layers` must name at least one layer and none twice, found {list(layers)}.")
+        self.spec, self.layers, self.size = spec, tuple(layers), size
+        self.store: FeatureStore | None = None
+
+    def settle(self, facts: Mapping[str, Any]) -> None:
+        """Call it at the end of construction. `facts` are the parameters, besides `layers`, that features depend on."""
+        self.eval()
+        spec = [*self.spec.shape, self.spec.low, self.spec.high]
+        described = {"name": type(self).__name__, "spec": spec, "size": self.size, "sha256": self.sha256, **facts}
+        self.fingerprint = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:16]
+        self.shapes = tuple(tuple(grid.shape[1:]) for grid in self(torch.full((1, *self.spec.shape), self.spec.low)))
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        """(B, c, h, w) for every layer, of images (B, C, H, W) in the range of the spec; each image by itself.
+
+        float32, but rounded to half precision, so that what is kept on disk is what is computed, in half the space.
+        """
+        with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
+            if self.store is None:
+                return self._compute(image)
+            return self.store.features(image, dict(zip(self.layers, self.shapes, strict=True)), self._compute)
+
+    def train(self, mode: bool = True) -> Extractor:
+        """Does nothing: the mode is always eval."""
+        return super().train(False)
+
+    def _compute(self, image: Tensor) -> list[Tensor]:
+        """On a CPU one image at a time, which is no slower: so the features of an image are the same to the last bit in any batch."""
+        if image.device.type == "cpu" and len(image) > 1:
+            return [torch.cat(grids) for grids in zip(*map(self._compute, image.split(1)), strict=True)]
+        unit = (image.float() - self.spec.low) / (self.spec.high - self.spec.low)
+        if unit.shape[2:] != self.size:
+            unit = interpolate(unit, self.size, mode="bilinear", antialias=True)
+        return [grid.clamp(-_LARGEST, _LARGEST).half().float() for grid in self._extract(unit)]
+
+    def _extract(self, unit: Tensor) -> list[Tensor]:
+        """Grids of every layer, of images (B, C, *size) with values 0..1."""
+        raise NotImplementedError
+
+
+def keep_features(network: nn.Module, folder: Path) -> None:
+    """Let every extractor in a network keep its features below the folder, and look there first."""
+    for part in network.modules():
+        if isinstance(part, Extractor):
+            part.store = FeatureStore(folder / part.fingerprint)
+
+
+def fitting_size(spec: ImageSpec, size: tuple[int, int] | None, *, side: int, step: int = 1) -> tuple[int, int]:
+    """`size`, or without one the images' proportions with `side` pixels along the shorter side; in multiples of `step`.
+
+    Raises MedoodError when a size that was asked for is none.
+    """
+    if size is None:
+        shorter = min(spec.height, spec.width)
+        height, width = (max(step, round(length * side / shorter / step) * step) for length in (spec.height, spec.width))
+        return height, width
+    if any(length % step for length in size):
+        near = [max(step, round(length / step) * step) for length in size]
+        raise MedoodError(f"features: `size` must be in multiples of {step}, such as {near}, found {list(size)}.")
+    return size
+
+
+def frozen(network: nn.Module) -> nn.Module:
+    """The network with parameters turned into buffers that no state dict has: nothing trains, saves or loads them."""
+    for module in network.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            delattr(module, name)
+            module.register_buffer(name, parameter.detach(), persistent=False)
+        module._non_persistent_buffers_set.update(module._buffers)
+        if isinstance(module, nn.BatchNorm2d):
+            module.track_running_stats = False  # else it asks every state dict that is loaded for a counter
+    return network.eval()

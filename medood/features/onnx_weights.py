@@ -1,0 +1,73 @@
+"""The weights in an ONNX file, without the network that it also holds."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from torch import Tensor
+
+from medood.core.errors import MedoodError
+
+_FIELD = descriptor_pb2.FieldDescriptorProto
+_MESSAGES = {  # the part of onnx.proto that weights need: name, number and type of each field; * for a repeated one
+    "Tensor": (
+        ("dims*", 1, "int64"),
+        ("data_type", 2, "int32"),
+        ("float_data*", 4, "float"),
+        ("name", 8, "string"),
+        ("raw_data", 9, "bytes"),
+    ),
+    "Node": (("input*", 1, "string"), ("name", 3, "string"), ("op_type", 4, "string")),
+    "Graph": (("node*", 1, "Node"), ("initializer*", 5, "Tensor")),
+    "Model": (("graph", 7, "Graph"),),
+}
+_FLOAT32 = 1
+
+
+def read_onnx(path: Path) -> dict[str, Tensor]:
+    """float32 tensors by name. Raises MedoodError when the file is damaged.
+
+    Exporters lose the names of matrices that they transpose; such a one is called after the node that multiplies with it, with `/` as `.`
+    and `weight` at the end, and has the layout of torch's linear layers again.
+    """
+    model = _model_class()()
+    try:
+        model.ParseFromString(path.read_bytes())
+    except DecodeError as error:
+        raise MedoodError(f"features: {path} is cut short or damaged and cannot be read as an ONNX file: get it again.") from error
+    tensors = {tensor.name: _tensor(tensor, path) for tensor in model.graph.initializer if tensor.data_type == _FLOAT32}
+    for node in model.graph.node:
+        if node.op_type == "MatMul" and node.input[1] in tensors and node.input[1].startswith("onnx::"):
+            tensors[node.name.strip("/").removesuffix("MatMul").replace("/", ".") + "weight"] = tensors[node.input[1]].T
+    return tensors
+
+
+def _tensor(tensor: Any, path: Path) -> Tensor:
+    values = torch.frombuffer(bytearray(tensor.raw_data), dtype=torch.float32) if tensor.raw_data else torch.tensor(list(tensor.float_data))
+    shape = tuple(tensor.dims)
+    if values.numel() != torch.Size(shape).numel():
+        raise MedoodError(f"features: {path} keeps its weights in other files or is damaged: {tensor.name} lacks values.")
+    return values.reshape(shape)
+
+
+@cache
+def _model_class() -> Any:
+    file = descriptor_pb2.FileDescriptorProto(name="medood/onnx.proto", package="medood.onnx", syntax="proto2")
+    for name, fields in _MESSAGES.items():
+        message = file.message_type.add(name=name)
+        for field, number, kind in fields:
+            label = _FIELD.LABEL_REPEATED if field.endswith("*") else _FIELD.LABEL_OPTIONAL
+            made = message.field.add(name=field.rstrip("*"), number=number, label=label)
+            if kind in _MESSAGES:
+                made.type, made.type_name = _FIELD.TYPE_MESSAGE, f".medood.onnx.{kind}"
+            else:
+                made.type = getattr(_FIELD, f"TYPE_{kind.upper()}")
+            made.options.packed = label == _FIELD.LABEL_REPEATED and kind in ("int64", "float")
+    pool = descriptor_pool.DescriptorPool()
+    pool.AddSerializedFile(file.SerializeToString())
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("medood.onnx.Model"))

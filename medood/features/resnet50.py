@@ -1,0 +1,44 @@
+"""ResNet-50."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from medood.core.detector import ImageSpec
+from medood.core.types import NonNegativeInt, PositiveInt
+from medood.features.interface import fitting_size
+from medood.features.resnet import ResidualNetwork, stages50
+from medood.features.weights import Published
+
+
+class ResNet50(ResidualNetwork):
+    """ResNet-50 with the weights of a file: torchvision's for ImageNet, MoCo's or RadImageNet's.
+
+    He et al., CVPR 2016, with the stride in the 3 x 3 convolutions as torchvision has it. Images are normalised as for ImageNet.
+
+    weights  path of a file; "imagenet": the file resnet50-0676ba61.pth in the folder that MEDOOD_WEIGHTS names; "random": drawn with `seed`
+    sha256   of the weights file; another file is refused
+    size     (height, width) to which images are resized; null: 224 pixels along the shorter side
+    layers   1 to 4 with 256, 512, 1024 and 2048 channels on grids of 1/4, 1/8, 1/16 and 1/32 of the size
+    """
+
+    words = {
+        "imagenet": Published(
+            "resnet50-0676ba61.pth",
+            "0676ba61",
+            "download torchvision's ResNet50_Weights.IMAGENET1K_V1 elsewhere and give its path as `features.weights`",
+        )
+    }
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        weights: str = "imagenet",
+        sha256: str | None = None,
+        size: tuple[PositiveInt, PositiveInt] | None = None,
+        layers: tuple[Literal[1, 2, 3, 4], ...] = (2, 3),
+        seed: NonNegativeInt = 0,
+    ) -> None:
+        size = fitting_size(spec, size, side=224)
+        super().__init__(spec, stages50, weights=weights, sha256=sha256, size=size, layers=layers, seed=seed)
