@@ -65,6 +65,13 @@ class Subject:
     def images(self) -> Tensor:
         return torch.from_numpy(self.prepared.images)
 
+    @property
+    def scored_brain(self) -> np.ndarray:
+        """The brain in the slices that have a map."""
+        where = np.zeros_like(self.brain)
+        where[self.prepared.slices] = self.brain[self.prepared.slices]
+        return where
+
 
 def subjects(source: Source, size: int) -> tuple[ImageSpec, list[Subject]]:
     """All volumes of a source whose lesions are drawn."""
@@ -164,7 +171,7 @@ def hottest(heat: np.ndarray, inside: np.ndarray, count: int) -> float:
 
 def slice_rows(subject: Subject, image_scores: np.ndarray, heat: np.ndarray) -> dict[str, list[float]]:
     """Numbers of every slice that counts, of a map on the native grid."""
-    smooth = smoothed(heat, subject.brain, [2.0 / step for step in subject.spacing])
+    smooth = smoothed(heat, subject.scored_brain, [2.0 / step for step in subject.spacing])
     core = np.stack([binary_erosion(slice_, iterations=3) for slice_ in subject.brain])
     chosen = subject.prepared.labels >= 0
     numbers = subject.prepared.slices[chosen]
@@ -177,9 +184,8 @@ def slice_rows(subject: Subject, image_scores: np.ndarray, heat: np.ndarray) -> 
 
 def voxels(subject: Subject, heat: np.ndarray, sigma: Sequence[float] | None) -> tuple[np.ndarray, np.ndarray]:
     """Values and truth of the brain's voxels in the slices that are scored."""
-    values = heat if sigma is None else smoothed(heat, subject.brain, sigma)
-    where = np.zeros_like(subject.brain)
-    where[subject.prepared.slices] = subject.brain[subject.prepared.slices]
+    where = subject.scored_brain
+    values = heat if sigma is None else smoothed(heat, where, sigma)
     return values[where].astype(np.float32), subject.mask[where]
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from monai.networks.layers import median_filter
 from torch import Tensor
@@ -15,6 +13,7 @@ from medood.core.errors import MedoodError
 from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt
 from medood.nets.body import mean_inside, percentile_inside
 from medood.nets.coarse_noise import coarse_noise
+from medood.nets.error_maps import absolute_error, squared_error
 from medood.nets.u_net import STEP, UNet
 
 _VALIDATION_SEED = 0
@@ -26,7 +25,8 @@ class DAE(Detector):
     Kascenas, Pugeault and O'Neil, "Denoising autoencoders for unsupervised anomaly detection in brain MRI", MIDL 2022. Skip connections
     keep the detail of normal anatomy; that a lesion does not pass is due to the noise being of a lesion's size. Takes any range; height
     and width are multiples of 8, at least 16. Noise is added inside the body alone, and the squared error counts there alone. The map is
-    the difference between the image, without noise, and what the network makes of it; 0 outside the body.
+    the absolute difference between the image, without noise, and what the network makes of it; 0 outside the body. For lesions known to be
+    bright or dark, `pooling: {side: higher}` or `lower` takes the sign into account.
 
     The paper's: network (3 halvings, 64 channels at full size, weight standardisation, Swish, group normalisation), noise, loss, Adam with
     AMSGrad, learning rate 1e-4, weight decay 1e-5, 67,200 steps of 16 images of 128 x 128 pixels scaled to 0..1, a learning rate that
@@ -36,8 +36,6 @@ class DAE(Detector):
 
     noise          deviation of the noise, as a share of the range
     cells          size of its blobs: so many fit across the image's shorter side
-    side           "both": absolute difference. "higher": image minus reconstruction, for lesions known to be bright; "lower": the negative
-                   of it. These two keep their sign
     median         the map is its median over so many pixels each way, an odd number; 0: as it is
     percentile     the image score is this percentile of the map inside the body
     width          channels at full size
@@ -54,7 +52,6 @@ class DAE(Detector):
         *,
         noise: PositiveFloat = 0.2,
         cells: PositiveInt = 16,
-        side: Literal["both", "higher", "lower"] = "both",
         median: NonNegativeInt = 5,
         percentile: Percent = 99.0,
         width: PositiveInt = 32,
@@ -66,7 +63,7 @@ class DAE(Detector):
         require_multiple(spec, STEP, "DAE", least=2 * STEP)
         if median and median % 2 == 0:
             raise MedoodError(f"DAE: `median` is an odd number of pixels, or 0 for no filter; found {median}.")
-        self.noise, self.cells, self.side, self.median, self.percentile = noise, cells, side, median, percentile
+        self.noise, self.cells, self.median, self.percentile = noise, cells, median, percentile
         self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
         self.network = UNet(spec.channels, spec.channels, width)
 
@@ -81,13 +78,11 @@ class DAE(Detector):
     def losses(self, image: Tensor, random: torch.Generator | None = None) -> Tensor:
         """(B,): mean over the body of the squared difference between the image and what is made of it with noise."""
         made = self.network(self.spoil(image, random))
-        return mean_inside((made - image).square().mean(1, keepdim=True), self.foreground(image))
+        return mean_inside(squared_error(image, made), self.foreground(image))
 
     def _score(self, image: Tensor) -> Scores:
         inside = self.foreground(image)
-        away = image - self.network(image)
-        sided = {"both": away.abs(), "higher": away, "lower": -away}[self.side]
-        heat = torch.where(inside, sided.mean(1, keepdim=True), 0.0)
+        heat = torch.where(inside, absolute_error(image, self.network(image)), 0.0)
         if self.median > 1:
             heat = torch.where(inside, median_filter(heat, self.median, spatial_dims=2), 0.0)
         return Scores(percentile_inside(heat, inside, self.percentile), heat, parts={"mean": mean_inside(heat, inside)})
