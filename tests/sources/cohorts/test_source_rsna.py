@@ -154,8 +154,9 @@ def test_the_labels_file_names_masks_that_evaluation_finds_on_the_maps(download:
         lines.append({"id": entry.id, "map": f"{number}.nrrd", "plain": f"{number}p.nrrd", "slices": [0]})
         scored.append(ScoredRow("image", Key(entry.id, None), entry.group, 0.5, None, {}))
     (out / "maps" / "maps.jsonl").write_text("\n".join(json.dumps(line) for line in lines))
-    found, notes = judge_maps(out / "maps", labels, scored, resamples=1, seed=0)
-    assert notes == []
+    judged = judge_maps(out / "maps", labels, scored, resamples=1, seed=0)
+    found = judged.pixels
+    assert not judged.notes
     assert found["map"].average_precision.value == pytest.approx(1.0)
     assert found["map"].prevalence == pytest.approx((10 * 8 + 3 * 5) / (3 * 24 * 32))
     assert (found["map"].lesions, found["map"].pixels) == (2, 3 * 24 * 32)
@@ -164,7 +165,7 @@ def test_the_labels_file_names_masks_that_evaluation_finds_on_the_maps(download:
 
 @pytest.mark.parametrize(
     ("change", "says"),
-    [("anomalous=pneumonia", "'opacity'"), ("anomalos=both", "did you mean 'anomalous'?"), ("anomalous", "expected key=value")],
+    [("anomalous=pneumonia", "'opacity'"), ("anomalos=both", "did you mean anomalous?"), ("anomalous", "expected key=value")],
 )
 def test_parameters_of_the_labels_command_are_checked(download: Path, change: str, says: str) -> None:
     result = CliRunner().invoke(app, ["labels", "rsna", str(download), "--out", str(download / "labels.csv"), "--set", change])
