@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_file, atomic_folder, sha256, write_json
+from medood.core.files import atomic_file, atomic_folder, no_traces, sha256, write_json
+from medood.core.lock import alone
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -73,3 +74,37 @@ except MedoodError as error:
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
     assert "large: the disk may be full. Free some space" in said
     assert [p.name for p in tmp_path.iterdir()] == ["small"]
+
+
+def failing(paths: list[Path], make: Path, *, keep: bool = False) -> None:
+    """Makes a file in a block that then fails."""
+    with no_traces(*paths) as keep_traces:
+        make.parent.mkdir(parents=True, exist_ok=True)
+        make.write_text("half")
+        if keep:
+            keep_traces()
+        raise KeyboardInterrupt
+
+
+def test_what_could_not_begin_leaves_no_traces(tmp_path: Path) -> None:
+    old, new, never = tmp_path / "old.csv", tmp_path / "a" / "b" / "new.csv", tmp_path / "c" / "never.csv"
+    old.write_text("kept")
+    with pytest.raises(KeyboardInterrupt):
+        failing([old, new, never], new)
+    assert [path.name for path in tmp_path.rglob("*")] == ["old.csv"]
+    with pytest.raises(KeyboardInterrupt):
+        failing([old, new], new, keep=True)
+    with pytest.raises(KeyboardInterrupt):
+        failing([old, new, new.with_name("x")], new.with_name("x"))
+    assert {path.name for path in tmp_path.rglob("*")} == {"old.csv", "a", "b", "new.csv"}
+
+
+def test_a_lock_leaves_no_file(tmp_path: Path) -> None:
+    lock = tmp_path / ".x.lock"
+    with alone(lock, tmp_path / "x"):
+        with pytest.raises(MedoodError, match="right now"), alone(lock, tmp_path / "x"):
+            pass
+        assert lock.exists()  # who is refused does not take it away
+        with pytest.raises(MedoodError, match="right now"), alone(lock, tmp_path / "x"):
+            pass
+    assert list(tmp_path.iterdir()) == []

@@ -12,7 +12,7 @@ from medood.core.geometry import Geometry, Orientation, orientation_towards, pho
 from medood.core.map_scale import MapScale
 from medood.export.colours import OPACITY, blend, colour_table, displayed, grey_window, heat, is_colour
 from medood.export.maps import read_png16, write_png16
-from medood.export.pictures import hottest_slices, side_letters, write_montage_png, write_overlay_png
+from medood.export.pictures import hottest_slices, in_ranges, side_letters, write_montage_png, write_overlay_png
 from medood.export.verdict import Verdict
 
 EMPTY = np.zeros(SHAPE, np.float32)
@@ -268,3 +268,19 @@ def test_montage_of_colour_volumes_keeps_the_colours(tmp_path: Path) -> None:
     write_montage_png(tmp_path / "green.png", image, EMPTY, geometry, SCALE)
     green = (pixels(tmp_path / "green.png") == (0, 200, 0)).all(axis=2)
     assert green.mean() > 0.2
+
+
+def test_a_montage_shows_that_slices_were_not_examined(tmp_path: Path) -> None:
+    geometry, hidden = GEOMETRIES["axial"], np.zeros(SHAPE, bool)
+    image, array = np.full((1, *SHAPE), 90, np.float32), blob(GEOMETRIES["axial"], LESION)
+    hidden[:3] = True
+    write_montage_png(tmp_path / "some.png", image, array, geometry, SCALE, (0, 255), 3, hidden=hidden)
+    write_montage_png(tmp_path / "all.png", image, array, geometry, SCALE, (0, 255), 3)
+    some, every = pixels(tmp_path / "some.png"), pixels(tmp_path / "all.png")
+    assert (every == 90).all(axis=2).mean() > 0.1
+    stripe, dim = (round(0.45 * 90 + 20 + more) for more in (70, 0))
+    for value in (stripe, dim):
+        assert (some == value).all(axis=2).sum() > 500
+        assert (every == value).all(axis=2).sum() < 100
+    assert in_ranges([0, 1, 2, 5, 7, 8]) == "0-2, 5, 7-8"
+    assert in_ranges([]) == ""
