@@ -38,7 +38,7 @@ lock: install
 	echo "torch==2.13.0" > .venv/torch.txt
 	( echo "# Exact versions of everything that medood runs and is tested with, for Python 3.10 and newer on Linux, macOS and Windows."; \
 	  echo "# Made by 'make lock'. The CUDA libraries are left out on purpose: a CUDA build of torch brings its own, the CPU build needs none."; \
-	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dev --constraint .venv/torch.txt \
+	  $(BIN)/uv pip compile --quiet --universal --python-version 3.10 --extra dev --extra features --constraint .venv/torch.txt \
 	    --no-header --no-annotate pyproject.toml | grep -v -E '^(nvidia-|cuda-|triton)' ) > requirements.lock.new
 	mv requirements.lock.new requirements.lock
 
