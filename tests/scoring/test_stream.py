@@ -271,11 +271,18 @@ def test_a_refused_series_keeps_its_uids_and_lists_its_files(place: Place) -> No
 
 def test_a_file_has_one_row_whoever_complains_of_it(place: Place) -> None:
     index = place.source.index()
-    problems = (Problem("x.py", "not_an_image", "it is none."), Problem("x.py", "unreadable", "it is empty."))
+    problems = tuple(
+        Problem(name, *said)
+        for name, *said in (
+            ("x.py", "not_an_image", "it is none."),
+            ("x.py", "unreadable", "it is empty."),
+            ("y.py", "unreadable", "it is empty."),
+        )
+    )
     rows = place.score(index=Index(index.root, index.entries[:1], problems))
-    assert list(rows) == ["x.py", "0.png"]
-    assert rows["x.py"]["status"] == "skipped"
-    assert (place.outcome.rows, len((place.folder / "scores.csv").read_text().splitlines())) == (2, 3)
+    assert list(rows) == ["x.py", "y.py", "0.png"]
+    assert [row["status"] for row in rows.values()] == ["skipped", "error", "ok"]
+    assert (place.outcome.rows, len((place.folder / "scores.csv").read_text().splitlines())) == (3, 4)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
@@ -288,7 +295,9 @@ def test_strange_names_and_neighbours(images: Path, place: Place) -> None:
     (images / "dead.png").symlink_to("nowhere")
     rows = place.score()
     assert {name for name, row in rows.items() if row["status"] == "ok"} == {*NAMES[1:], *names - {"=a.png"}, "'=a.png"}
-    assert {name: row["status"] for name, row in rows.items() if row["status"] != "ok"} == {"__init__.py": "skipped", "dead.png": "error"}
+    assert {name: row["status"] for name, row in rows.items() if row["status"] != "ok"} == dict.fromkeys(
+        ("__init__.py", "dead.png"), "skipped"
+    )
     assert len({path.name.casefold() for path in place.maps.glob("*_map.png")}) == len(NAMES) - 1 + len(names)
     before = (place.folder / "scores.csv").read_bytes()
     again = place.score(resume=True)
