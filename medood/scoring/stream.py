@@ -64,9 +64,10 @@ def score_index(
     scorer: Scorer, source: Source, index: Index, table: ScoreTable, maps: MapFolder | None, outcome: Outcome, console: Console
 ) -> None:
     """Rows for every entry and problem that `table` does not have yet, and their maps."""
-    for problem in {problem.path: problem for problem in reversed(index.problems)}.values():  # of several the first: one row a file
-        if not table.has_problem(problem.path):
-            table.add([problem_row(problem)])
+    first = {problem.path: problem for problem in reversed(index.problems)}  # of several the first: one row a file
+    for path in dict.fromkeys(problem.path for problem in index.problems):
+        if not table.has_problem(path):
+            table.add([problem_row(first[path])])
             outcome.rows += 1
     waiting = [entry for entry in index.entries if not table.has(entry.id)]
     stream = console.track(read_ahead(source, scorer.pipeline, waiting), "Scoring", len(waiting))

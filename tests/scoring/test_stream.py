@@ -271,11 +271,18 @@ def test_a_refused_series_keeps_its_uids_and_lists_its_files(place: Place) -> No
 
 def test_a_file_has_one_row_whoever_complains_of_it(place: Place) -> None:
     index = place.source.index()
-    problems = (Problem("x.py", "not_an_image", "it is none."), Problem("x.py", "unreadable", "it is empty."))
+    problems = tuple(
+        Problem(name, *said)
+        for name, *said in (
+            ("x.py", "not_an_image", "it is none."),
+            ("x.py", "unreadable", "it is empty."),
+            ("y.py", "unreadable", "it is empty."),
+        )
+    )
     rows = place.score(index=Index(index.root, index.entries[:1], problems))
-    assert list(rows) == ["x.py", "0.png"]
-    assert rows["x.py"]["status"] == "skipped"
-    assert (place.outcome.rows, len((place.folder / "scores.csv").read_text().splitlines())) == (2, 3)
+    assert list(rows) == ["x.py", "y.py", "0.png"]
+    assert [row["status"] for row in rows.values()] == ["skipped", "error", "ok"]
+    assert (place.outcome.rows, len((place.folder / "scores.csv").read_text().splitlines())) == (3, 4)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")

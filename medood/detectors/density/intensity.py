@@ -60,7 +60,7 @@ class Intensity(Detector):
     def phases(self) -> list[Phase]:
         return [_Atlas(self)]
 
-    def fit(self, counts: Tensor) -> None:
+    def solve(self, counts: Tensor) -> None:
         """Median and spread from counts (C, bins, h, w): how often a value of a bin of the range was seen in a cell of the image."""
         whole = counts.sum((2, 3), keepdim=True)
         if not bool(whole.any()):
@@ -132,4 +132,4 @@ class _Atlas(Phase):
         return {}
 
     def finish(self) -> None:
-        self.detector.fit(self.counts.double())
+        self.detector.solve(self.counts.double())

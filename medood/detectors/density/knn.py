@@ -77,7 +77,7 @@ class KNN(Detector):
         """Every layer with vectors of length 1, for the metric that only looks at directions."""
         return [normalize(layer, dim=1) for layer in layers] if self.metric == "cosine" else list(layers)
 
-    def fit(self, rows: Tensor) -> None:
+    def solve(self, rows: Tensor) -> None:
         """Keep rows (images, places, d)."""
         if len(rows) < 2 or not bool((rows != rows[:1]).any()):
             raise TrainingError(f"knn found {len(rows)} image(s), or the features of all are the same: give it different normal images.")
@@ -122,4 +122,4 @@ class _Collect(Phase):
         return {}
 
     def finish(self) -> None:
-        self.detector.fit(torch.stack(self.rows))
+        self.detector.solve(torch.stack(self.rows))

@@ -41,7 +41,7 @@ class Mahalanobis(Detector):
         """(B, d)"""
         return pooled(self.features(image), self.foreground(image))
 
-    def fit(self, rows: Tensor) -> None:
+    def solve(self, rows: Tensor) -> None:
         """The Gaussian of rows (n, d). Its covariance (1 - s) S + s m 1 has the axes of S, and no others are ever needed."""
         if len(rows) < 2 or not bool((rows != rows[0]).any()):
             raise TrainingError(
@@ -78,4 +78,4 @@ class _Fit(Phase):
         return {}
 
     def finish(self) -> None:
-        self.detector.fit(torch.cat(self.rows))
+        self.detector.solve(torch.cat(self.rows))

@@ -63,7 +63,7 @@ class PaDiM(Detector):
         """(B, places, channels)"""
         return joined([smoothed(grid) for grid in self.features(image)]).flatten(2).transpose(1, 2) @ self.directions
 
-    def fit(self, number: Tensor, total: Tensor, products: Tensor) -> None:
+    def solve(self, number: Tensor, total: Tensor, products: Tensor) -> None:
         """Gaussians from the images (places,), sums (places, channels) and sums of products (places, channels, channels) at every place.
 
         A place that fewer than two images show has the Gaussian of all places together.
@@ -135,5 +135,5 @@ class _Fit(Phase):
 
     def finish(self) -> None:
         if self.number is not None:
-            self.detector.fit(self.number, self.total, self.products)
+            self.detector.solve(self.number, self.total, self.products)
         del self.number, self.total, self.products

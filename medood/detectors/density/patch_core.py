@@ -71,7 +71,7 @@ class PatchCore(Detector):
         """(B, places, channels), not scaled yet."""
         return joined([smoothed(grid) for grid in self.features(image)]).flatten(2).transpose(1, 2)
 
-    def fit(self, rows: Tensor, seen: int) -> None:
+    def solve(self, rows: Tensor, seen: int) -> None:
         """Choose the bank from rows (n, channels), drawn from `seen` patches."""
         if len(rows) < 2 or not bool((rows != rows[0]).any()):
             raise TrainingError(
@@ -112,4 +112,4 @@ class _Bank(Phase):
     def finish(self) -> None:
         rows, seen = self.reservoir.rows, self.reservoir.seen
         del self.reservoir
-        self.detector.fit(rows, seen)
+        self.detector.solve(rows, seen)

@@ -85,7 +85,7 @@ class PyOD(Detector):
         """What the method sees of the rows (n, pixels)."""
         return (rows - self.mean_) @ self.axes_ if self.components else rows
 
-    def fit(self, rows: Tensor) -> None:
+    def solve(self, rows: Tensor) -> None:
         """Keep what the method needs of the training images, (n, pixels), and see that it can be fitted."""
         if len(rows) < 2 or not bool((rows != rows[0]).any()):
             raise TrainingError(f"PyOD found {len(rows)} images to fit, or all are the same: give it different normal images.")
@@ -169,4 +169,4 @@ class _Fit(Phase):
     def finish(self) -> None:
         rows = torch.cat(self.rows)
         chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(self.detector.seed))[: self.detector.most]
-        self.detector.fit(rows[chosen.to(rows.device)])
+        self.detector.solve(rows[chosen.to(rows.device)])
