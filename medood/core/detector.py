@@ -94,7 +94,8 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        return Batch(*(None if tensor is None else change(tensor) for tensor in (self.image, self.hidden, self.inputs)))
+        hidden, inputs = (None if tensor is None else change(tensor) for tensor in (self.hidden, self.inputs))
+        return Batch(change(self.image), hidden, inputs)
 
 
 @dataclass

@@ -104,7 +104,7 @@ class _Block(nn.Module):
 
 def _of_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The names of the library transformers, and of networks exported with it, as the publisher has them."""
-    names = (
+    patterns = (
         (r"^.*embeddings\.cls_token$", "cls_token"),
         (r"^.*embeddings\.position_embeddings$", "pos_embed"),
         (r"^.*embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
@@ -112,15 +112,16 @@ def _of_transformers(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         (r"attention\.output\.dense\.", "attn.proj."),
         (r"layer_scale(\d)\.lambda1$", r"ls\1.gamma"),
     )
-    for pattern, name in names:
+    for pattern, name in patterns:
         tensors = {re.sub(pattern, name, key): value for key, value in tensors.items()}
     for number in range(_BLOCKS):
         for kind in ("weight", "bias"):
-            parts = [tensors.get(f"blocks.{number}.attention.attention.{part}.{kind}") for part in ("query", "key", "value")]
-            if all(part is not None for part in parts):
+            names = [f"blocks.{number}.attention.attention.{part}.{kind}" for part in ("query", "key", "value")]
+            parts = [tensors[name] for name in names if name in tensors]
+            if len(parts) == 3:
                 tensors[f"blocks.{number}.attn.qkv.{kind}"] = torch.cat(parts)
     if "pos_embed" not in tensors:  # exported: cut in two, without names
-        unnamed = {value.shape: value for key, value in tensors.items() if key.startswith("onnx::")}
+        unnamed = {tuple(value.shape): value for key, value in tensors.items() if key.startswith("onnx::")}
         first, rest = unnamed.get((1, 1, _WIDTH)), unnamed.get((1, _TRAINED**2, _WIDTH))
         if first is not None and rest is not None:
             tensors["pos_embed"] = torch.cat([first, rest], 1)

@@ -8,8 +8,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
 
-from medood.core.types import Pool
-
 
 def smoothed(grid: Tensor) -> Tensor:
     """The mean over each place and its eight neighbours."""
@@ -41,7 +39,7 @@ def pooled(grids: Sequence[Tensor], body: Tensor) -> Tensor:
 
 def cells(body: Tensor, grid: Sequence[int]) -> Tensor:
     """bool (B, 1, h, w): the cells of a grid of which at least half lies in the body (B, 1, H, W)."""
-    return adaptive_avg_pool2d(body.float(), tuple(grid)) >= 0.5
+    return adaptive_avg_pool2d(body.float(), (grid[0], grid[1])) >= 0.5
 
 
 def map_of(values: Tensor, body: Tensor) -> Tensor:
@@ -49,7 +47,7 @@ def map_of(values: Tensor, body: Tensor) -> Tensor:
     return interpolate(values, body.shape[2:], mode="bilinear") * body
 
 
-def map_scores(heat: Tensor, body: Tensor, percentile: float) -> dict[Pool, Tensor]:
+def map_scores(heat: Tensor, body: Tensor, percentile: float) -> dict[str, Tensor]:
     """(B,) each: the mean, the maximum and a percentile (0..100) of maps (B, 1, H, W) over the body; 0 for an image without one."""
     inside = body.flatten(1)
     number = inside.sum(1)

@@ -24,6 +24,8 @@ class FrozenNetwork(Extractor):
     Subclasses say how the weights files of others name what is in the network.
     """
 
+    mean: Tensor
+    deviation: Tensor
     words: Mapping[str, Published] = {}
     normalise: tuple[tuple[float, float, float], tuple[float, float, float]] = _IMAGENET
 

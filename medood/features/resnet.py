@@ -33,7 +33,8 @@ class Stages(nn.Module):
 
     def forward(self, image: Tensor, layers: Sequence[int]) -> list[Tensor]:
         grids = {}
-        image = self.maxpool(self.act(self.bn1(self.conv1(image))))
+        for part in ("conv1", "bn1", "act", "maxpool"):
+            image = self.get_submodule(part)(image)
         for layer in range(1, max(layers) + 1):
             image = grids[layer] = self.get_submodule(f"layer{layer}")(image)
         return [grids[layer] for layer in layers]

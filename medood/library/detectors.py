@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -17,17 +18,21 @@ from medood.core.check import check, nearest
 from medood.core.detector import Augment, Detector, ImageSpec
 from medood.core.errors import InputError, MedoodError, RecipeError
 from medood.core.files import atomic_folder, write_json, write_tensors
-from medood.core.recipe import check_steps
+from medood.core.recipe import DEFAULT_FEATURES, check_steps
 from medood.transforms import pipeline
 
 _FORMAT = 1
 
 
-def detector(name: str, spec: ImageSpec | tuple[int, int, int], **parameters: Any) -> Detector:
+def detector(
+    name: str, spec: ImageSpec | tuple[int, int, int], *, features: str | Mapping[str, Any] | None = None, **parameters: Any
+) -> Detector:
     """A new detector, not trained yet: `detector.fit(images, held_out)` trains it, `detector.score(images)` scores.
 
     name        of the detector; `medood detectors` lists them
     spec        of the images: (channels, height, width) for values in 0..1 without a background, or an ImageSpec
+    features    what a detector works on that works on features: a name that `medood features` lists, or a mapping with its `name` and
+                parameters; without it "efficientnet_lite0" with its published weights
     parameters  of the detector; `medood detectors NAME` explains them
 
     The scores are the method's own: higher is more anomalous. For p-values calibrate them on held-out normal images, one patient each here:
@@ -44,13 +49,33 @@ def detector(name: str, spec: ImageSpec | tuple[int, int, int], **parameters: An
     cards = catalogue.detectors()
     if name not in cards:
         raise MedoodError(f"There is no detector called {name!r}{nearest(name, cards) or '.'} Known: {', '.join(cards)}.")
+    spec = spec if isinstance(spec, ImageSpec) else ImageSpec(*spec)
+    card, given, on = cards[name], {}, []
+    if card.takes_features:
+        given = {"name": features} if isinstance(features, str) else dict(features or {"name": DEFAULT_FEATURES})
+        on = [_extractor(spec, given)]
+    elif features is not None:
+        raise MedoodError(f"The detector {name} works on no features: leave `features` out.")
+    chosen = _checked(card, parameters, f"detector {name}")
+    made: Detector = card.load()(spec, *on, **chosen.model_dump())
+    made.made_as = name, chosen.model_dump(mode="json") | ({"features": given} if given else {})
+    return made
+
+
+def _extractor(spec: ImageSpec, given: Mapping[str, Any]) -> Any:
+    cards, parameters = catalogue.features(), dict(given)
+    name = parameters.pop("name", DEFAULT_FEATURES)
+    if name not in cards:
+        raise MedoodError(f"There are no features called {name!r}{nearest(name, cards) or '.'} Known: {', '.join(cards)}.")
+    return cards[name].load()(spec, **_checked(cards[name], parameters, f"features {name}").model_dump())
+
+
+def _checked(card: catalogue.Card, parameters: Mapping[str, Any], where: str) -> BaseModel:
     problems: list[str] = []
-    model = check(cards[name].parameters, parameters, {}, f"detector {name}", problems)
+    model = check(card.parameters, parameters, {}, where, problems)
     if model is None:
         raise RecipeError(problems)
-    made: Detector = cards[name].load()(spec if isinstance(spec, ImageSpec) else ImageSpec(*spec), **model.model_dump())
-    made.made_as = name, model.model_dump(mode="json")
-    return made
+    return model
 
 
 def save_detector(detector: Detector, folder: str | Path) -> Path:

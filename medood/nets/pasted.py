@@ -96,7 +96,9 @@ class Paste:
     def _cut_and_pasted(self, image: Tensor, inside: Tensor, box: tuple[slice, slice], random: torch.Generator) -> Tensor:
         source = _around(inside, [edge.stop - edge.start for edge in box], random)
         height, width = (min(a.stop - a.start, b.stop - b.start) for a, b in zip(box, source, strict=True))
-        box, source = (tuple(slice(e.start, e.start + n) for e, n in zip(which, (height, width), strict=True)) for which in (box, source))
+        box, source = (
+            (slice(rows.start, rows.start + height), slice(columns.start, columns.start + width)) for rows, columns in (box, source)
+        )
         cut = image[(..., *source)] + _uniform(random, -0.1, 0.1) * (self.high - self.low)
         weight = _shape(box, image, random) * inside[0][source]
         return _with(image, box, image[(..., *box)] + weight * (cut - image[(..., *box)]))

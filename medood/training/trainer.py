@@ -251,8 +251,8 @@ class _Trainer:
         phase = self.phases[number]
         if not phase.optimizers or (epoch % self.plan.validate_every and epoch < self.epochs[number]):
             return None
-        settings = {"seed": self.seed, "device": self.device, "inputs": self.held_out_inputs}
-        return validation_loss(self.detector, phase, self.held_out, self.plan, **settings)
+        held_out, inputs = self.held_out, self.held_out_inputs
+        return validation_loss(self.detector, phase, held_out, self.plan, seed=self.seed, device=self.device, inputs=inputs)
 
     def _record(self, engine: Engine, number: int, validation: float | None) -> None:
         phase, state = self.phases[number], engine.state

@@ -27,6 +27,7 @@ class PaDiM(Detector):
     percentile  see `pool`
     """
 
+    directions: Tensor  # (all channels, channels)
     mean_: Tensor  # (places, channels)
     whitening_: Tensor  # (places, channels, channels), lower triangular
 
