@@ -50,7 +50,8 @@ def detector(
     if name not in cards:
         raise MedoodError(f"There is no detector called {name!r}{nearest(name, cards) or '.'} Known: {', '.join(cards)}.")
     spec = spec if isinstance(spec, ImageSpec) else ImageSpec(*spec)
-    card, given, on = cards[name], {}, []
+    card, on = cards[name], []
+    given: dict[str, Any] = {}
     if card.takes_features:
         given = {"name": features} if isinstance(features, str) else dict(features or {"name": DEFAULT_FEATURES})
         on = [_extractor(spec, given)]

@@ -87,7 +87,6 @@ def test_padim_is_the_mahalanobis_distance_at_every_place() -> None:
     def rows(pictures: Tensor) -> np.ndarray:
         places = joined([smoothed(grid) for grid in detector.features(pictures)]).flatten(2).transpose(1, 2)
         return (places @ detector.directions).double().numpy()
-        )
 
     reference = rows(normal)
     ridge = 0.05 * reference.reshape(-1, 3).var(0)
