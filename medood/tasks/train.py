@@ -27,8 +27,9 @@ from medood.core.volume import Entry, Problem
 from medood.data.attempt import attempt
 from medood.data.cache import Cache, CachedEntry, CachedImages
 from medood.data.found import check_found
-from medood.data.leaks import leaks, unnamed
+from medood.data.leaks import leaks
 from medood.data.opening import open_source
+from medood.data.patients import unnamed
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
 from medood.data.training_images import write_hashed
@@ -107,7 +108,7 @@ def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Conso
     _enough(images, held_out)
     groups = len(set(images.groups)), len(set(held_out.groups))
     console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
-    if unnamed(images):
+    if unnamed([each.entry for each in images.entries]):
         console.say("Each image counts as one patient, for nothing says whose they are: a table with a column `group` would.")
     for warning in leaks(images, held_out):
         console.warn(warning)

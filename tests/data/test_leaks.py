@@ -11,8 +11,9 @@ from PIL import Image
 
 from medood.core.recipe import load_recipe
 from medood.data.cache import Cache, CachedImages
-from medood.data.leaks import leaks, unnamed
+from medood.data.leaks import leaks
 from medood.data.opening import open_source
+from medood.data.patients import unnamed
 from medood.transforms.pipeline import Pipeline
 
 PREPARATION = load_recipe("rsna_ae").transforms.model_copy(update={"size": (32, 32)})
@@ -48,7 +49,7 @@ def test_names_that_tell_no_patients_are_left_alone(tmp_path: Path, names: str) 
         picture(tmp_path / "images" / names.format(number), number)
     train, held_out = parts(tmp_path, names.format(3))
     assert leaks(train, held_out) == []
-    assert unnamed(train)
+    assert unnamed([each.entry for each in train.entries])
 
 
 def test_copies_across_the_parts_are_named_with_their_originals(tmp_path: Path) -> None:
