@@ -20,7 +20,7 @@ from medood.core.files import sha256, write_json, write_tensors
 from medood.core.recipe import Recipe, resolve
 from medood.core.run_content import calibration_in, index_in
 
-_FORMAT = 1
+_FORMAT = 2
 """Changes when a run of an older medood can no longer be read."""
 
 _FILES = ("run.json", "weights.safetensors", "calibration.json", "index.json")

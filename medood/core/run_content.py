@@ -45,6 +45,7 @@ class _Calibration(_Content):
     series: _Scores | None
     series_reason: str
     parts: list[str]
+    pooling_threshold: FiniteFloat | None
     gate: _Gate
 
 
