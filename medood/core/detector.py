@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, final
 
 import numpy as np
 import torch
@@ -182,7 +182,8 @@ class Detector(nn.Module):
 
     Subclasses take `(spec, *, literal hyperparameters with defaults)`, or `(spec, features, *, ...)` where they work on features (see
     medood/features/interface.py), raise MedoodError when they cannot take the spec's size, channels or range, and keep
-    learned-but-not-trained values in buffers whose names end in `_`.
+    learned-but-not-trained values in buffers whose names end in `_`. What solves a closed form is called `solve`: `fit` is the whole
+    training.
     """
 
     made_as: tuple[str, dict[str, Any]] | None = None
@@ -214,6 +215,7 @@ class Detector(nn.Module):
         """Training phases in order, with fresh optimizers."""
         raise NotImplementedError
 
+    @final
     def fit(
         self,
         images: Tensor | np.ndarray | Dataset[Any] | DataLoader[Any] | Sequence[Tensor],
@@ -256,6 +258,7 @@ class Detector(nn.Module):
         """Whether the detector can score: after `fit`, after loading, and after `mark_fitted`."""
         return bool(self.fitted_)
 
+    @final
     def mark_fitted(self) -> Self:
         """Say that a loop of one's own over `phases` is done: from now on the detector scores. Puts it into eval mode and returns it.
 

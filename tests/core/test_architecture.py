@@ -118,3 +118,18 @@ def test_no_two_files_need_each_other() -> None:
 
 def test_the_circle_test_would_notice() -> None:
     assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == ["a", "b", "c"]
+
+
+def overridden(text: str) -> set[str]:
+    """Methods that a file's classes define although every detector offers them as they are."""
+    classes = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.ClassDef)]
+    return {item.name for node in classes for item in node.body if isinstance(item, ast.FunctionDef)} & {"fit", "mark_fitted"}
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE / "detectors").glob("**/*.py")), ids=lambda path: path.stem)
+def test_no_detector_hides_what_all_detectors_offer(path: Path) -> None:
+    assert overridden(path.read_text(encoding="utf-8")) == set(), "call what solves a closed form `solve`"
+
+
+def test_the_test_for_hidden_methods_would_notice() -> None:
+    assert overridden("class A:\n    def fit(self): ...\n") == {"fit"}
