@@ -28,6 +28,7 @@ CALIBRATION = {
     "series": None,
     "series_reason": "too few",
     "parts": [],
+    "pooling_threshold": None,
     "gate": {"modality": ["MR"], "channels": [1], "plane": ["axial"], "pixel_mm": None, "low": [0.0], "high": [1.0]},
 }
 INDEX = [{"id": "a", "group": "p", "part": "train", "images": 3}]

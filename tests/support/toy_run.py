@@ -52,7 +52,14 @@ def toy_run(folder: Path, *, batch_size: int = 4, **preparation: object) -> Run:
     plan = recipe.transforms
     detector = Brightness(ImageSpec(plan.channels, *plan.size, *plan.range, plan.background)).eval()
     image = Calibration.fit(LEVELS, np.array([str(i) for i in range(len(LEVELS))]), 0.05).with_maps(MapScale(0.5, 0.9, 0.5))
-    calibration = {"image": image.to_dict(), "series": None, "series_reason": "it is a toy", "parts": [], "gate": _gate()}
+    calibration = {
+        "image": image.to_dict(),
+        "series": None,
+        "series_reason": "it is a toy",
+        "parts": [],
+        "pooling_threshold": None,
+        "gate": _gate(),
+    }
     calibration["pooling_threshold"] = None
     return Run(folder, recipe, detector, calibration, {})
 
