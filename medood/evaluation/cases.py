@@ -94,6 +94,13 @@ def images_of(chosen: Class, cases: Sequence[Case], scorer: Scorer) -> np.ndarra
     return np.stack([images[case.entry.id, case.slice] for case in cases])
 
 
+def map_of(chosen: Class, case: Case, scorer: Scorer) -> np.ndarray | None:
+    """The map (height, width) of a case, pooled with the other slices of its entry as in scoring; None for a detector without maps."""
+    prepared = scorer.pipeline.prepare(chosen.source.read(case.entry))
+    scored = scorer.pool(scorer.score(prepared.images), prepared)
+    return None if scored.map is None else scored.map[prepared.slices.tolist().index(case.slice)]
+
+
 def _scored(place: Place, scorer: Scorer, console: Console, failed: list[str]) -> Iterator[Case]:
     """A case per image that could be scored; `failed` gets a sentence per entry that could not."""
 

@@ -18,7 +18,7 @@ from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
 from medood.data.training_images import reading, seen_before
-from medood.evaluation.cases import Class, Place, classes_of, evenly, images_of
+from medood.evaluation.cases import Class, Place, classes_of, evenly, images_of, map_of
 from medood.evaluation.labelled_scores import read_labels
 from medood.export.figures import save_figure
 from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture, case_figure, picture_of, reconstruction_figure
@@ -152,8 +152,7 @@ def _reconstructed(chosen: Class, scorer: Scorer) -> ReconstructionRow:
     images = images_of(chosen, cases, scorer)
     spec = scorer.pipeline.spec
     made = {title: picture_of(values[0], spec.low, spec.high) for title, values in scorer.reconstruct(images).items()}
-    scored = scorer.score(images)
-    return ReconstructionRow(chosen.title, _picture(images[0], cases[0].score, scorer), made, None if scored.map is None else scored.map[0])
+    return ReconstructionRow(chosen.title, _picture(images[0], cases[0].score, scorer), made, map_of(chosen, cases[0], scorer))
 
 
 def _picture(image: np.ndarray, score: float, scorer: Scorer) -> ScoredPicture:
