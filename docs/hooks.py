@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Iterable, Iterator
+import warnings
+from collections.abc import Iterator
 from typing import Any
 
+from api_page import api_page
+from docstrings import split, table
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
@@ -15,8 +17,7 @@ from medood.core.literals import read_literals
 from medood.core.recipe import shipped
 from medood.tasks.listing import allowed, sections
 
-_ENTRY = re.compile(r"^([a-z_0-9]+(?:, [a-z_0-9]+)*) {2,}(\S.*)$")
-"""A line of a docstring that explains one or several parameters: name, two spaces or more, text."""
+warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")  # what torch thinks of itself is no fault of a page
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -30,6 +31,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     }
     for name, text in pages.items():
         files.append(File.generated(config, f"reference/{name}.md", content=text))
+    files.append(File.generated(config, "api.md", content=api_page()))
     return files
 
 
@@ -38,24 +40,24 @@ def _cards(title: str, intro: str, cards: dict[str, catalogue.Card]) -> str:
 
 
 def _card(card: catalogue.Card) -> str:
-    text, explained = _split(card.description)
+    text, explained = split(card.description)
     rows = [
         (f"`{key}`", allowed(field.annotation), "required" if field.is_required() else f"`{field.default!r}`", explained.get(key, ""))
         for key, field in card.parameters.model_fields.items()
     ]
-    table = _table(("parameter", "allowed", "default", "meaning"), rows) if rows else ""
-    return "\n\n".join(part for part in (f"## {card.name}", text, table) if part)
+    explanation = table(("parameter", "allowed", "default", "meaning"), rows) if rows else ""
+    return "\n\n".join(part for part in (f"## {card.name}", text, explanation) if part)
 
 
 def _keys() -> str:
     parts = ["# Keys of a recipe", "What a recipe, a transforms file and a benchmark may say; `medood recipe keys` prints the same."]
     for section in sections():
-        text, explained = _split(inspect.getdoc(section) or "")
+        text, explained = split(inspect.getdoc(section) or "")
         rows = []
         for key, field in section.model_fields.items():
             default = "required" if field.is_required() else "" if field.default_factory else f"`{field.default!r}`"
             rows.append((f"`{key}`", allowed(field.annotation), default, explained.get(key, "")))
-        parts += [f"## {section.__name__}", text, _table(("key", "allowed", "default", "meaning"), rows)]
+        parts += [f"## {section.__name__}", text, table(("key", "allowed", "default", "meaning"), rows)]
     return "\n\n".join(parts)
 
 
@@ -63,7 +65,7 @@ def _recipes() -> str:
     parts = ["# Recipes and benchmarks that come with medood", "`medood recipe show NAME` prints one with every default filled in."]
     for folder, what in (("recipes", "Recipes"), ("benchmarks", "Benchmarks")):
         rows = [(f"`{path.stem}`", str(read_literals(path)[0].get("summary", ""))) for path in shipped(folder)]
-        parts += [f"## {what}", _table(("name", "what it is"), rows)]
+        parts += [f"## {what}", table(("name", "what it is"), rows)]
     return "\n\n".join(parts)
 
 
@@ -84,37 +86,11 @@ def _command_parts(name: str, command: Any) -> Iterator[str]:
         yield f"## {name} {sub.name}"
         yield inspect.cleandoc(sub.help or "")
         rows = [_parameter_row(parameter) for parameter in sub.params if parameter.name != "help"]
-        yield _table(("argument", "meaning", "default"), rows) if rows else ""
+        yield table(("argument", "meaning", "default"), rows) if rows else ""
 
 
 def _parameter_row(parameter: Any) -> tuple[str, str, str]:
-    shown = ", ".join(parameter.opts) if parameter.param_type_name == "option" else parameter.human_readable_name
+    shown = ", ".join(parameter.opts) if parameter.param_type_name == "option" else (parameter.metavar or parameter.name).upper()
     default = parameter.default
     plain = isinstance(default, (str, int, float)) and not isinstance(default, bool) and default != ""
     return f"`{shown}`", getattr(parameter, "help", "") or "", f"`{default}`" if plain else ""
-
-
-def _split(description: str) -> tuple[str, dict[str, str]]:
-    """The text of a docstring without its explanations of parameters, and those explanations by name."""
-    text: list[str] = []
-    explained: dict[str, str] = {}
-    current: list[str] = []
-    fenced = False
-    for line in description.splitlines():
-        fenced ^= line.startswith("```")
-        entry = None if fenced else _ENTRY.match(line)
-        if entry:
-            current = entry[1].split(", ")
-            explained |= dict.fromkeys(current, entry[2])
-        elif current and line.startswith("  "):
-            explained |= {name: f"{explained[name]} {line.strip()}" for name in current}
-        else:
-            current = []
-            text.append(line)
-    return "\n".join(text).strip(), explained
-
-
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    head = list(head)
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(str(cell).replace("|", "\\|").replace("\n", " ") for cell in line) + " |" for line in lines)
