@@ -9,7 +9,7 @@ else
 BIN := .venv/bin
 endif
 
-.PHONY: demo test lint check install lock clean
+.PHONY: demo test lint docs check install lock clean
 
 demo: install
 	$(BIN)/python examples/demo.py
@@ -21,6 +21,11 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The documentation site, into site/: pages made from the code, tutorials run while it is built, warnings are errors
+docs: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt -c requirements.lock
+	$(BIN)/python -m mkdocs build --quiet --site-dir site
 
 check: lint test
 
@@ -43,4 +48,4 @@ lock: install
 	mv requirements.lock.new requirements.lock
 
 clean:
-	rm -rf .venv demo build dist .pytest_cache .ruff_cache .mypy_cache
+	rm -rf .venv demo site build dist .pytest_cache .ruff_cache .mypy_cache
