@@ -287,7 +287,7 @@ def test_anomalous_slices_without_a_mask_do_not_count_for_the_maps(tmp_path):
         _evaluate(tmp_path, scores, labels, maps=tmp_path / "maps")
 
 
-def test_out_of_domain_is_not_passed_as_normal(tmp_path):
+def test_rows_out_of_domain_are_called_neither_and_counted_by_class(tmp_path):
     scores, labels = _photographs(40)
     before = _evaluate(tmp_path, scores, labels).levels[0].run
     normal = [row["id"] for row in labels if row["label"] == 0]
@@ -295,10 +295,15 @@ def test_out_of_domain_is_not_passed_as_normal(tmp_path):
         if row["id"] in normal[:5]:
             row["decision"] = "out_of_domain"
     report = _evaluate(tmp_path, scores, labels)
-    flagged = {row["id"] for row in scores if row["decision"] != "normal"}
-    assert report.levels[0].run.fpr.value == pytest.approx(len(flagged & set(normal)) / len(normal))
-    assert report.levels[0].run.fpr.value > before.fpr.value
-    assert any("5 of 40 rows are out of domain" in note for note in report.notes)
+    level = report.levels[0]
+    flagged = {row["id"] for row in scores if row["decision"] == "anomalous"}
+    assert level.run.fpr.value == pytest.approx(len(flagged & set(normal)) / len(normal))
+    assert level.run.tpr == before.tpr
+    assert (level.out_of_domain.normal, level.out_of_domain.anomalous) == (5, 0)
+    assert level.out_of_domain.of_normal.value == pytest.approx(5 / len(normal))
+    assert "0 anomalous and 5 normal rows that the run refused to judge" in _printed(report)
+    stored = json.loads((tmp_path / "out" / "evaluation.json").read_text())["levels"]["image"]
+    assert stored["out_of_domain"]["of_anomalous"]["value"] == 0
 
 
 def test_maps_that_are_16_bit_pictures_are_judged_as_the_same_maps(tmp_path):
@@ -460,3 +465,31 @@ def test_curves_show_what_they_are_given_and_nothing_is_cut():
 def test_figures_leave_pyplot_alone(tmp_path):
     save_figure(score_figure([ScorePanel("t", np.arange(9.0), np.arange(9) % 2)]), tmp_path, "scores")
     assert "matplotlib.pyplot" not in sys.modules or not sys.modules["matplotlib.pyplot"].get_fignums()
+
+
+def test_lesions_and_the_inside_of_the_body_are_judged_where_maps_json_tells_them(tmp_path):
+    scores, labels, _, _ = _volumes(tmp_path)
+    plain = _evaluate(tmp_path, scores, labels, maps=tmp_path / "maps")
+    assert plain.inside == {}
+    assert plain.lesions["map"].at_threshold is None
+    body = np.zeros((6, 16, 20), dtype=bool)
+    body[:, 2:14, 4:18] = True
+    for number in range(4):
+        found, geometry = read_map(tmp_path / "maps" / f"{number}.nrrd")
+        write_map(tmp_path / "maps" / f"{number}.nrrd", np.where(body, found, np.float32(-9)), geometry)
+    header = {"version": 2, "run": "r", "source": {}, "scale": {"low": 0.5, "high": 3.0, "threshold": 2.5}, "outside": -9}
+    (tmp_path / "maps" / "maps.json").write_text(json.dumps(header))
+    report = _evaluate(tmp_path, scores, labels, maps=tmp_path / "maps")
+    assert set(report.inside) == {"map", "plain"}
+    assert report.inside["map"].pixels == 4 * 4 * 12 * 14  # patients, slices that count, and the body
+    assert report.inside["map"].prevalence > report.maps["map"].prevalence
+    found = report.lesions["map"]
+    assert (found.lesions, found.scans) == (4, 4)
+    assert found.at_threshold.threshold == 2.5
+    assert 0 < found.at_threshold.sensitivity.value <= 1
+    assert (tmp_path / "out" / "froc.png").exists()
+    assert "maps: coloured areas, above the run's threshold of 2.5" in _printed(report)
+    stored = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert stored["lesions"]["map"]["at_threshold"]["sensitivity"]["value"] == found.at_threshold.sensitivity.value
+    assert set(stored["lesions"]["map"]["sensitivity"]) == {"0.125", "0.25", "0.5", "1", "2", "4", "8"}
+    assert stored["inside"]["map"]["pixels"] == report.inside["map"].pixels
