@@ -54,7 +54,7 @@ def map_scores(heat: Tensor, body: Tensor, percentile: float) -> dict[Pool, Tens
     inside = body.flatten(1)
     number = inside.sum(1)
     values = heat.flatten(1).masked_fill(~inside, -torch.inf).sort(1, descending=True).values
-    rank = (number * (1 - percentile / 100)).long().clamp(max=values.shape[1] - 1)
+    rank = (number * (1 - percentile / 100)).long().minimum(number - 1).clamp(min=0)
     some = number > 0
     return {
         "mean": (heat.flatten(1) * inside).sum(1) / number.clamp(min=1),
