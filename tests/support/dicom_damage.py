@@ -13,6 +13,8 @@ import pydicom
 from dicom_writer import SECRET, write_enhanced, write_image
 from pydicom.dataset import Dataset
 
+from medood.sources.dicom.library import quiet
+
 SYNTAXES = {
     "implicit": "1.2.840.10008.1.2",
     "explicit": "1.2.840.10008.1.2.1",
@@ -63,7 +65,8 @@ def write_kinds(root: Path, syntax: str) -> list[Path]:
 def damaged(content: bytes, random: np.random.Generator) -> bytes:
     """A file with one kind of damage, chosen by chance."""
     kinds = (_flipped, _cut, _shifted, _header, _stream, _absurd)
-    return bytes(kinds[int(random.integers(len(kinds)))](bytearray(content), random))
+    with quiet():  # pydicom says of some of these values what it thinks of them
+        return bytes(kinds[int(random.integers(len(kinds)))](bytearray(content), random))
 
 
 def _flipped(content: bytearray, random: np.random.Generator) -> bytes:
