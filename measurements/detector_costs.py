@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 from measuring import ImagesInMemory, in_fresh_process, peak_mib, table, wait_for
 
+from medood.core.literals import read_literals
 from medood.core.recipe import Recipe, load_recipe, shipped
 
 if TYPE_CHECKING:
@@ -151,7 +152,15 @@ def mib(value: float | None) -> str:
 
 
 def recipes_of_all_detectors() -> list[str]:
-    return [path.stem for path in shipped("recipes") if path.stem.startswith("isic_")]
+    """All recipes for skin, and for each detector without one the first recipe that names it."""
+    names = {path.stem: read_literals(path)[0]["detector"]["name"] for path in shipped("recipes")}
+    chosen = [recipe for recipe in names if recipe.startswith("isic_")]
+    covered = {names[recipe] for recipe in chosen}
+    for recipe, detector in names.items():
+        if detector not in covered:
+            chosen.append(recipe)
+            covered.add(detector)
+    return chosen
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
