@@ -82,7 +82,9 @@ def _parts(name: str, value: Any, level: int) -> Iterator[str]:
         if issubclass(value, BaseModel):
             yield "Its sections and values are [the keys of a recipe](reference/recipe-keys.md)."
     types = _types(value)
-    yield definitions((f"`{key}`" + (f" <small>`{types[key]}`</small>" if key in types else ""), meaning) for key, meaning in explained.items())
+    yield definitions(
+        (f"`{key}`" + (f" <small>`{types[key]}`</small>" if key in types else ""), meaning) for key, meaning in explained.items()
+    )
     if inspect.isclass(value) and not plain:
         yield from _members(name, value, level + 1)
 
@@ -134,21 +136,15 @@ def _own(cls: type) -> Iterator[tuple[str, Any]]:
 def _signature(name: str, value: Any) -> str:
     """Over several lines when it is long."""
     signature = inspect.signature(value)
-    parameters = [p for p in signature.parameters.values() if p.name not in ("self", "cls")]
-    signature = signature.replace(parameters=parameters)
-    line = re.sub(r"'([^']*)'(?=[,)=: ]|$)", r"\1", f"{name}{signature}")
-    return line if len(line) < 90 else _folded(name, signature)
-
-
-def _folded(name: str, signature: inspect.Signature) -> str:
-    lines, star = [f"{name}("], False
+    shown: list[str] = []
     for parameter in signature.parameters.values():
-        if parameter.kind is parameter.KEYWORD_ONLY and not star:
-            lines.append("    *,")
-        star = star or parameter.kind in (parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL)
-        lines.append(f"    {_shown(parameter)},")
-    returned = signature.return_annotation
-    return "\n".join([*lines, ")" + ("" if returned is signature.empty else f" -> {_kind(returned)}")])
+        if parameter.kind is parameter.KEYWORD_ONLY and not any(text.startswith("*") for text in shown):
+            shown.append("*")
+        if parameter.name not in ("self", "cls"):
+            shown.append(_shown(parameter))
+    returned = "" if signature.return_annotation is signature.empty else f" -> {_kind(signature.return_annotation)}"
+    line = f"{name}({', '.join(shown)}){returned}"
+    return line if len(line) < 85 else "\n".join([f"{name}(", *(f"    {text}," for text in shown), f"){returned}"])
 
 
 def _shown(parameter: inspect.Parameter) -> str:

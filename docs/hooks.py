@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 from api_page import api_page
 from docstrings import split, table
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 from medood.core import catalogue
 from medood.core.literals import read_literals
@@ -18,6 +21,10 @@ from medood.core.recipe import shipped
 from medood.tasks.listing import allowed, sections
 
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")  # what torch thinks of itself is no fault of a page
+
+_FETCHED = re.compile(
+    r"""(?:<(?:script|img|iframe|source)\b[^>]*\bsrc=|<link\b[^>]*\bhref=|\bimport\(|url\()["']?(?:https?:)?//[^"'\s>)]*"""
+)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -33,6 +40,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, f"reference/{name}.md", content=text))
     files.append(File.generated(config, "api.md", content=api_page()))
     return files
+
+
+def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
+    """Takes out what notebooks' pages bring for diagrams that none of ours has, and refuses a page that would fetch from elsewhere."""
+    output = re.sub(r'<script type="module">(?:(?!</script>).)*mermaid.*?</script>', "", output, flags=re.S)
+    found = _FETCHED.search(output)
+    if found:
+        raise PluginError(f"{page.file.src_uri} would fetch {found[0]} when it is read; nothing may come from elsewhere.")
+    return output
 
 
 def _cards(title: str, intro: str, cards: dict[str, catalogue.Card]) -> str:
