@@ -16,6 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 from medood.core import catalogue
+from medood.core.issue_codes import WORDS
 from medood.core.literals import read_literals
 from medood.core.recipe import shipped
 from medood.tasks.listing import allowed, sections
@@ -30,10 +31,14 @@ _FETCHED = re.compile(
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
         "detectors": _cards("Detectors", "A recipe names one under `detector`.", catalogue.detectors()),
+        "features": _cards(
+            "Features", "Detectors that work on features take them from a recipe's section `features`.", catalogue.features()
+        ),
         "sources": _cards("Sources", "A recipe names one under `source`; commands take it with `--source`.", catalogue.sources()),
         "steps": _cards("Transform steps", "Transforms files list them under `steps`, recipes under `augment`.", catalogue.steps()),
         "recipe-keys": _keys(),
         "recipes": _recipes(),
+        "issue-codes": _issue_codes(),
         "commands": _commands(),
     }
     for name, text in pages.items():
@@ -83,6 +88,16 @@ def _recipes() -> str:
         rows = [(f"`{path.stem}`", str(read_literals(path)[0].get("summary", ""))) for path in shipped(folder)]
         parts += [f"## {what}", table(("name", "what it is"), rows)]
     return "\n\n".join(parts)
+
+
+def _issue_codes() -> str:
+    intro = (
+        "What is odd about a series or an image that was read all the same stands as a code in the column `issues` of scores.csv, in "
+        "`medood inspect`, and in `issues` of an entry or result in Python. A number after a colon says how many, or how much. "
+        "Files that could not be used have a row of the status `error`, whose reason is a sentence."
+    )
+    rows = [(f"`{code}`", meaning) for code, meaning in WORDS.items()]
+    return "\n\n".join(["# Issue codes", intro, table(("code", "what it means"), rows)])
 
 
 def _commands() -> str:

@@ -57,7 +57,7 @@ def features() -> dict[str, Card]:
 
 @cache
 def sources() -> dict[str, Card]:
-    return _cards("source", sorted((_PACKAGE / "sources").glob("**/*.py"), key=lambda path: path.stem))
+    return _cards("source", sorted((_PACKAGE / "sources").glob("**/*.py"), key=lambda path: path.stem), methods=("index", "read"))
 
 
 @cache
@@ -65,13 +65,15 @@ def steps() -> dict[str, Card]:
     return _cards("step", sorted(path for path in (_PACKAGE / "transforms").glob("*.py") if path.stem != "pipeline"))
 
 
-def _cards(kind: str, files: list[Path]) -> dict[str, Card]:
-    """A card for each file that holds a class of the file's name (`patch_gan.py`: `PatchGAN`); other files are parts of them."""
+def _cards(kind: str, files: list[Path], methods: tuple[str, ...] = ()) -> dict[str, Card]:
+    """A card for each file that holds a class of the file's name (`patch_gan.py`: `PatchGAN`) with these methods; other files are parts."""
     found = {}
     for path in files:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name.lower() == path.stem.replace("_", ""):
-                found[path.stem] = _card(kind, path, node)
+                own = {item.name for item in node.body if isinstance(item, ast.FunctionDef)}
+                if own.issuperset(methods):
+                    found[path.stem] = _card(kind, path, node)
     return found
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import nibabel as nib
@@ -17,8 +16,6 @@ from medood.cli import app
 from medood.core import catalogue
 from medood.core.recipe import shipped
 
-README = Path(__file__).parents[2] / "README.md"
-
 
 def run(*arguments: str) -> str:
     result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": "160"})
@@ -26,13 +23,20 @@ def run(*arguments: str) -> str:
     return result.output
 
 
-@pytest.mark.parametrize("kind", ["detectors", "sources", "steps"])
+@pytest.mark.parametrize("kind", ["detectors", "features", "sources", "steps"])
 def test_everything_that_a_recipe_can_name_is_listed_and_explained(kind: str) -> None:
     listing = run(kind)
     for name, card in getattr(catalogue, kind)().items():
         assert name in listing
         explained = run(kind, name)
         assert all(key in explained for key in card.parameters.model_fields)
+
+
+def test_only_what_reads_is_listed_as_a_source() -> None:
+    for card in catalogue.sources().values():
+        assert callable(card.load().index), card.name
+    assert {"folder", "dicom", "nifti", "image", "brats", "phantom"} <= catalogue.sources().keys()
+    assert not {"frames", "layout", "codestream"} & catalogue.sources().keys()
 
 
 def test_a_wrong_name_gets_the_nearest_one() -> None:
@@ -91,24 +95,6 @@ def test_inspect_names_a_wrong_header_and_takes_no_name_for_markup(tmp_path: Pat
     assert "[bold]b.dcm: The header's PhotometricInterpretation is YBR_FULL_422, which takes two bytes a pixel" in text
     (problem,) = json.loads(run("inspect", str(tmp_path), "--json"))["problems"]
     assert (problem["study_uid"], problem["series_uid"], problem["files"]) == ("1.2", "1.2.3", ["[bold]b.dcm"])
-
-
-def test_the_recipe_of_the_readme_passes_the_check(tmp_path: Path) -> None:
-    lines = [line[4:] for line in README.read_text(encoding="utf-8").splitlines() if re.match(r"    (source|transforms|detector): ", line)]
-    assert len(lines) == 3
-    (tmp_path / "mine.yaml").write_text("\n".join(lines), encoding="utf-8")
-    assert "no mistakes found" in run("recipe", "check", str(tmp_path / "mine.yaml"))
-
-
-def test_every_command_and_option_of_the_readme_exists() -> None:
-    commands = {command.name or command.callback.__name__ for command in app.registered_commands} | {"recipe"}
-    text = README.read_text(encoding="utf-8")
-    used = re.findall(r"(?:^    |`)medood ([a-z]+)", text, flags=re.M)
-    assert set(used) <= commands
-    assert {"train", "score", "overlay", "evaluate", "inspect"} <= set(used)
-    options = "".join(run(command, "--help") for command in commands - {"recipe"})
-    for option in set(re.findall(r"medood [^`\n]*?(--[a-z-]+)", text)):
-        assert option in options, option
 
 
 def _subjects(root: Path) -> None:
