@@ -94,3 +94,9 @@ def test_detectors_of_what_ships_take_their_images(path: Path) -> None:
     recipes = [load_recipe(path)] if path.parent.name == "recipes" else [job.recipe for job in load_grid(path).jobs]
     for recipe in {each.model_dump_json(exclude={"seed"}): each for each in recipes}.values():
         assert check_task._detector(recipe) == []
+
+
+@pytest.mark.parametrize("name", ["small_sets", "frozen_features", "cvad_table2"])
+def test_a_benchmark_is_checked_wherever_its_images_lie(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert check(name).stem == name
