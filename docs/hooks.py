@@ -6,6 +6,7 @@ import inspect
 import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from api_page import api_page
@@ -115,7 +116,7 @@ def _command_parts(name: str, command: Any) -> Iterator[str]:
             yield from _command_parts(f"{name} {sub.name}", sub)
             continue
         yield f"## {name} {sub.name}"
-        yield inspect.cleandoc(sub.help or "")
+        yield _coded(inspect.cleandoc(sub.help or ""))
         rows = [_parameter_row(parameter) for parameter in sub.params if parameter.name != "help"]
         yield table(("argument", "meaning", "default"), rows) if rows else ""
 
@@ -123,5 +124,12 @@ def _command_parts(name: str, command: Any) -> Iterator[str]:
 def _parameter_row(parameter: Any) -> tuple[str, str, str]:
     shown = ", ".join(parameter.opts) if parameter.param_type_name == "option" else (parameter.metavar or parameter.name).upper()
     default = parameter.default
-    plain = isinstance(default, (str, int, float)) and not isinstance(default, bool) and default != ""
-    return f"`{shown}`", getattr(parameter, "help", "") or "", f"`{default}`" if plain else ""
+    plain = isinstance(default, (str, int, float, Path)) and not isinstance(default, bool) and default != ""
+    said = parameter.show_default if isinstance(parameter.show_default, str) else f"`{default}`" if plain else ""
+    return f"`{shown}`", _coded(getattr(parameter, "help", "") or ""), said
+
+
+def _coded(text: str) -> str:
+    """Text with its options as code, for hyphens would break elsewhere."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part.startswith("`") else re.sub(r"(--[a-z][a-z-]*(?: [a-z.]+=\w+)?)", r"`\1`", part) for part in parts)
