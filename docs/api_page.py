@@ -7,6 +7,7 @@ import inspect
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from itertools import groupby
 from typing import Any
 
 from docstrings import definitions, linked, split
@@ -82,9 +83,9 @@ def _parts(name: str, value: Any, level: int) -> Iterator[str]:
         if issubclass(value, BaseModel):
             yield "Its sections and values are [the keys of a recipe](reference/recipe-keys.md)."
     types = _types(value)
-    yield definitions(
-        (f"`{key}`" + (f" <small>`{types[key]}`</small>" if key in types else ""), meaning) for key, meaning in explained.items()
-    )
+    terms = {key: f"`{key}`" + (f" <small>`{types[key]}`</small>" if key in types else "") for key in explained}
+    together = groupby(explained, key=lambda key: (explained[key], "" if explained[key] else key))  # one explanation of several names
+    yield definitions((", ".join(terms[key] for key in keys), meaning) for (meaning, _), keys in together)
     if inspect.isclass(value) and not plain:
         yield from _members(name, value, level + 1)
 

@@ -2,8 +2,8 @@
 
     import medood
 
-    run = medood.train("brats_patchgan", data="BraTS", out="runs/brats")    # or medood.load("runs/brats")
-    result = run.score("scan.nii.gz")                                       # a file, a series folder, an array, an image of nibabel ...
+    run = medood.train("brats_patchgan", data="BraTS", out="runs/brats")  # or medood.load
+    result = run.score("scan.nii.gz")  # a file, a series folder, an array, an image of nibabel ...
     result.score, result.p_value, result.decision, result.map
 
 Everything below is imported when it is first asked for, so that `import medood` itself needs neither torch nor numpy.
