@@ -79,7 +79,7 @@ def _parts(name: str, value: Any, level: int) -> Iterator[str]:
     text, explained = split(inspect.getdoc(value) or "")
     yield text
     if inspect.isclass(value):
-        explained = {} if plain else _fields(value) | explained
+        explained = {} if plain else explained | {name: "" for name in _fields(value) if name not in explained}
         if issubclass(value, BaseModel):
             yield "Its sections and values are [the keys of a recipe](reference/recipe-keys.md)."
     types = _types(value)
@@ -102,11 +102,9 @@ def _is_result(value: Any) -> bool:
     return inspect.isclass(value) and value.__name__ in _RESULTS
 
 
-def _fields(cls: type) -> dict[str, str]:
-    """Public fields of a data class that its docstring does not explain."""
-    if not dataclasses.is_dataclass(cls):
-        return {}
-    return {field.name: "" for field in dataclasses.fields(cls) if not field.name.startswith("_")}
+def _fields(cls: type) -> list[str]:
+    """Public fields of a data class."""
+    return [field.name for field in dataclasses.fields(cls) if not field.name.startswith("_")] if dataclasses.is_dataclass(cls) else []
 
 
 def _types(value: Any) -> dict[str, str]:

@@ -20,8 +20,11 @@ def split(docstring: str) -> tuple[str, dict[str, str]]:
     fenced = False
     for line in docstring.splitlines():
         fenced ^= line.startswith("```")
-        entry = None if fenced else _ENTRY.match(line)
+        goes_on = names and explained[names[0]].endswith(";")  # with another name, on a line of its own
+        entry = None if fenced else _ENTRY.match(line.strip() if goes_on else line)
         if entry:
+            if goes_on:
+                explained |= {name: explained[name].removesuffix(";") for name in names}
             first, *others = _SECOND.split(f"{entry[1]}  {entry[2]}")
             pairs = [(entry[1], first.removeprefix(entry[1]).strip()), *zip(others[::2], others[1::2], strict=True)]
             for joined, meaning in pairs:

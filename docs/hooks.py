@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 import warnings
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from medood.core import catalogue
 from medood.core.issue_codes import WORDS
@@ -27,6 +30,17 @@ warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")  
 _FETCHED = re.compile(
     r"""(?:<(?:script|img|iframe|source)\b[^>]*\bsrc=|<link\b[^>]*\bhref=|\bimport\(|url\()["']?(?:https?:)?//[^"'\s>)]*"""
 )
+
+_TITLES = {
+    "Preparation": "Transforms file",
+    "Split": "Section split",
+    "Training": "Section training",
+    "CalibrationPlan": "Section calibration",
+    "Pooling": "Section pooling",
+    "Scoring": "Section scoring",
+    "OutlierSet": "Outlier set of a benchmark",
+    "Published": "Published figures of a benchmark",
+}
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -63,10 +77,7 @@ def _cards(title: str, intro: str, cards: dict[str, catalogue.Card]) -> str:
 
 def _card(card: catalogue.Card) -> str:
     text, explained = split(card.description)
-    rows = [
-        (f"`{key}`", allowed(field.annotation), "required" if field.is_required() else f"`{field.default!r}`", explained.get(key, ""))
-        for key, field in card.parameters.model_fields.items()
-    ]
+    rows = [(f"`{key}`", allowed(field.annotation), _default(field), explained.get(key, "")) for key, field in _fields(card.parameters)]
     explanation = table(("parameter", "allowed", "default", "meaning"), rows) if rows else ""
     return "\n\n".join(part for part in (f"## {card.name}", text, explanation) if part)
 
@@ -75,12 +86,18 @@ def _keys() -> str:
     parts = ["# Keys of a recipe", "What a recipe, a transforms file and a benchmark may say; `medood recipe keys` prints the same."]
     for section in sections():
         text, explained = split(inspect.getdoc(section) or "")
-        rows = []
-        for key, field in section.model_fields.items():
-            default = "required" if field.is_required() else "" if field.default_factory else f"`{field.default!r}`"
-            rows.append((f"`{key}`", allowed(field.annotation), default, explained.get(key, "")))
-        parts += [f"## {section.__name__}", text, table(("key", "allowed", "default", "meaning"), rows)]
+        rows = [(f"`{key}`", allowed(field.annotation), _default(field), explained.get(key, "")) for key, field in _fields(section)]
+        parts += [f"## {_TITLES.get(section.__name__, section.__name__)}", text, table(("key", "allowed", "default", "meaning"), rows)]
     return "\n\n".join(parts)
+
+
+def _fields(section: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    return list(section.model_fields.items())
+
+
+def _default(field: FieldInfo) -> str:
+    """As a recipe would say it."""
+    return "required" if field.is_required() else "" if field.default_factory else f"`{json.dumps(field.default)}`"
 
 
 def _recipes() -> str:

@@ -17,6 +17,8 @@ import medood
 DOCSTRING = """Says it in one line.
 
 first         where it begins;  second, third  two more on the same line
+fifth         here;
+              sixth  there
 fourth        over several
               lines, in points:
               - one
@@ -37,6 +39,8 @@ def test_explanations_leave_the_text_and_keep_their_lines() -> None:
         "first": "where it begins",
         "second": "two more on the same line",
         "third": "two more on the same line",
+        "fifth": "here",
+        "sixth": "there",
         "fourth": "over several\nlines, in points:\n- one\n- two",
     }
     assert text.startswith("Says it in one line.\n\n    indented   stays as it is")
