@@ -19,10 +19,10 @@ from mkdocs.structure.pages import Page
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from medood.core import catalogue
 from medood.core.issue_codes import WORDS
-from medood.core.literals import read_literals
-from medood.core.recipe import shipped
+from medood.recipe import catalogue
+from medood.recipe.literals import read_literals
+from medood.recipe.recipe import shipped
 from medood.tasks.listing import allowed, sections
 
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")  # what torch thinks of itself is no fault of a page

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 
 from measuring import ImagesInMemory, in_fresh_process, peak_mib, table, wait_for
 
-from medood.core.literals import read_literals
-from medood.core.recipe import Recipe, load_recipe, shipped
+from medood.recipe.literals import read_literals
+from medood.recipe.recipe import Recipe, load_recipe, shipped
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,7 +55,7 @@ def training_cost(recipe: Recipe, count: int, threads: int, device: str, weights
     import torch
     from safetensors.torch import save_file
 
-    from medood.core.run import build_detector
+    from medood.recipe.run import build_detector
     from medood.training.trainer import train
     from medood.transforms.pipeline import augmentation
 
@@ -105,7 +105,7 @@ def scoring_cost(recipe: Recipe, count: int, threads: int, device: str, weights:
     import torch
     from safetensors.torch import load_file
 
-    from medood.core.run import build_detector
+    from medood.recipe.run import build_detector
     from medood.scoring.inference import score_images
 
     torch.set_num_threads(threads)

@@ -33,13 +33,13 @@ from scipy.ndimage import binary_erosion, gaussian_filter
 from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
-from medood.core.catalogue import detectors
 from medood.core.detector import Batch, Detector, ImageSpec
 from medood.core.files import write_json
-from medood.core.literals import parse_value
-from medood.core.recipe import load_preparation
 from medood.core.volume import Source
 from medood.data.opening import open_source
+from medood.recipe.catalogue import detectors
+from medood.recipe.literals import parse_value
+from medood.recipe.recipe import load_preparation
 from medood.transforms.pipeline import Pipeline, Prepared
 
 BATCH = 16

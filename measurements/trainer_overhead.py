@@ -30,8 +30,8 @@ from torch import Tensor
 from torch.optim import Adam
 
 from medood.core.detector import ImageSpec, Phase
-from medood.core.recipe import Training
 from medood.detectors.adversarial.cvad import CVAD
+from medood.recipe.recipe import Training
 from medood.training.trainer import train
 
 

@@ -31,8 +31,6 @@ if TYPE_CHECKING:  # for type checkers and editors; the aliases say that these n
     from medood.core.errors import TrainingError as TrainingError
     from medood.core.geometry import Geometry as Geometry
     from medood.core.map_scale import MapScale as MapScale
-    from medood.core.recipe import Recipe as Recipe
-    from medood.core.recipe import load_recipe as load_recipe
     from medood.core.volume import Entry as Entry
     from medood.core.volume import Index as Index
     from medood.core.volume import Origin as Origin
@@ -53,6 +51,8 @@ if TYPE_CHECKING:  # for type checkers and editors; the aliases say that these n
     from medood.library.volumes import Volumes as Volumes
     from medood.library.volumes import read as read
     from medood.metrics.calibration import Calibration as Calibration
+    from medood.recipe.recipe import Recipe as Recipe
+    from medood.recipe.recipe import load_recipe as load_recipe
     from medood.tasks.phantoms import write_phantoms as write_phantoms
 
 __version__ = "0.2.0"
@@ -62,7 +62,6 @@ _HOMES = {
     "core.errors": ("CalibrationError", "InputError", "MedoodError", "NotFitted", "RecipeError", "RunError", "TrainingError"),
     "core.geometry": ("Geometry",),
     "core.map_scale": ("MapScale",),
-    "core.recipe": ("Recipe", "load_recipe"),
     "core.volume": ("Entry", "Index", "Origin", "Problem", "Source", "Volume"),
     "data.opening": ("open_source",),
     "library.detectors": ("augmentation", "detector", "load_detector", "save_detector"),
@@ -70,6 +69,7 @@ _HOMES = {
     "library.run": ("Run", "load", "train"),
     "library.volumes": ("Volumes", "read"),
     "metrics.calibration": ("Calibration",),
+    "recipe.recipe": ("Recipe", "load_recipe"),
     "tasks.phantoms": ("write_phantoms",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

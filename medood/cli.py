@@ -112,7 +112,7 @@ def train(
     is that of one go, to the last bit on the same machine with as many threads, unless `training.schedule` follows the number of epochs:
     then the rate goes on where the longer schedule has it. This needs RUN/checkpoint, three to six times the size of the weights.
     """
-    from medood.core.recipe import load_recipe
+    from medood.recipe.recipe import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
     from medood.tasks.train import train_recipe
@@ -245,7 +245,7 @@ def benchmark(
     Exit status 3 says that some runs failed; the others are in the tables. 130 and 143: stopped by Ctrl-C or SIGTERM. Each run computes
     with as many threads as OMP_NUM_THREADS says, otherwise the runs share the cores.
     """
-    from medood.core.grid import load_grid
+    from medood.recipe.grid import load_grid
 
     grid = load_grid(file, data, changes or ())
     from medood.export.tables import as_text
@@ -412,7 +412,7 @@ def list_recipes() -> None:
 @recipes.command("show")
 def show_recipe(recipe: Recipe, changes: Changes = None) -> None:
     """Print a recipe with every default filled in."""
-    from medood.core.recipe import load_recipe
+    from medood.recipe.recipe import load_recipe
     from medood.tasks.listing import print_resolved
 
     print_resolved(load_recipe(recipe, changes or ()))

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from medood.core.errors import MedoodError
 from medood.core.files import write_json
-from medood.core.grid import OutlierSet
-from medood.core.recipe import Recipe
 from medood.core.volume import Entry, Index, Problem, Source
 from medood.data.found import is_harmless
 from medood.data.opening import open_source
 from medood.data.split import of_part, split
 from medood.evaluation.label_file import write_labels
+from medood.recipe.grid import OutlierSet
+from medood.recipe.recipe import Recipe
 
 Keep = Callable[[Index], Index]
 

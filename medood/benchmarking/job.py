@@ -18,10 +18,10 @@ from medood.benchmarking.images import Cohort, Images
 from medood.benchmarking.workers import Tell
 from medood.core.errors import MedoodError
 from medood.core.files import sha256, write_json
-from medood.core.grid import INTRA, OWN, Job, slug
-from medood.core.recipe import Recipe, changed_keys
-from medood.core.run import is_run
 from medood.data.cache import feature_folder
+from medood.recipe.grid import INTRA, OWN, Job, slug
+from medood.recipe.recipe import Recipe, changed_keys
+from medood.recipe.run import is_run
 from medood.training.progress import Silence
 
 

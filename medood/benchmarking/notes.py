@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from medood.benchmarking.rows import NOTHING, Line, Place, Results
-from medood.core.comparison import Comparison
-from medood.core.grid import INTRA
 from medood.export.table_model import MISSING, Block, Number, decimal
+from medood.recipe.comparison import Comparison
+from medood.recipe.grid import INTRA
 
 _LEVELS = {"image": "images", "slice": "slices"}
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from medood.benchmarking.published import Figures, Publication
-from medood.core.comparison import Bounded, Comparison, Ranked
-from medood.core.grid import INTRA
 from medood.export.table_model import Number, Row
+from medood.recipe.comparison import Bounded, Comparison, Ranked
+from medood.recipe.grid import INTRA
 
 Measure = Literal["auroc", "oracle_fpr", "oracle_tpr", "run_fpr", "run_tpr"]
 NOTHING = ""

@@ -9,9 +9,9 @@ from typing import Any
 from medood.benchmarking.notes import notes
 from medood.benchmarking.published import Figures, read_published
 from medood.benchmarking.rows import NOTHING, Line, Place, Results
-from medood.core.comparison import Comparison
-from medood.core.grid import INTRA
 from medood.export.table_model import Block, Number, Row, Table
+from medood.recipe.comparison import Comparison
+from medood.recipe.grid import INTRA
 
 _APART = "Published, on other data, not comparable"
 

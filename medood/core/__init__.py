@@ -1,1 +1,1 @@
-"""The nouns of medood: geometry, volumes, detectors, recipes, runs. Imports nothing else of medood."""
+"""The nouns of medood: geometry, volumes, detectors, files, errors. Imports nothing else of medood."""

@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medood.core import catalogue
-from medood.core.check import check, nearest
 from medood.core.errors import MedoodError, RecipeError
 from medood.core.volume import Source
+from medood.recipe import catalogue
+from medood.recipe.check import check, nearest
 
 
 def open_source(name: str, root: str | Path | None, **parameters: Any) -> Source:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.recipe import Recipe
 from medood.core.volume import Entry, Index
+from medood.recipe.recipe import Recipe
 
 
 @dataclass(frozen=True)

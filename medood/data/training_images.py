@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from medood.core.run import Run
-from medood.core.run_content import index_in
 from medood.core.volume import Entry
 from medood.data.cache import SELECTING, CachedImages
 from medood.data.near_copies import HashedImages, perceptual_hash
+from medood.recipe.run import Run
+from medood.recipe.run_content import index_in
 
 _HASHES = "hashes.npz"
 

@@ -13,12 +13,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from medood import __version__
-from medood.core import catalogue
-from medood.core.check import check, nearest
 from medood.core.detector import Augment, Detector, ImageSpec
 from medood.core.errors import InputError, MedoodError, RecipeError
 from medood.core.files import atomic_folder, write_json, write_tensors
-from medood.core.recipe import DEFAULT_FEATURES, check_steps
+from medood.recipe import catalogue
+from medood.recipe.check import check, nearest
+from medood.recipe.recipe import DEFAULT_FEATURES, check_steps
 from medood.transforms import pipeline
 
 _FORMAT = 1

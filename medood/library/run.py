@@ -15,20 +15,20 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from medood.core import run as core
-from medood.core.changes import apply_changes
 from medood.core.device import pick_device
 from medood.core.errors import InputError, RecipeError
 from medood.core.geometry import Plane
-from medood.core.literals import Places
 from medood.core.map_scale import MapScale
-from medood.core.recipe import Recipe, known_keys, load_recipe, resolve
 from medood.core.volume import Problem, Volume
 from medood.data.training_images import reading
 from medood.export.map_files import MapFormat
 from medood.library.in_memory import Given, from_memory, from_volume
 from medood.library.result import FolderResult, Result, SliceResult, numbers_of, read_rows
 from medood.library.volumes import refusal, the_one
+from medood.recipe import run as core
+from medood.recipe.changes import apply_changes
+from medood.recipe.literals import Places
+from medood.recipe.recipe import Recipe, known_keys, load_recipe, resolve
 from medood.scoring.map_folder import native_map, outside
 from medood.scoring.rows import Scorer, entry_rows
 from medood.scoring.stream import read_item, score_group

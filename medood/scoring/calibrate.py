@@ -12,9 +12,9 @@ import torch
 from medood.core.detector import Detector
 from medood.core.errors import CalibrationError, MedoodError
 from medood.core.geometry import Raster
-from medood.core.recipe import Recipe
 from medood.data.cache import CachedEntry, CachedImages
 from medood.metrics.calibration import Calibration, fit_map_scale
+from medood.recipe.recipe import Recipe
 from medood.scoring.gate import fit_gate
 from medood.scoring.inference import Scored, score_images
 from medood.scoring.pooling import Pool

@@ -14,13 +14,13 @@ import numpy as np
 from medood.core.errors import MedoodError
 from medood.core.files import append, write_json
 from medood.core.map_scale import MapScale
-from medood.core.run import Run
 from medood.core.volume import Volume
 from medood.export.map_files import MapFiles, MapFormat
 from medood.export.map_list import FILES, HEADER, LIST, VERSION, examined, read_lines
 from medood.export.names import FileNames
 from medood.export.pictures import write_picture
 from medood.export.verdict import Verdict
+from medood.recipe.run import Run
 from medood.scoring.inference import Scored
 from medood.transforms.pipeline import Prepared
 

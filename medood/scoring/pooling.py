@@ -8,7 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from medood.core.geometry import Raster
-from medood.core.recipe import Pooling, Recipe
+from medood.recipe.recipe import Pooling, Recipe
 from medood.scoring.inference import Scored
 
 

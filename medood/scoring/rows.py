@@ -11,7 +11,6 @@ import numpy as np
 import torch
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.run import Run
 from medood.core.shield import shield
 from medood.core.volume import Entry, Problem, Volume
 from medood.data.found import is_harmless
@@ -19,6 +18,7 @@ from medood.data.input_facts import input_facts
 from medood.data.training_images import SeenImages
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
+from medood.recipe.run import Run
 from medood.scoring.gate import unlike_training
 from medood.scoring.inference import Scored, reconstruct_images, refusal, score_images
 from medood.scoring.pooling import Pool

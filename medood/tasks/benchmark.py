@@ -15,13 +15,13 @@ from medood.benchmarking.job import Order, carry_out, is_scored, labels_file, ma
 from medood.benchmarking.results import compare, false_alarm_rate, read_rows
 from medood.benchmarking.tables import tables
 from medood.benchmarking.workers import work_through
-from medood.core.comparison import Comparison
 from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.files import write_json, write_text
-from medood.core.grid import INTRA, Grid, Job
 from medood.core.lock import alone
 from medood.export.tables import Table, as_csv, as_latex, as_markdown, as_text
+from medood.recipe.comparison import Comparison
+from medood.recipe.grid import INTRA, Grid, Job
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe
 

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medood.core.errors import MedoodError, RecipeError
-from medood.core.grid import check_file
-from medood.core.recipe import Recipe, shipped
+from medood.recipe.grid import check_file
+from medood.recipe.recipe import Recipe, shipped
 
 
 def check(name: str | Path, changes: Sequence[str] = ()) -> Path:
@@ -47,7 +47,7 @@ def _detector(recipe: Recipe) -> list[str]:
     """Why the detector cannot take the images or the parameters, or why the plan does not fit its phases."""
     import torch
 
-    from medood.core.run import build_detector
+    from medood.recipe.run import build_detector
     from medood.training.trainer import check_plan
     from medood.transforms.pipeline import Pipeline, augmentation
 

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from medood.core import catalogue
-from medood.core.changes import apply_changes
 from medood.core.errors import RecipeError
 from medood.core.volume import Problem
 from medood.data.found import is_harmless
 from medood.data.opening import open_source
 from medood.evaluation.label_file import write_labels
+from medood.recipe import catalogue
+from medood.recipe.changes import apply_changes
 
 
 def labels_of(name: str, folder: Path, out: Path, *, table: str | None = None, changes: Sequence[str] = ()) -> tuple[Problem, ...]:

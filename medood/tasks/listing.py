@@ -12,12 +12,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from medood.core import catalogue
-from medood.core.check import nearest
 from medood.core.errors import MedoodError
-from medood.core.grid import Benchmark, OutlierSet, Published
-from medood.core.literals import read_literals
-from medood.core.recipe import CalibrationPlan, Pooling, Preparation, Recipe, Scoring, Split, Training, shipped
+from medood.recipe import catalogue
+from medood.recipe.check import nearest
+from medood.recipe.grid import Benchmark, OutlierSet, Published
+from medood.recipe.literals import read_literals
+from medood.recipe.recipe import CalibrationPlan, Pooling, Preparation, Recipe, Scoring, Split, Training, shipped
 
 
 def print_cards(kind: Literal["detectors", "features", "sources", "steps"], name: str | None) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from medood.core.check import nearest
 from medood.core.console import Console
 from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import Geometry
@@ -22,6 +21,7 @@ from medood.export.map_list import Line, examined, read_array, read_header, read
 from medood.export.pictures import write_picture
 from medood.export.scene import write_bundle
 from medood.export.verdict import Verdict
+from medood.recipe.check import nearest
 
 _SAME_PLACE = 1e-4  # mm, of a step and of the origin; the float32 of NIfTI stays below it
 

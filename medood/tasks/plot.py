@@ -13,7 +13,6 @@ from medood.core.console import Console
 from medood.core.detector import Epoch
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
-from medood.core.run import Run, load_run
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
@@ -23,6 +22,7 @@ from medood.evaluation.labelled_scores import read_labels
 from medood.export.figures import save_figure
 from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture, case_figure, picture_of, reconstruction_figure
 from medood.export.training_figure import TrainingPanel, training_figure
+from medood.recipe.run import Run, load_run
 from medood.scoring.rows import Scorer
 from medood.training.history import read_history
 

@@ -8,13 +8,11 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from medood.core.check import nearest
 from medood.core.console import Console
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
 from medood.core.files import no_traces, sha256, write_json
 from medood.core.lock import alone
-from medood.core.run import Run, load_run
 from medood.core.volume import Index
 from medood.data.found import check_found
 from medood.data.opening import open_source
@@ -23,6 +21,8 @@ from medood.data.training_images import SeenImages, reading, seen_before
 from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
 from medood.features.interface import keep_features
+from medood.recipe.check import nearest
+from medood.recipe.run import Run, load_run
 from medood.scoring.map_folder import EXTRAS, MapFolder
 from medood.scoring.rows import Scorer
 from medood.scoring.stream import Outcome, score_index

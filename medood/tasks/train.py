@@ -21,8 +21,6 @@ from medood.core.device import pick_device
 from medood.core.errors import MedoodError, ResumeError, TrainingError
 from medood.core.files import write_json
 from medood.core.lock import alone
-from medood.core.recipe import Recipe, changed_keys
-from medood.core.run import build_detector, is_run, save_run, with_checksum
 from medood.core.volume import Entry, Problem
 from medood.data.attempt import attempt
 from medood.data.cache import Cache, CachedEntry, CachedImages, feature_folder
@@ -34,8 +32,10 @@ from medood.data.side_by_side import side_by_side
 from medood.data.split import split
 from medood.data.training_images import write_hashed
 from medood.features.interface import keep_features
+from medood.recipe.recipe import Recipe, changed_keys
+from medood.recipe.run import build_detector, is_run, save_run, with_checksum
 from medood.scoring.calibrate import calibrate, check_enough, check_pooling
-from medood.training.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
+from medood.training.checkpoints.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.progress import Silence
 from medood.training.trainer import check_plan, train
 from medood.transforms.pipeline import Pipeline, augmentation

@@ -9,10 +9,10 @@ from typing import Any
 
 from torch.utils.data import DataLoader
 
-from medood.core.check import check
 from medood.core.detector import Augment, Detector, Epoch
 from medood.core.errors import RecipeError, TrainingError
-from medood.core.recipe import Training
+from medood.recipe.check import check
+from medood.recipe.recipe import Training
 from medood.training.own_images import as_images
 from medood.training.progress import Silence
 from medood.training.randomness import own_randomness

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from medood.core.detector import Phase
 from medood.core.errors import TrainingError
-from medood.core.recipe import Training
+from medood.recipe.recipe import Training
 
 
 class Schedule:

@@ -14,22 +14,22 @@ from rich.progress import Progress
 
 from medood.core.detector import Augment, Detector, Phase
 from medood.core.errors import TrainingError
-from medood.core.recipe import Training
-from medood.training.best_epoch import BestEpoch
-from medood.training.checkpoint import Checkpoint, Checkpoints, discard_checkpoint, take_checkpoint
+from medood.recipe.recipe import Training
+from medood.training.checkpoints.best_epoch import BestEpoch
+from medood.training.checkpoints.checkpoint import Checkpoint, Checkpoints, discard_checkpoint, take_checkpoint
+from medood.training.checkpoints.identity import identity
+from medood.training.checkpoints.resuming import Plan, find_start, what_happens
+from medood.training.checkpoints.weights import finite, restore
 from medood.training.data import Batches, Images
 from medood.training.forecast import Forecast
 from medood.training.history import History
-from medood.training.identity import identity
 from medood.training.inputs import compute_inputs, has_inputs
 from medood.training.losses import Losses, LossEvents, diverged
 from medood.training.progress import Silence, reporting
-from medood.training.resuming import Plan, find_start, what_happens
 from medood.training.schedule import Schedule, check_milestones, check_warmup
 from medood.training.tensorboard import curves
 from medood.training.update import step_function
 from medood.training.validation import validation_loss
-from medood.training.weights import finite, restore
 
 _silent = logging.getLogger("medood.training.engine")
 _silent.disabled = True  # Ignite reports every exception that passes through it, Ctrl-C among them, as an error of its own

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Phase, Update
 from medood.core.errors import TrainingError
-from medood.core.recipe import Training
+from medood.recipe.recipe import Training
 from medood.training.losses import Losses
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from medood.core.detector import Detector, Phase
-from medood.core.recipe import Training
+from medood.recipe.recipe import Training
 from medood.training.data import Images, in_order
 from medood.training.randomness import derived_seed, own_randomness
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from monai.transforms import Compose
 
-from medood.core import catalogue
 from medood.core.detector import ImageSpec
 from medood.core.errors import InputError
 from medood.core.geometry import Geometry, Orientation, Raster, orientation_towards
-from medood.core.recipe import Preparation
 from medood.core.volume import Volume
+from medood.recipe import catalogue
+from medood.recipe.recipe import Preparation
 from medood.transforms.fit import Placement, placement
 
 

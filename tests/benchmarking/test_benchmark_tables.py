@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from medood.benchmarking.tables import tables
-from medood.core.comparison import Bounded, Comparison, Ranked
 from medood.core.errors import MedoodError
 from medood.export.tables import Block, Number, Row, Table, as_csv, as_latex, as_markdown, as_text
+from medood.recipe.comparison import Bounded, Comparison, Ranked
 
 COHORTS = ("RSNA", "IVC-Filter")
 DETECTORS = ("AE", "CVAD")

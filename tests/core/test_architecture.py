@@ -12,26 +12,27 @@ import pytest
 import medood
 
 PACKAGE = Path(medood.__file__).parent
-_LOWER = {"core", "sources", "transforms", "nets", "features", "detectors"}
+_LOWER = {"core", "recipe", "sources", "transforms", "nets", "features", "detectors"}
 _LOWER |= {"training", "metrics", "data", "export", "scoring", "evaluation"}
 ALLOWED = {
     "core": {"core"},
+    "recipe": {"core", "recipe"},
     "sources": {"core", "sources"},
-    "transforms": {"core", "transforms"},
+    "transforms": {"core", "recipe", "transforms"},
     "nets": {"core", "nets"},
     "features": {"core", "nets", "features"},
     "detectors": {"core", "nets", "features", "detectors"},
-    "training": {"core", "training"},
+    "training": {"core", "recipe", "training"},
     "metrics": {"core", "metrics"},
-    "data": {"core", "sources", "transforms", "data"},
+    "data": {"core", "recipe", "sources", "transforms", "data"},
     "export": {"core", "transforms", "export"},
-    "scoring": {"core", "transforms", "metrics", "data", "export", "scoring"},
+    "scoring": {"core", "recipe", "transforms", "metrics", "data", "export", "scoring"},
     "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
     "benchmarking": {*_LOWER, "benchmarking"},
     "tasks": {*_LOWER, "benchmarking", "tasks"},
     "library": {*_LOWER, "tasks", "library"},
 }
-BY_NAME = {"core/catalogue.py": 1, "core/detector.py": 1}
+BY_NAME = {"recipe/catalogue.py": 1, "core/detector.py": 1}
 """Where a part may load modules by their names, which imports do not show, and how often."""
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image as Picture
 
-from medood.core.recipe import load_preparation
 from medood.data.input_facts import input_facts
+from medood.recipe.recipe import load_preparation
 from medood.scoring.gate import fit_gate, unlike_training
 from medood.sources.image import Image
 from medood.transforms.pipeline import Pipeline

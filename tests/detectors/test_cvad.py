@@ -15,10 +15,10 @@ from torch.nn.functional import binary_cross_entropy
 
 from medood.core.detector import Batch, ImageSpec
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.recipe import Training as Plan
 from medood.detectors.adversarial import cvad
 from medood.detectors.adversarial.cvad import CVAD
 from medood.nets.cascade import Cascaded
+from medood.recipe.recipe import Training as Plan
 from medood.training.trainer import train
 
 SPEC = ImageSpec(1, 64, 64)

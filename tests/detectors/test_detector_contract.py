@@ -15,10 +15,10 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
-from medood.core.catalogue import detectors
 from medood.core.detector import Detector, ImageSpec, Scores
 from medood.core.errors import MedoodError, NotFitted
 from medood.features.interface import Extractor
+from medood.recipe.catalogue import detectors
 from medood.transforms.mask_boxes import MaskBoxes
 
 

@@ -15,7 +15,7 @@ from test_detector_contract import ALL_CASES, Case, make, spec_of
 from torch import Tensor
 
 from medood.core.detector import Detector, ImageSpec, Phase
-from medood.core.recipe import Training
+from medood.recipe.recipe import Training
 from medood.training.trainer import train
 from medood.transforms.pipeline import augmentation
 

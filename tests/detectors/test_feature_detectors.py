@@ -10,10 +10,10 @@ from scipy.spatial.distance import cdist
 from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
-from medood.core.catalogue import detectors
 from medood.core.detector import Detector, ImageSpec
 from medood.core.errors import TrainingError
 from medood.features.grids import cells, joined, map_scores, pooled, smoothed
+from medood.recipe.catalogue import detectors
 
 SPEC = ImageSpec(1, 64, 64, background=0.0)
 GREYS = {"name": "grey_statistics", "size": (64, 64), "layers": (8,)}

@@ -9,8 +9,8 @@ import torch
 from detector_trials import build, phantoms
 from torch import Tensor
 
-from medood.core.catalogue import detectors
 from medood.core.detector import Detector, ImageSpec
+from medood.recipe.catalogue import detectors
 
 UNIT = ImageSpec(1, 64, 64)
 WIDE = ImageSpec(1, 64, 64, -200.0, 1000.0)

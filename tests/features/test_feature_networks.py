@@ -13,11 +13,11 @@ from detector_trials import extractor
 from torch import Tensor
 from torch.nn.functional import batch_norm, conv2d, interpolate
 
-from medood.core.catalogue import features
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
 from medood.features.efficientnet_lite0 import EfficientNetLite0
 from medood.features.weights import find_weights, read_weights
+from medood.recipe.catalogue import features
 
 NETWORKS = ("efficientnet_lite0", "resnet18", "resnet50", "dinov2_vits14")
 PHOTOGRAPHS = {  # of scikit-image, with their classes in ImageNet

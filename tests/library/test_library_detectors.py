@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset
 from training_toys import CPU, Reconstruct, Toy, scripted
 
 import medood
-from medood.core.recipe import Training
+from medood.recipe.recipe import Training
 from medood.training.trainer import train
 
 SPEC = medood.ImageSpec(1, 32, 32)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from medood.core.geometry import Geometry
-from medood.core.recipe import Preparation
 from medood.core.volume import Entry, Origin, Volume
 from medood.data.input_facts import input_facts
+from medood.recipe.recipe import Preparation
 from medood.scoring.gate import fit_gate, unlike_training
 from medood.transforms.pipeline import Pipeline
 

@@ -11,7 +11,7 @@ import torch
 
 import medood
 from medood.core.errors import MedoodError
-from medood.core.recipe import Pooling
+from medood.recipe.recipe import Pooling
 from medood.scoring.pooling import counted, pooled_maps, series_top, slice_scores
 
 POOLING = {"smooth_mm": 5.0, "erode_mm": 6.0, "reduction": "top_mm2", "top_mm2": 150.0, "series": "top_mm3", "top_mm3": 2000.0}

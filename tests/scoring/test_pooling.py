@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from medood.core.geometry import Raster
-from medood.core.recipe import Pooling
+from medood.recipe.recipe import Pooling
 from medood.scoring.pooling import counted, pooled_maps, series_top, slice_scores
 
 RANDOM = np.random.default_rng(0)

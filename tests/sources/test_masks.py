@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from medood.core.catalogue import steps
 from medood.core.errors import MedoodError
+from medood.recipe.catalogue import steps
 from medood.transforms.hidden_parts import HidesParts
 from medood.transforms.mask_boxes import MaskBoxes
 from medood.transforms.mask_cells import MaskCells

@@ -11,9 +11,9 @@ from seeds import shifted
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from medood.core import catalogue
 from medood.core.detector import Batch, Detector, ImageSpec, Phase
 from medood.features.interface import Extractor
+from medood.recipe import catalogue
 from medood.transforms.hidden_parts import HidesParts
 
 Lesion = Literal["bright", "dark", "texture"]

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from medood.core.detector import Detector, ImageSpec, Scores
 from medood.core.map_scale import MapScale
-from medood.core.recipe import Recipe
-from medood.core.run import Run
 from medood.metrics.calibration import Calibration
+from medood.recipe.recipe import Recipe
+from medood.recipe.run import Run
 
 SIZE = 32
 LEVELS = np.linspace(0.2, 0.6, 40)

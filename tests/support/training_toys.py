@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Update
-from medood.core.recipe import Training
+from medood.recipe.recipe import Training
 from medood.training.trainer import train
 
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ import pytest
 
 from medood.core.errors import InputError, MedoodError, RecipeError
 from medood.core.files import append, atomic_folder
-from medood.core.grid import check_file
-from medood.core.literals import parse_value, read_literals
-from medood.core.recipe import Preparation
 from medood.data.cache import Cache
+from medood.recipe.grid import check_file
+from medood.recipe.literals import parse_value, read_literals
+from medood.recipe.recipe import Preparation
 from medood.scoring.table import ScoreTable
 from medood.sources.folder import Folder
 from medood.sources.phantoms.phantom import Phantom

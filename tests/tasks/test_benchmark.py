@@ -20,9 +20,9 @@ from sklearn.metrics import roc_auc_score
 from medood.benchmarking.images import Chosen, Unseen
 from medood.benchmarking.results import compare, read_rows
 from medood.core.errors import MedoodError
-from medood.core.grid import Grid, load_grid
 from medood.core.volume import Entry, Index
 from medood.evaluation.labelled_scores import read_scores
+from medood.recipe.grid import Grid, load_grid
 from medood.tasks import benchmark as benchmark_task
 from medood.tasks.benchmark import benchmark
 

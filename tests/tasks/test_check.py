@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import RecipeError
-from medood.core.grid import load_grid
-from medood.core.recipe import load_recipe, shipped
+from medood.recipe.grid import load_grid
+from medood.recipe.recipe import load_recipe, shipped
 from medood.tasks import check as check_task
 from medood.tasks.check import check
 

@@ -13,8 +13,8 @@ from PIL import Image as Picture
 from typer.testing import CliRunner
 
 from medood.cli import app
-from medood.core import catalogue
-from medood.core.recipe import shipped
+from medood.recipe import catalogue
+from medood.recipe.recipe import shipped
 
 
 def run(*arguments: str) -> str:

@@ -16,9 +16,9 @@ from safetensors.torch import load_file
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
 from medood.core.files import sha256
-from medood.core.recipe import load_recipe
-from medood.core.run import load_run
 from medood.features.network import FrozenNetwork
+from medood.recipe.recipe import load_recipe
+from medood.recipe.run import load_run
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe
 

@@ -19,9 +19,9 @@ from dicom_writer import write_series
 from PIL import Image
 
 from medood.core.errors import CalibrationError, MedoodError, RunError, TrainingError
-from medood.core.recipe import load_recipe
-from medood.core.run import load_run
 from medood.export.map_list import read_array
+from medood.recipe.recipe import load_recipe
+from medood.recipe.run import load_run
 from medood.tasks.phantoms import write_phantoms
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe

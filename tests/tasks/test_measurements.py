@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 
-from medood.core import catalogue
-from medood.core.recipe import load_recipe
+from medood.recipe import catalogue
+from medood.recipe.recipe import load_recipe
 
 SCRIPTS = Path(__file__).parents[2] / "measurements"
 

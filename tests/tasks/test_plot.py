@@ -21,13 +21,13 @@ from typer.testing import CliRunner
 from medood.cli import app
 from medood.core.errors import InputError, MedoodError, RunError
 from medood.core.map_scale import MapScale
-from medood.core.recipe import load_recipe
-from medood.core.run import load_run
 from medood.core.volume import Source
 from medood.evaluation.cases import evenly
 from medood.evaluation.label_file import write_labels
 from medood.export.colours import blend, heat
 from medood.export.image_figures import picture_of
+from medood.recipe.recipe import load_recipe
+from medood.recipe.run import load_run
 from medood.sources.phantoms.phantom import Phantom
 from medood.tasks import plot as task
 from medood.tasks.plot import plot

@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from medood.core.errors import RunError
-from medood.core.recipe import load_recipe
+from medood.recipe.recipe import load_recipe
 from medood.tasks.evaluate import evaluate
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe

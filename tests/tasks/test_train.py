@@ -18,9 +18,9 @@ from typer.testing import CliRunner
 from medood import cli
 from medood.core.errors import CalibrationError, MedoodError, ResumeError, TrainingError
 from medood.core.lock import alone
-from medood.core.recipe import load_recipe
-from medood.core.run import load_run
 from medood.core.termination import Terminated
+from medood.recipe.recipe import load_recipe
+from medood.recipe.run import load_run
 from medood.tasks import train as train_task
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe

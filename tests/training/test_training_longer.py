@@ -19,7 +19,7 @@ from medood.core.errors import TrainingError
 from medood.detectors.adversarial.cvad import CVAD
 from medood.detectors.adversarial.f_anogan import FAnoGAN
 from medood.detectors.one_class.deep_svdd import DeepSVDD
-from medood.training.checkpoint import discard_checkpoint
+from medood.training.checkpoints.checkpoint import discard_checkpoint
 from medood.training.trainer import train
 
 Epochs = int | dict[str, int]

@@ -16,7 +16,7 @@ from training_toys import Reconstruct, Scripted, Toy, Watched, hide, plan, run, 
 
 from medood.core.detector import Phase
 from medood.core.errors import TrainingError
-from medood.training.checkpoint import discard_checkpoint
+from medood.training.checkpoints.checkpoint import discard_checkpoint
 
 CHECKPOINT = Path("checkpoint") / "training.safetensors"
 # 18 images in batches of 4: 5 iterations an epoch. Checkpoints: at the start, after every epoch of a learning phase, after every phase.

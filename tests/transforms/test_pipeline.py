@@ -9,8 +9,8 @@ from monai.transforms import ResizeWithPadOrCrop
 
 from medood.core.errors import InputError
 from medood.core.geometry import Geometry, photograph_geometry
-from medood.core.recipe import Preparation
 from medood.core.volume import Entry, Voi, Volume
+from medood.recipe.recipe import Preparation
 from medood.transforms.fit import placement
 from medood.transforms.pipeline import Pipeline, augmentation
 from medood.transforms.voi_window import windowed

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.recipe import Preparation, load_recipe
 from medood.data.cache import Cache
 from medood.data.split import split
+from medood.recipe.recipe import Preparation, load_recipe
 from medood.sources.cohorts import idx
 from medood.sources.cohorts.idx import Idx
 from medood.transforms.pipeline import Pipeline

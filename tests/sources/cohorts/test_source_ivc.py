@@ -9,8 +9,8 @@ import pytest
 from PIL import Image as Picture
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.recipe import load_preparation, load_recipe
 from medood.data.split import split
+from medood.recipe.recipe import load_preparation, load_recipe
 from medood.sources.cohorts.ivc import Ivc
 
 

@@ -13,12 +13,12 @@ from typer.testing import CliRunner
 
 from medood.cli import app
 from medood.core.errors import InputError, MedoodError
-from medood.core.recipe import load_preparation, load_recipe
 from medood.core.volume import Index
 from medood.data.split import split
 from medood.evaluation.labelled_scores import Key, ScoredRow, read_labels
 from medood.evaluation.localisation import judge_maps
 from medood.export.maps import write_map
+from medood.recipe.recipe import load_preparation, load_recipe
 from medood.sources.cohorts.rsna import Rsna
 from medood.sources.dicom.library import quiet
 from medood.sources.folder import Folder

@@ -18,10 +18,10 @@ from torch.optim import Optimizer
 from medood.core.detector import Detector
 from medood.core.errors import ResumeError
 from medood.core.files import write_tensors
-from medood.training.best_epoch import BestEpoch
-from medood.training.identity import require_same
+from medood.training.checkpoints.best_epoch import BestEpoch
+from medood.training.checkpoints.identity import require_same
+from medood.training.checkpoints.weights import copied, restore, snapshot
 from medood.training.randomness import random_states, set_random_states
-from medood.training.weights import copied, restore, snapshot
 
 _SECTIONS = ("weights", "best", "optimizers", "random")
 

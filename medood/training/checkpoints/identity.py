@@ -8,7 +8,7 @@ from typing import Any
 
 from medood.core.detector import Detector, Phase
 from medood.core.errors import ResumeError
-from medood.core.recipe import Training
+from medood.recipe.recipe import Training
 
 
 def identity(detector: Detector, phases: Sequence[Phase], plan: Training, *, seed: int, images: int, held_out: int) -> dict[str, Any]:

@@ -10,12 +10,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from medood.core.changes import apply_changes
-from medood.core.check import check, nearest
 from medood.core.errors import RecipeError
-from medood.core.literals import Places, place_of, read_literals
-from medood.core.recipe import Recipe, check_source, find_file, known_keys, load_preparation, load_recipe, resolve, shipped
 from medood.core.types import NonNegativeInt, PositiveInt
+from medood.recipe.changes import apply_changes
+from medood.recipe.check import check, nearest
+from medood.recipe.literals import Places, place_of, read_literals
+from medood.recipe.recipe import Recipe, check_source, find_file, known_keys, load_preparation, load_recipe, resolve, shipped
 
 INTRA = "intra"
 """Name of the comparison with the cohort's own anomalous images."""

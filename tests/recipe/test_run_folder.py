@@ -14,8 +14,8 @@ from safetensors.torch import load_file, save_file
 
 from medood.core.errors import RunError
 from medood.core.files import sha256, write_json
-from medood.core.recipe import load_recipe
-from medood.core.run import build_detector, load_run, save_run
+from medood.recipe.recipe import load_recipe
+from medood.recipe.run import build_detector, load_run, save_run
 
 RECIPE = """
 source: {name: phantom}
@@ -187,7 +187,7 @@ def test_weights_that_are_none_are_a_sentence(run: Path, content: bytes) -> None
 
 
 def test_a_run_is_never_complete_while_it_is_replaced(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from medood.core import run as run_module
+    from medood.recipe import run as run_module
 
     before = load_run(run)
     monkeypatch.setattr(run_module, "write_json", lambda *_: pytest.fail("the disk is full"))

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from medood.core import catalogue
 from medood.core.errors import RecipeError
-from medood.core.grid import check_file
-from medood.core.literals import parse_literals
-from medood.core.recipe import Recipe, changed_keys, load_preparation, load_recipe, shipped
+from medood.recipe import catalogue
+from medood.recipe.grid import check_file
+from medood.recipe.literals import parse_literals
+from medood.recipe.recipe import Recipe, changed_keys, load_preparation, load_recipe, shipped
 
 GOOD = """
 summary: a test

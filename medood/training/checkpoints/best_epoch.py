@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from medood.core.detector import Detector
-from medood.training.weights import snapshot
+from medood.training.checkpoints.weights import snapshot
 
 
 @dataclass

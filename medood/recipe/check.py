@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
-from medood.core.literals import Places, place_of
+from medood.recipe.literals import Places, place_of
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -8,7 +8,7 @@ from copy import deepcopy
 from typing import Any
 
 from medood.core.errors import RecipeError
-from medood.core.literals import Places, parse_value
+from medood.recipe.literals import Places, parse_value
 
 Known = Callable[[Mapping[str, Any]], Mapping[str, Sequence[str]]]
 """`known(values)`: the keys of each section by its name, those of the file itself by ""; of other sections nothing is known."""

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from medood import __version__
-from medood.core import catalogue
 from medood.core.detector import Detector, ImageSpec
 from medood.core.errors import MedoodError, RecipeError, RunError
 from medood.core.files import sha256, write_json, write_tensors
-from medood.core.recipe import Recipe, resolve
-from medood.core.run_content import calibration_in, index_in
+from medood.recipe import catalogue
+from medood.recipe.recipe import Recipe, resolve
+from medood.recipe.run_content import calibration_in, index_in
 
 _FORMAT = 2
 """Changes when a run of an older medood can no longer be read."""

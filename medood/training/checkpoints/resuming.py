@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from medood.core.detector import Phase
 from medood.core.errors import ResumeError
-from medood.core.recipe import Training
-from medood.training.checkpoint import Checkpoint, Checkpoints
+from medood.recipe.recipe import Training
+from medood.training.checkpoints.checkpoint import Checkpoint, Checkpoints
 
 
 @dataclass(frozen=True)

@@ -12,12 +12,12 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medood.core import catalogue
-from medood.core.changes import apply_changes
-from medood.core.check import check, nearest
 from medood.core.errors import RecipeError
-from medood.core.literals import Places, place_of, read_literals
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt
+from medood.recipe import catalogue
+from medood.recipe.changes import apply_changes
+from medood.recipe.check import check, nearest
+from medood.recipe.literals import Places, place_of, read_literals
 
 _PACKAGE = Path(__file__).parent.parent
 

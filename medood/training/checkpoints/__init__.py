@@ -1,0 +1,1 @@
+"""What a training needs to go on after an interruption, to the same bits."""
