@@ -41,7 +41,7 @@ def main() -> None:
     medood("phantoms", images)
     medood("train", "demo", "--data", images / "nifti", "--out", run, *(("--set", "training.epochs=2") if options.short else ()))
     medood("inspect", images / "dicom")
-    medood("score", run, images / "dicom", "--out", scores, "--maps", maps)
+    medood("score", run, images / "dicom", "--out", scores, "--maps", maps, "--maps-with", "plain")
     medood("evaluate", scores, "--labels", images / "labels.csv", "--maps", maps, "--out", out / "evaluation")
     medood("overlay", maps, "--out", out / "overlay")
     print(f"\nDone in {time.perf_counter() - started:.0f} s. Look at:")

@@ -32,8 +32,9 @@ def write_phantoms(out: str | Path, *, subjects: int = 24, seed: int = 0, size: 
     ```
     out/nifti/phantom_0000/phantom_0000_flair.nii.gz    `subjects` volumes, a share of `lesions` with a lesion, laid out like BraTS
                            phantom_0000_seg.nii.gz      1 in the lesion
-    out/dicom/unseen/                                   one more subject, with a bright lesion, as an MR series with shuffled file names
-    out/masks/unseen_seg.nii.gz                         its lesion on the grid of the series
+    out/dicom/unseen/                                   one more subject, with a bright, a dark and a coarse lesion, as an MR series with
+                                                        shuffled file names
+    out/masks/unseen_seg.nii.gz                         its lesions on the grid of the series
     out/labels.csv                                      labels of both; ids count from nifti/ and from dicom/
     out/truth.json                                      kind, centre (RAS mm), radius (mm) and size of every lesion
     ```
@@ -43,7 +44,7 @@ def write_phantoms(out: str | Path, *, subjects: int = 24, seed: int = 0, size: 
     if out.exists() and not (out.is_dir() and ((out / _TRUTH).is_file() or not any(out.iterdir()))):
         raise MedoodError(f"{out} holds something else than phantoms and would be replaced; choose a new folder.")
     phantom = Phantom(subjects=subjects, size=size, slices=slices, lesions=lesions, seed=seed)
-    unseen = make_brain(seed, subjects, size=size, slices=slices, lesions=1, kind="hyper")
+    unseen = make_brain(seed, subjects, size=size, slices=slices, lesions=("hyper", "hypo", "texture"))
     with atomic_folder(out) as part:
         truth = [_write_subject(part / "nifti", f"phantom_{number:04d}", phantom.brain(number)) for number in range(subjects)]
         _write_series(part / "dicom" / "unseen", unseen, seed)

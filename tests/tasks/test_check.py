@@ -58,7 +58,7 @@ def test_what_the_detector_cannot_take_is_known(recipe: Path, changes: tuple[str
 
 
 def test_what_is_changed_in_a_recipe_of_medood_is_checked_too() -> None:
-    assert "multiples of 32" in said("demo", "transforms.size=40")
+    assert "multiples of 32" in said("brats_patchgan", "transforms.size=40")
 
 
 def test_mistakes_of_the_table_and_of_the_size_come_together(recipe: Path) -> None:

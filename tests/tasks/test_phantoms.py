@@ -23,7 +23,7 @@ _SEEDS = range(20)
 
 
 def _brain(seed: int, lesions: int, kind: str | None = None) -> Brain:
-    return make_brain(seed, 3, size=64, slices=24, lesions=lesions, kind=kind)
+    return make_brain(seed, 3, size=64, slices=24, lesions=(kind,) * lesions)
 
 
 def _noise(image: np.ndarray) -> float:
@@ -160,7 +160,8 @@ def test_the_written_series_lies_where_the_truth_says(written: Path) -> None:
     (entry,) = index.entries
     assert (entry.slices, entry.issues) == (24, ())
     volume = source.read(entry)
-    brain = make_brain(2, 4, size=64, slices=24, lesions=1, kind="hyper")
+    brain = make_brain(2, 4, size=64, slices=24, lesions=("hyper", "hypo", "texture"))
+    assert [lesion.kind for lesion in brain.lesions] == ["hyper", "hypo", "texture"]
     np.testing.assert_allclose(volume.image[0], brain.image, atol=0.51)
     np.testing.assert_allclose(volume.geometry.affine, brain.affine, atol=1e-3)
     mask = read_mask(written / "masks" / "unseen_seg.nii.gz", volume.geometry, "unseen")

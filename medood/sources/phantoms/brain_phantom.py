@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,8 +38,8 @@ class Brain:
     lesions: tuple[Lesion, ...]
 
 
-def make_brain(seed: int, subject: int, *, size: int, slices: int, lesions: int, kind: LesionKind | None = None) -> Brain:
-    """A skull-stripped axial brain of its own size, folds, contrast, shading, scale and noise, with so many lesions of a kind or of any.
+def make_brain(seed: int, subject: int, *, size: int, slices: int, lesions: Sequence[LesionKind | None]) -> Brain:
+    """A skull-stripped axial brain of its own size, folds, contrast, shading, scale and noise, with these lesions; None is one of any kind.
 
     The same seed and subject without lesions is the same brain in health, but for the places of the lesions.
     """
@@ -48,7 +49,7 @@ def make_brain(seed: int, subject: int, *, size: int, slices: int, lesions: int,
     inside = depth > 0
     mask, found = np.zeros(inside.shape, np.uint8), []
     chance = np.random.default_rng([seed, subject, 1])
-    for _ in range(lesions):
+    for kind in lesions:
         tissue, lesion, record = _with_lesion(chance, kind, grid, tissue, (depth > 14) & (fluid < 0.05) & (mask == 0), inside)
         mask |= lesion
         found.append(record)

@@ -73,7 +73,7 @@ class Phantom:
 
     def brain(self, number: int) -> Brain:
         """The brain of a subject together with what is true of its lesion."""
-        return make_brain(self.seed, number, size=self.size, slices=self.slices, lesions=int(self._has_lesion(number)))
+        return make_brain(self.seed, number, size=self.size, slices=self.slices, lesions=(None,) * self._has_lesion(number))
 
     def _has_lesion(self, number: int) -> bool:
         return int((number + 1) * self.lesions + 1e-9) > int(number * self.lesions + 1e-9)
