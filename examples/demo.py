@@ -1,6 +1,6 @@
 """The main job on generated images, start to end: train on normal volumes, score a DICOM series, maps, and a scene for 3D Slicer.
 
-    python examples/demo.py [--out demo] [--short]
+    python examples/demo.py [--out demo]
 
 Every command is printed before it runs, so that it can be repeated by hand.
 """
@@ -32,14 +32,13 @@ def medood(*arguments: object) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=Path, default=ROOT / "demo")
-    parser.add_argument("--short", action="store_true", help="two epochs instead of the recipe's: shows that it runs, not that it detects")
     options = parser.parse_args()
     out = options.out.resolve()
     shutil.rmtree(out, ignore_errors=True)
     images, run, scores, maps = out / "images", out / "run", out / "scores.csv", out / "maps"
     started = time.perf_counter()
     medood("phantoms", images)
-    medood("train", "demo", "--data", images / "nifti", "--out", run, *(("--set", "training.epochs=2") if options.short else ()))
+    medood("train", "demo", "--data", images / "nifti", "--out", run)
     medood("inspect", images / "dicom")
     medood("score", run, images / "dicom", "--out", scores, "--maps", maps, "--maps-with", "plain")
     medood("evaluate", scores, "--labels", images / "labels.csv", "--maps", maps, "--out", out / "evaluation")
