@@ -10,6 +10,7 @@ from scipy import ndimage
 from medood.core.geometry import Raster
 from medood.recipe.recipe import Pooling, Recipe
 from medood.scoring.inference import Scored
+from medood.scoring.smoothing import Smoothing
 
 
 class Pool:
@@ -39,11 +40,8 @@ class Pool:
     def maps(self, scored: Scored, images: np.ndarray, numbers: np.ndarray, raster: Raster) -> np.ndarray:
         """The pooled maps (n, height, width) of one entry, from its scores and its images (n, channels, height, width)."""
         assert scored.map is not None
-        return pooled_maps(scored.map, self.body(images), numbers, raster, self.plan, scored.residual)
-
-    def scores(self, maps: np.ndarray, images: np.ndarray, raster: Raster) -> np.ndarray:
-        """(n,) of pooled maps."""
-        return slice_scores(maps, counted(self.body(images), raster, self.plan), raster, self.plan, self.threshold)
+        body = self.body(images)
+        return pooled_maps(scored.map, body, raster, self.plan, smoothing_of(body, numbers, raster, self.plan), scored.residual)
 
     def body(self, images: np.ndarray) -> np.ndarray:
         """bool (n, height, width): inside the body, everywhere when the images have no outside."""
@@ -54,11 +52,14 @@ class Pool:
         """Scores and maps of one entry as the recipe wants them; what the detector itself scored stays as the part `detector`."""
         if self.idle or scored.map is None:
             return scored
-        maps = self.maps(scored, images, numbers, raster)
+        body = self.body(images)
+        smoothing = smoothing_of(body, numbers, raster, self.plan)
+        maps = pooled_maps(scored.map, body, raster, self.plan, smoothing, scored.residual)
         if self.plan.reduction == "detector":
             return replace(scored, map=maps)
-        image, parts = self.scores(maps, images, raster), {"detector": scored.image, **scored.parts}
-        return replace(scored, image=image, map=maps, parts=parts, plain=self.plain(images, numbers, raster))
+        where = counted(body, raster, self.plan)
+        image, parts = slice_scores(maps, where, raster, self.plan, self.threshold), {"detector": scored.image, **scored.parts}
+        return replace(scored, image=image, map=maps, parts=parts, plain=self._plain(images, body, where, raster, smoothing))
 
     def series(self, scored: Scored, images: np.ndarray, raster: Raster, top_slices: int) -> float:
         """The score of a series from the pooled scores and maps of its slices."""
@@ -66,30 +67,31 @@ class Pool:
             return series_top(scored.map, counted(self.body(images), raster, self.plan), raster, self.plan)
         return float(np.sort(scored.image)[-top_slices:].mean())
 
-    def plain(self, images: np.ndarray, numbers: np.ndarray, raster: Raster) -> dict[str, np.ndarray]:
+    def _plain(
+        self, images: np.ndarray, body: np.ndarray, where: np.ndarray, raster: Raster, smoothing: Smoothing | None
+    ) -> dict[str, np.ndarray]:
         """(n,) each: brightness and darkness taken for a map and pooled in the same way; empty where maps make no scores."""
-        if self.idle or self.plan.reduction in ("detector", "largest_component"):
+        if self.plan.reduction == "largest_component":
             return {}
-        plan, grey, body = self.plan.model_copy(update={"side": "both"}), images.mean(1), self.body(images)
-        where = counted(body, raster, plan)
-        found = {}
-        for name, values in (("plain_bright", grey), ("plain_dark", self.high - grey)):
-            found[name] = slice_scores(pooled_maps(values, body, numbers, raster, plan), where, raster, plan)
-        return found
+        plan = self.plan.model_copy(update={"side": "both"})
+        bright = pooled_maps(images.mean(1), body, raster, plan, smoothing)
+        found = {"plain_bright": bright, "plain_dark": np.where(body, self.high - bright, np.float32(0))}
+        return {name: slice_scores(maps, where, raster, plan) for name, maps in found.items()}
+
+
+def smoothing_of(body: np.ndarray, numbers: np.ndarray, raster: Raster, plan: Pooling) -> Smoothing | None:
+    """What a plan smooths maps by, those of one entry with slices of these `numbers`."""
+    return Smoothing(body, numbers if plan.through_slices else None, raster, plan.smooth_mm) if plan.smooth_mm else None
 
 
 def pooled_maps(
-    maps: np.ndarray, body: np.ndarray, numbers: np.ndarray, raster: Raster, plan: Pooling, residual: np.ndarray | None = None
+    maps: np.ndarray, body: np.ndarray, raster: Raster, plan: Pooling, smoothing: Smoothing | None, residual: np.ndarray | None = None
 ) -> np.ndarray:
     """Maps of one entry after side, median and smoothing; 0 outside the body.
 
     maps      float32 (n, height, width), higher is more anomalous
     body      bool (n, height, width)
-    numbers   (n,) of the slices along the axis that was cut, ascending
     residual  (n, height, width) image minus reconstruction, for `side`: "higher" keeps the map where the image is the brighter one
-
-    The Gaussian counts inside the body alone, divided by how much of it lies there, so that the rim is as hot as the middle. With
-    `through_slices` it runs through neighbouring slices too, at their real distance; slices that were not scored count as outside.
     """
     maps = np.where(body, maps, 0).astype(np.float32)
     if plan.side != "both" and residual is not None:
@@ -97,9 +99,7 @@ def pooled_maps(
     if plan.median_mm:
         sizes = [1 + 2 * round(plan.median_mm / (2 * mm)) for mm in raster.pixel_mm]
         maps = np.where(body, ndimage.median_filter(maps, (1, *sizes)), np.float32(0))
-    if plan.smooth_mm:
-        maps = _smoothed(maps, body, numbers, raster, plan)
-    return maps
+    return smoothing(maps) if smoothing else maps
 
 
 def counted(body: np.ndarray, raster: Raster, plan: Pooling) -> np.ndarray:
@@ -160,26 +160,3 @@ def _largest(map: np.ndarray, where: np.ndarray, threshold: float, raster: Raste
         return 0.0
     largest = 1 + int(np.argmax(ndimage.sum_labels(np.ones_like(map), labels, np.arange(1, count + 1))))
     return float((map[labels == largest] - threshold).sum(dtype=np.float64)) * raster.pixel_mm2
-
-
-def _smoothed(maps: np.ndarray, body: np.ndarray, numbers: np.ndarray, raster: Raster, plan: Pooling) -> np.ndarray:
-    """Normalised Gaussian inside the body, within the box around it."""
-    if not body.any():
-        return maps
-    box = tuple(slice(int(edge.min()), int(edge.max()) + 1) for edge in np.nonzero(body.any(0)))
-    inner, inside = maps[(slice(None), *box)], body[(slice(None), *box)].astype(np.float32)
-    sigma = [plan.smooth_mm / mm for mm in raster.pixel_mm]
-    out = maps.copy()
-    if plan.through_slices and raster.slice_mm is not None and len(maps) > 1:
-        place = numbers - numbers.min()
-        whole = np.zeros((2, place.max() + 1, *inner.shape[1:]), np.float32)
-        whole[0, place], whole[1, place] = inner, inside
-        value, weight = (_gaussian(each, (plan.smooth_mm / raster.slice_mm, *sigma))[place] for each in whole)
-    else:
-        value, weight = (_gaussian(each, (0.0, *sigma)) for each in (inner, inside))
-    out[(slice(None), *box)] = np.where(inside > 0, value / np.maximum(weight, 1e-6), 0)
-    return out
-
-
-def _gaussian(stack: np.ndarray, sigma: tuple[float, ...]) -> np.ndarray:
-    return ndimage.gaussian_filter(stack, sigma, mode="constant", truncate=3.0)

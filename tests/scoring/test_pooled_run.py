@@ -12,7 +12,7 @@ import torch
 import medood
 from medood.core.errors import MedoodError
 from medood.recipe.recipe import Pooling
-from medood.scoring.pooling import counted, pooled_maps, series_top, slice_scores
+from medood.scoring.pooling import counted, pooled_maps, series_top, slice_scores, smoothing_of
 
 POOLING = {"smooth_mm": 5.0, "erode_mm": 6.0, "reduction": "top_mm2", "top_mm2": 150.0, "series": "top_mm3", "top_mm3": 2000.0}
 
@@ -49,7 +49,8 @@ def test_scores_are_those_of_the_pooled_maps(run: medood.Run, volumes: Path) -> 
     raw, body = run.detector.score(images), (prepared.images != 0).any(1)
     plan = Pooling(**POOLING)
     assert raw.map is not None
-    maps = pooled_maps(raw.map[:, 0].numpy(), body, prepared.slices, prepared.raster, plan)
+    smoothing = smoothing_of(body, prepared.slices, prepared.raster, plan)
+    maps = pooled_maps(raw.map[:, 0].numpy(), body, prepared.raster, plan, smoothing)
     where = counted(body, prepared.raster, plan)
     scored = [one for one in result.slices if one.score is not None]
     assert [one.score for one in scored] == pytest.approx(slice_scores(maps, where, prepared.raster, plan), rel=1e-4)

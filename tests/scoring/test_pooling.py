@@ -7,7 +7,7 @@ import pytest
 
 from medood.core.geometry import Raster
 from medood.recipe.recipe import Pooling
-from medood.scoring.pooling import counted, pooled_maps, series_top, slice_scores
+from medood.scoring.pooling import counted, pooled_maps, series_top, slice_scores, smoothing_of
 
 RANDOM = np.random.default_rng(0)
 
@@ -22,9 +22,13 @@ def disc(side: int, radius: float) -> np.ndarray:
     return (np.hypot(y, x) <= radius)[None]
 
 
+def pooled(maps: np.ndarray, body: np.ndarray, numbers: np.ndarray, raster: Raster, plan: Pooling, residual=None) -> np.ndarray:
+    return pooled_maps(maps, body, raster, plan, smoothing_of(body, numbers, raster, plan), residual)
+
+
 def test_smoothing_is_as_warm_at_the_rim_as_in_the_middle() -> None:
     body = disc(41, 15)
-    found = pooled_maps(np.full((1, 41, 41), 3.0, np.float32), body, ONE, PIXELS, Pooling(smooth_mm=4))
+    found = pooled(np.full((1, 41, 41), 3.0, np.float32), body, ONE, PIXELS, Pooling(smooth_mm=4))
     assert found[body] == pytest.approx(3.0, rel=1e-5)
     assert (found[~body] == 0).all()
 
@@ -32,7 +36,7 @@ def test_smoothing_is_as_warm_at_the_rim_as_in_the_middle() -> None:
 def test_smoothing_is_a_gaussian_in_millimetres_inside_the_body() -> None:
     maps, body = RANDOM.random((3, 9, 11)).astype(np.float32), RANDOM.random((3, 9, 11)) > 0.2
     numbers = np.array([4, 5, 7])
-    found = pooled_maps(maps, body, numbers, Raster((2.0, 1.0), 3.0), Pooling(smooth_mm=1.5))
+    found = pooled(maps, body, numbers, Raster((2.0, 1.0), 3.0), Pooling(smooth_mm=1.5))
     z, y, x = numbers[:, None, None] * 3.0, np.arange(9)[:, None] * 2.0, np.arange(11) * 1.0
     for at in [(0, 4, 5), (1, 0, 0), (2, 8, 3)]:
         far = (z - numbers[at[0]] * 3.0) ** 2 + (y - 2.0 * at[1]) ** 2 + (x - at[2]) ** 2
@@ -46,10 +50,10 @@ def test_slices_that_were_not_scored_keep_their_distance() -> None:
     maps, body = np.zeros((3, 5, 5), np.float32), np.ones((3, 5, 5), bool)
     maps[0] = 1.0
     apart_mm = Raster((1.0, 1.0), 2.0)
-    near = pooled_maps(maps, body, 10 + THREE, apart_mm, Pooling(smooth_mm=2))
-    apart = pooled_maps(maps, body, 10 + 3 * THREE, apart_mm, Pooling(smooth_mm=2))
-    within = pooled_maps(maps, body, THREE, apart_mm, Pooling(smooth_mm=2, through_slices=False))
-    pictures = pooled_maps(maps, body, THREE, PIXELS, Pooling(smooth_mm=2))
+    near = pooled(maps, body, 10 + THREE, apart_mm, Pooling(smooth_mm=2))
+    apart = pooled(maps, body, 10 + 3 * THREE, apart_mm, Pooling(smooth_mm=2))
+    within = pooled(maps, body, THREE, apart_mm, Pooling(smooth_mm=2, through_slices=False))
+    pictures = pooled(maps, body, THREE, PIXELS, Pooling(smooth_mm=2))
     assert near[0].max() < 0.9
     assert near[1].min() > 0.2
     assert apart[0].min() > 0.98
@@ -61,15 +65,15 @@ def test_slices_that_were_not_scored_keep_their_distance() -> None:
 def test_the_sign_of_a_residual_decides_what_counts() -> None:
     maps, residual = np.full((1, 1, 3), 2.0, np.float32), np.array([[[-1.0, 0.0, 1.0]]])
     body = np.ones_like(maps, dtype=bool)
-    assert pooled_maps(maps, body, ONE, PIXELS, Pooling(side="higher"), residual).tolist() == [[[0, 0, 2]]]
-    assert pooled_maps(maps, body, ONE, PIXELS, Pooling(side="lower"), residual).tolist() == [[[2, 0, 0]]]
+    assert pooled(maps, body, ONE, PIXELS, Pooling(side="higher"), residual).tolist() == [[[0, 0, 2]]]
+    assert pooled(maps, body, ONE, PIXELS, Pooling(side="lower"), residual).tolist() == [[[2, 0, 0]]]
 
 
 def test_a_median_takes_lone_pixels_away() -> None:
     maps = np.zeros((1, 9, 9), np.float32)
     maps[0, 4, 4] = 5.0
-    assert pooled_maps(maps, np.ones_like(maps, dtype=bool), ONE, PIXELS, Pooling(median_mm=3)).max() == 0
-    assert pooled_maps(maps, np.ones_like(maps, dtype=bool), ONE, Raster((4.0, 4.0)), Pooling(median_mm=3)).max() == 5
+    assert pooled(maps, np.ones_like(maps, dtype=bool), ONE, PIXELS, Pooling(median_mm=3)).max() == 0
+    assert pooled(maps, np.ones_like(maps, dtype=bool), ONE, Raster((4.0, 4.0)), Pooling(median_mm=3)).max() == 5
 
 
 def test_the_rim_is_cut_in_millimetres() -> None:

@@ -13,6 +13,7 @@ from medood.core.volume import Entry, Voi, Volume
 from medood.recipe.recipe import Preparation
 from medood.transforms.fit import placement
 from medood.transforms.pipeline import Pipeline, augmentation
+from medood.transforms.robust_scale import RobustScale
 from medood.transforms.voi_window import windowed
 
 
@@ -50,10 +51,32 @@ def test_values_are_scaled_by_median_and_quartiles_of_the_body() -> None:
     assert np.allclose(prepared.images[:, 0], expected, atol=1e-5)
 
 
-def test_gain_and_offset_of_the_scanner_do_not_matter() -> None:
-    pipeline = Pipeline(plan(**BRATS))
+@pytest.mark.parametrize("method", ["quartiles", "shorth"])
+def test_gain_and_offset_of_the_scanner_do_not_matter(method: str) -> None:
+    steps = [{"foreground": {}}, {"robust_scale": {"method": method}}, BRATS["steps"][2]]
+    pipeline = Pipeline(plan(background=0.0, steps=steps))
     one, other = (pipeline.prepare(volume(image)).images for image in (brain(), brain() * 7.5 + 1000))
     assert np.allclose(one, other, atol=1e-4)
+
+
+def test_the_shortest_half_is_that_of_every_interval_tried() -> None:
+    values = np.random.default_rng(1).gamma(2.0, size=201)
+    found = RobustScale(method="shorth")({"image": values.reshape(1, 1, 1, -1)})["image"].ravel()
+    ordered = sorted(values)
+    width, low = min((ordered[i + 100] - ordered[i], ordered[i]) for i in range(101))
+    assert np.allclose(found, (values - low - width / 2) / width, atol=1e-5)
+    assert np.isfinite(RobustScale(method="shorth")({"image": np.full((1, 1, 2, 2), 7.0)})["image"]).all()
+
+
+def test_the_shortest_half_is_moved_less_by_a_bright_lesion_than_quartiles_are() -> None:
+    rng = np.random.default_rng(2)
+    normal, lesion = rng.normal(100, 15, 10_000), rng.normal(250, 20, 2_500)
+    moved = {}
+    for method in ("quartiles", "shorth"):
+        scaled = RobustScale(method=method)({"image": np.append(normal, lesion).reshape(1, 1, 1, -1)})["image"].ravel()[:10_000]
+        moved[method] = abs(float(scaled.mean())), abs(float(scaled.std()) * 1.349 - 1)
+    assert moved["shorth"][0] < 0.5 * moved["quartiles"][0]
+    assert moved["shorth"][1] < moved["quartiles"][1]
 
 
 def test_slices_with_little_body_are_skipped_and_named() -> None:
