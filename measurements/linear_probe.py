@@ -63,7 +63,7 @@ def labelled(recipe: Recipe, data: Path, csv: str, part: str, cache: Path | None
         body = torch.ones_like(images[:, :1], dtype=torch.bool)
         if (background := recipe.transforms.background) is not None:
             body = (images != background).any(1, keepdim=True)
-        rows.append(pooled(features(images), body).numpy())
+        rows.append(torch.cat(pooled(features(images), body), 1).numpy())
         labels.append(int(entry.label))
         groups.append(entry.group)
     return Labelled(np.concatenate(rows), np.array(labels), np.array(groups))

@@ -14,3 +14,5 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
 Pool = Literal["mean", "maximum", "percentile"]
 """How a map becomes the score of its image."""
+Statistic = Literal["mean", "maximum"]
+"""What becomes of a channel of features over a part of an image."""

@@ -8,6 +8,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
 
+from medood.core.errors import MedoodError
+from medood.core.types import Statistic
+
 
 def smoothed(grid: Tensor) -> Tensor:
     """The mean over each place and its eight neighbours."""
@@ -26,15 +29,42 @@ def finest_grid(shapes: Sequence[Sequence[int]]) -> tuple[int, int]:
     return height, width
 
 
-def pooled(grids: Sequence[Tensor], body: Tensor) -> Tensor:
-    """(B, 2 (c1 + c2 + ...)): mean and maximum of every channel over the body (B, 1, H, W), or over everything where there is no body."""
-    parts = []
+def pooled(grids: Sequence[Tensor], body: Tensor, parts: int = 1, statistics: Sequence[Statistic] = ("mean", "maximum")) -> list[Tensor]:
+    """(B, parts * parts * c * statistics) of every layer: every channel over each of parts x parts rectangles of the image, as far as they
+    lie in the body (B, 1, H, W), or over the whole rectangle where there is no body. No rectangle is smaller than a place of the grid."""
+    layers = []
     for grid in grids:
-        inside = cells(body, grid.shape[2:])
-        inside = inside | ~inside.any((2, 3), keepdim=True)
-        mean = (grid * inside).sum((2, 3)) / inside.sum((2, 3))
-        parts += [mean, grid.masked_fill(~inside, -torch.inf).amax((2, 3))]
-    return torch.cat(parts, 1)
+        found, inside = [], cells(body, grid.shape[2:])
+        for rows in _cut(grid.shape[2], parts):
+            for columns in _cut(grid.shape[3], parts):
+                shown = inside[..., rows, columns]
+                shown = shown | ~shown.any((2, 3), keepdim=True)
+                found += [_REDUCED[statistic](grid[..., rows, columns], shown) for statistic in statistics]
+        layers.append(torch.cat(found, 1))
+    return layers
+
+
+def statistics_of(names: Sequence[Statistic], who: str) -> tuple[Statistic, ...]:
+    """Raises MedoodError unless there is at least one and none comes twice."""
+    if not names or len(set(names)) < len(names):
+        raise MedoodError(f"{who}: `statistics` must name at least one of {', '.join(_REDUCED)} and none twice, found {list(names)}.")
+    return tuple(names)
+
+
+def _cut(length: int, parts: int) -> list[slice]:
+    """The length in so many parts that are as equal as can be, of at least 1; where it cannot be divided they overlap."""
+    return [slice(part * length // parts, -(-(part + 1) * length // parts)) for part in range(parts)]
+
+
+def _mean(values: Tensor, shown: Tensor) -> Tensor:
+    return (values * shown).sum((2, 3)) / shown.sum((2, 3))
+
+
+def _maximum(values: Tensor, shown: Tensor) -> Tensor:
+    return values.masked_fill(~shown, -torch.inf).amax((2, 3))
+
+
+_REDUCED = {"mean": _mean, "maximum": _maximum}
 
 
 def cells(body: Tensor, grid: Sequence[int]) -> Tensor:

@@ -11,7 +11,7 @@ from sklearn.covariance import LedoitWolf
 from torch import Tensor
 
 from medood.core.detector import Detector, ImageSpec
-from medood.core.errors import TrainingError
+from medood.core.errors import MedoodError, TrainingError
 from medood.features.grids import cells, joined, map_scores, pooled, smoothed
 from medood.recipe.catalogue import detectors
 
@@ -29,7 +29,7 @@ def trained(name: str, images: Tensor, spec: ImageSpec = SPEC, **parameters: obj
 
 
 def whole(detector: Detector, images: Tensor) -> Tensor:
-    return pooled(detector.features(images), detector.foreground(images))
+    return torch.cat(pooled(detector.features(images), detector.foreground(images)), 1)
 
 
 def standard(rows: Tensor, reference: Tensor) -> np.ndarray:
@@ -77,6 +77,39 @@ def test_mahalanobis_is_that_of_ledoit_and_wolf(count: int) -> None:
     oracle = LedoitWolf(assume_centered=True).fit(standard(reference, reference))
     expected = oracle.mahalanobis(standard(whole(detector, images), reference)) ** 0.5
     np.testing.assert_allclose(detector.score(images).image, expected, rtol=1e-2)
+
+
+def test_features_of_parts_of_an_image_are_those_of_each_part_alone() -> None:
+    grid, body = torch.rand(2, 3, 5, 4, generator=torch.Generator().manual_seed(0)), torch.ones(2, 1, 20, 16, dtype=torch.bool)
+    body[:, :, :8] = False  # the upper two rows of places lie outside
+    (found,) = pooled([grid], body, 2, ["mean"])
+    upper_left, lower_right = grid[:, :, 2:3, :2], grid[:, :, 2:, 2:]  # of the upper three rows only the last is inside
+    torch.testing.assert_close(found[:, :3], upper_left.mean((2, 3)))
+    torch.testing.assert_close(found[:, -3:], lower_right.mean((2, 3)))
+    torch.testing.assert_close(pooled([grid], body, 2, ["maximum", "mean"])[0][:, -3:], found[:, -3:])
+    torch.testing.assert_close(pooled([grid], body & False, 5, ["maximum"])[0].view(2, 5, 5, 3)[:, 4, 4], grid[:, :, 4, 3])
+    assert pooled([grid], body, 7)[0].shape == (2, 7 * 7 * 3 * 2)  # more parts than places: some are seen twice
+
+
+@pytest.mark.parametrize("name", ["knn", "mahalanobis"])
+def test_with_parts_a_thing_in_the_wrong_place_is_seen(name: str) -> None:
+    """A bright square in the upper left of every normal image, in the lower right of the odd one: as a whole it has nothing unusual."""
+    spec = ImageSpec(1, 64, 64)
+    normal = 0.1 + 0.1 * torch.rand(30, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    normal[..., 8:24, 8:24] += 0.5
+    odd = normal[:1].roll((32, 32), (2, 3))
+    ratio = {}
+    for parts in (1, 2):
+        detector = trained(name, normal, spec, parts=parts, statistics=("mean",))
+        ratio[parts] = float(detector.score(odd).image / detector.score(normal).image.max())
+    assert ratio[1] < 1.5 < 3 < ratio[2]
+
+
+@pytest.mark.parametrize("statistics", [(), ("mean", "mean")])
+@pytest.mark.parametrize("name", ["knn", "mahalanobis"])
+def test_statistics_that_say_nothing_or_one_thing_twice_are_refused(name: str, statistics: tuple[str, ...]) -> None:
+    with pytest.raises(MedoodError, match=f"{name}: `statistics` must name"):
+        make(name, statistics=statistics)
 
 
 def test_padim_is_the_mahalanobis_distance_at_every_place() -> None:

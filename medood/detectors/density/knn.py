@@ -10,8 +10,8 @@ from torch.nn.functional import normalize
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.core.types import NonNegativeInt, Percent, Pool, PositiveInt
-from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, pooled, smoothed
+from medood.core.types import NonNegativeInt, Percent, Pool, PositiveInt, Statistic
+from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, pooled, smoothed, statistics_of
 from medood.features.interface import Extractor
 from medood.nets.neighbours import nearest, scale_of
 
@@ -19,13 +19,15 @@ from medood.nets.neighbours import nearest, scale_of
 class KNN(Detector):
     """Mean distance to the k nearest normal images, on frozen features.
 
-    Of whole images (Bergman et al., "Deep nearest neighbor anomaly detection", 2020): mean and maximum of every channel over the body; no
-    map. Or of every place among the same place of the normal images, which gives a map. For images in which places differ little, or lie
-    elsewhere in every image, `patch_core` compares each place with all places.
+    Of whole images (Bergman et al., "Deep nearest neighbor anomaly detection", 2020): what every channel has over the body; no map. Or of
+    every place among the same place of the normal images, which gives a map. For images in which places differ little, or lie elsewhere in
+    every image, `patch_core` compares each place with all places.
 
     k           neighbours; all normal images when there are fewer
     metric      "euclid": after every channel was brought to mean 0 and deviation 1; "cosine": every layer scaled to length 1
     level       "image" or "location"
+    parts       at level "image", the image is cut into parts x parts rectangles, each with numbers of its own
+    statistics  at level "image", of every channel: "mean", "maximum"
     most        at level "location", normal images kept at most, drawn with `seed`: memory and time grow with them
     pool        at level "location", how the map becomes the image's score: "mean", "maximum" or "percentile" over the body
     percentile  see `pool`
@@ -43,6 +45,8 @@ class KNN(Detector):
         k: PositiveInt = 5,
         metric: Literal["euclid", "cosine"] = "euclid",
         level: Literal["image", "location"] = "image",
+        parts: PositiveInt = 1,
+        statistics: tuple[Statistic, ...] = ("mean", "maximum"),
         most: PositiveInt = 200,
         pool: Pool = "mean",
         percentile: Percent = 98.0,
@@ -53,6 +57,7 @@ class KNN(Detector):
         self.localises = level == "location"
         self.k, self.metric, self.local, self.most, self.seed = k, metric, level == "location", most, seed
         self.pool, self.percentile = pool, percentile
+        self.parts, self.statistics = parts, statistics_of(statistics, "knn")
         self.fitted_later("mean_", "divisor_", "bank_")
 
     def forecast(self, images: int) -> str:
@@ -70,12 +75,11 @@ class KNN(Detector):
         grids = self.features(image)
         if self.local:
             return joined([smoothed(grid) for grid in self._unit(grids)]).flatten(2).transpose(1, 2)
-        widths = [2 * grid.shape[1] for grid in grids]
-        return torch.cat(self._unit(pooled(grids, self.foreground(image)).split(widths, 1)), 1)[:, None]
+        return torch.cat(self._unit(pooled(grids, self.foreground(image), self.parts, self.statistics)), 1)[:, None]
 
-    def _unit(self, layers: list[Tensor] | tuple[Tensor, ...]) -> list[Tensor]:
+    def _unit(self, layers: list[Tensor]) -> list[Tensor]:
         """Every layer with vectors of length 1, for the metric that only looks at directions."""
-        return [normalize(layer, dim=1) for layer in layers] if self.metric == "cosine" else list(layers)
+        return [normalize(layer, dim=1) for layer in layers] if self.metric == "cosine" else layers
 
     def solve(self, rows: Tensor) -> None:
         """Keep rows (images, places, d)."""

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.features.grids import pooled
+from medood.core.types import PositiveInt, Statistic
+from medood.features.grids import pooled, statistics_of
 from medood.features.interface import Extractor
 from medood.nets.neighbours import scale_of
 
@@ -18,9 +19,13 @@ _LEAST_SHRINKAGE = 1e-4  # so that no direction is without variance
 class Mahalanobis(Detector):
     """Mahalanobis distance from the mean of the normal images, on frozen features.
 
-    Rippel et al., ICPR 2020: one Gaussian of the mean and maximum of every channel over the body; no map. Channels are brought to
-    deviation 1, and the covariance is shrunk as Ledoit and Wolf say (J. Multivariate Analysis 2004), so that fewer images than channels
-    are no obstacle. Takes memory for (images x channels), never for (channels x channels) with few images.
+    Rippel et al., ICPR 2020: one Gaussian of what every channel has over the body; no map. Numbers are brought to deviation 1, and the
+    covariance is shrunk as Ledoit and Wolf say (J. Multivariate Analysis 2004), so that fewer images than numbers are no obstacle. Takes
+    memory for (images x numbers), never for (numbers x numbers) with few images.
+
+    parts       the image is cut into parts x parts rectangles, each with numbers of its own: 2 or 3 where images show the same anatomy in
+                the same place
+    statistics  of every channel: "mean" (as in the paper), "maximum"; the maximum is sensitive to small things, and to single noisy places
     """
 
     localises = False
@@ -29,9 +34,16 @@ class Mahalanobis(Detector):
     directions_: Tensor  # (d, r), the principal axes, r the smaller of images and d
     weights_: Tensor  # (r + 1,), one over the deviation along each axis, and in every direction besides
 
-    def __init__(self, spec: ImageSpec, features: Extractor) -> None:
+    def __init__(
+        self,
+        spec: ImageSpec,
+        features: Extractor,
+        *,
+        parts: PositiveInt = 1,
+        statistics: tuple[Statistic, ...] = ("mean", "maximum"),
+    ) -> None:
         super().__init__(spec)
-        self.features = features
+        self.features, self.parts, self.statistics = features, parts, statistics_of(statistics, "mahalanobis")
         self.fitted_later("mean_", "divisor_", "directions_", "weights_")
 
     def phases(self) -> list[Phase]:
@@ -39,7 +51,7 @@ class Mahalanobis(Detector):
 
     def rows(self, image: Tensor) -> Tensor:
         """(B, d)"""
-        return pooled(self.features(image), self.foreground(image))
+        return torch.cat(pooled(self.features(image), self.foreground(image), self.parts, self.statistics), 1)
 
     def solve(self, rows: Tensor) -> None:
         """The Gaussian of rows (n, d). Its covariance (1 - s) S + s m 1 has the axes of S, and no others are ever needed."""
