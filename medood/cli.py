@@ -263,6 +263,56 @@ def benchmark(
 
 
 @app.command()
+def advise(
+    folder: Annotated[
+        Path, typer.Argument(help="Folder of normal images; those that a table calls anomalous are left out.", show_default=False)
+    ],
+    source: Source = "folder",
+    table: Table = None,
+    out: Annotated[Path, typer.Option(help="Recipe file to write: the first of the order, for `medood train`.")] = Path("recipe.yaml"),
+    images: Annotated[int, typer.Option(min=24, help="Normal images to use at most, a third of them held out.")] = 400,
+    budget: Annotated[
+        float | None, typer.Option(min=0.1, metavar="MINUTES", help="Leave out candidates that do not fit into so many minutes.")
+    ] = None,
+    anomalies: Annotated[
+        str,
+        typer.Option(
+            metavar="KINDS",
+            help="Paste only these, with commas between, if you know what you look for: bright, dark, veil (an opacity), rough, blur, "
+            "foreign, seamless (parts of other images), moved, swollen.",
+            show_default="all",
+        ),
+    ] = "",
+    detectors: Annotated[
+        str, typer.Option(metavar="NAMES", help="Try only these, with commas between.", show_default="all that fit the images")
+    ] = "",
+    dinov2: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="Weights of DINOv2 ViT-S/14, to try it too.", show_default="if MEDOOD_WEIGHTS has them"),
+    ] = None,
+    device: Device = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Of the split, the pasted anomalies and the training.")] = 0,
+    overwrite: Overwrite = False,
+    cache: Cache = None,
+) -> None:
+    """Say which detector and preparation suit your normal images, and write the recipe. No anomalous image is needed.
+
+    Anomalies of several kinds and sizes are pasted into held-out normal images. Candidates that fit the images are trained on the others,
+    once it is said what each takes, and ranked by how well they tell the two apart; trivial features stand beside them. Pasted anomalies
+    are not real ones: the order is a first guess.
+    """
+    from medood.tasks.advise import advise as carry_out
+
+    kinds, names = ([word.strip() for word in text.split(",") if word.strip()] for text in (anomalies, detectors))
+    given = {"source": source, "table": table, "images": images, "budget": budget, "dinov2": dinov2, "device": device}
+    advice = carry_out(folder, out, anomalies=kinds, detectors=names, **given, seed=seed, overwrite=overwrite, cache=cache)
+    from medood.export.tables import as_text
+
+    typer.echo(as_text(advice.table, shutil.get_terminal_size().columns if sys.stdout.isatty() else 140))
+    typer.echo(f"medood train {advice.recipe}")
+
+
+@app.command()
 def plot(
     run: Run,
     folders: Annotated[

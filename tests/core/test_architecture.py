@@ -28,8 +28,9 @@ ALLOWED = {
     "export": {"core", "transforms", "export"},
     "scoring": {"core", "recipe", "transforms", "metrics", "data", "export", "scoring"},
     "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
+    "advising": {*_LOWER, "advising"},
     "benchmarking": {*_LOWER, "benchmarking"},
-    "tasks": {*_LOWER, "benchmarking", "tasks"},
+    "tasks": {*_LOWER, "advising", "benchmarking", "tasks"},
     "library": {*_LOWER, "tasks", "library"},
 }
 BY_NAME = {"recipe/catalogue.py": 1, "core/detector.py": 1}
