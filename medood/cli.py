@@ -270,7 +270,7 @@ def advise(
     source: Source = "folder",
     table: Table = None,
     out: Annotated[Path, typer.Option(help="Recipe file to write: the first of the order, for `medood train`.")] = Path("recipe.yaml"),
-    images: Annotated[int, typer.Option(min=24, help="Normal images to use at most, a third of them held out.")] = 400,
+    images: Annotated[int, typer.Option(min=24, help="Normal images to use at most, a third of them held out.")] = 300,
     budget: Annotated[
         float | None, typer.Option(min=0.1, metavar="MINUTES", help="Leave out candidates that do not fit into so many minutes.")
     ] = None,

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
 from scipy import ndimage
 
+from medood.core.errors import MedoodError
 from medood.core.volume import Volume
 
 Kind = Literal["bright", "dark", "veil", "rough", "blur", "foreign", "seamless", "moved", "swollen"]
 KINDS: tuple[Kind, ...] = ("bright", "dark", "veil", "rough", "blur", "foreign", "seamless", "moved", "swollen")
-SIZES: dict[str, tuple[float, float]] = {"small": (0.07, 0.15), "large": (0.2, 0.45)}
+SIZES: dict[str, tuple[float, float]] = {"small": (0.07, 0.15), "medium": (0.2, 0.35), "large": (0.4, 0.7)}
 """Diameters, as shares of the square root of the body's area in a slice."""
 
 _TRIES = 10
@@ -33,11 +35,17 @@ class Normal:
     body: np.ndarray
     usable: np.ndarray
 
-    @property
+    @cached_property
     def values(self) -> np.ndarray:
-        """Grey values inside the body, thinned; the mean of the channels."""
-        inside = self.volume.image.mean(0)[self.usable][self.body[self.usable]]
+        """Grey values inside the body of the normal slices, thinned; the mean of the channels."""
+        inside = self.volume.image[:, self.usable].mean(0)[self.body[self.usable]]
         return inside[:: max(1, len(inside) // 100_000)]
+
+    @cached_property
+    def ends(self) -> tuple[float, float]:
+        """Lowest and highest value inside the body."""
+        inside = self.volume.image[:, self.body]
+        return float(inside.min()), float(inside.max())
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +54,14 @@ class Pasted:
 
     volume: Volume
     mask: np.ndarray
+
+
+def cases(kinds: Sequence[str]) -> list[tuple[Kind, str]]:
+    """Kinds and sizes of anomalies. Raises MedoodError for a kind that is none."""
+    unknown = [kind for kind in kinds if kind not in KINDS]
+    if unknown:
+        raise MedoodError(f"{', '.join(unknown)}: no kind of anomaly that can be pasted; those are {', '.join(KINDS)}.")
+    return [(kind, size) for kind in KINDS if not kinds or kind in kinds for size in SIZES]
 
 
 def paste(normal: Normal, other: Normal, kind: Kind, size: str, random: np.random.Generator) -> Pasted:
@@ -61,12 +77,11 @@ def paste(normal: Normal, other: Normal, kind: Kind, size: str, random: np.rando
     The edge is wavy and more or less soft. No pixel outside the body changes, and none leaves the range of the body's values.
     """
     image, spread = normal.volume.image, _spread(normal.values)
-    lowest, highest = (float(edge(image[:, normal.body])) for edge in (np.min, np.max))
     for _ in range(_TRIES):
         spot = _spot(normal, size, random)
         own = image[(slice(None), *spot.box)]
         made = _EFFECTS[kind](own, spot, _Scene(normal, other, spread), random)
-        made = (own + spot.weight * (made - own)).clip(lowest, highest).astype(np.float32)
+        made = (own + spot.weight * (made - own)).clip(*normal.ends).astype(np.float32)
         if (own == np.rint(own)).all():  # as a file of whole numbers holds them
             made = np.rint(made)
         inside = spot.weight > 0.2

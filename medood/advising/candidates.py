@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from medood.advising.survey import Survey
-from medood.core import catalogue
 from medood.core.errors import MedoodError
-from medood.core.recipe import Recipe, resolve
 from medood.features.weights import find_weights
+from medood.recipe import catalogue
+from medood.recipe.recipe import Recipe, resolve
 
 Values = dict[str, Any]
 
@@ -111,7 +111,7 @@ def candidates(survey: Survey, source: Values, networks: Sequence[Values], *, on
     found = []
     for number, (label, preparation) in enumerate(PREPARATIONS[kind].items()):
         prepared = preparation | _view(survey)
-        for detector in _SIDES if kind != "colour pictures" else _SIDES[:1]:
+        for detector in _SIDES if number == 0 or survey.volumes else _SIDES[:1]:
             found.append((label, prepared, detector | (_VALUE if survey.volumes else {}), None, {}))
         for network in networks:
             whole, places = _LAYERS[network["name"]]

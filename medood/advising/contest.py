@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ import torch
 from medood.advising.anomalies import Kind
 from medood.advising.candidates import Candidate
 from medood.advising.cost import Cost, cost
-from medood.advising.images import Pasting, Shown, Some, normals, thinned
+from medood.advising.images import Shown, Some, normals, thinned
+from medood.advising.pasting import Pasting
 from medood.advising.trial import plain, rows, scores, trained
 from medood.core.console import Console
 from medood.core.detector import Detector
@@ -47,7 +48,7 @@ class Contest:
 
     def prepare(self, train: Sequence[Entry], held_out: Sequence[Entry], images: int) -> None:
         """Through the cache of prepared images, where `medood train` finds them again. Raises MedoodError when there are too few."""
-        whole = {part: self._prepared(entries, part) for part, entries in (("training", train), ("held-out", held_out))}
+        whole = {part: self.prepared(entries, part) for part, entries in (("training", train), ("held-out", held_out))}
         for key in self.preparations:
             self.train[key] = thinned(whole["training"][key], images - images // 3)
             self.held_out[key] = thinned(whole["held-out"][key], images // 3)
@@ -93,18 +94,18 @@ class Contest:
         key = candidate.shown_as
         return trained(candidate, self.train[key], self.held_out[key], feature_folder(self.cache), self.device)
 
-    def scores(self, candidate: Candidate, detector: Detector) -> dict[str, np.ndarray]:
-        """Of every image that counts, by the title of the candidate with its way of reading."""
-        shown = self.shown[candidate.shown_as]
+    def scores(self, candidate: Candidate, detector: Detector, shown: Sequence[Shown] | None = None) -> dict[str, np.ndarray]:
+        """Of every image that counts, by the title of the candidate with its way of reading; of others that it is `shown` if wanted."""
+        shown = self.shown[candidate.shown_as] if shown is None else shown
         found = scores(detector, candidate, shown, self.folder / "features", self.device)
         return {candidate.title(way): values for way, values in found.items()}
 
-    def plain(self) -> dict[str, np.ndarray]:
-        """Trivial features of every image that counts, as the first preparation shows it."""
+    def plain(self, shown: Mapping[str, Sequence[Shown]] | None = None) -> dict[str, np.ndarray]:
+        """Trivial features of every image that counts, as the first preparation shows it; of others that are `shown` if wanted."""
         first = self.candidates[0]
-        return plain(next(iter(first.readings.values())).recipe, self.shown[first.shown_as])
+        return plain(next(iter(first.readings.values())).recipe, (self.shown if shown is None else shown)[first.shown_as])
 
-    def _prepared(self, entries: Sequence[Entry], part: str) -> dict[str, CachedImages]:
+    def prepared(self, entries: Sequence[Entry], part: str) -> dict[str, CachedImages]:
         """What every preparation makes of entries that all of them can use; the others are named and left out."""
         name, parameters = self.candidates[0].recipe.choice("source")
         parameters.pop("root", None)

@@ -17,7 +17,10 @@ from medood.advising.images import Some
 from medood.advising.trial import fresh
 from medood.core.detector import Batch, Detector, Phase
 from medood.core.errors import MedoodError
+from medood.core.geometry import Raster
 from medood.features.interface import Extractor, keep_features
+from medood.scoring.inference import score_images
+from medood.scoring.pooling import Pool
 from medood.training.trainer import planned_epochs
 
 _FEW = 8
@@ -55,7 +58,7 @@ def cost(candidate: Candidate, images: Some, everything: int, device: torch.devi
         feature = _feature_seconds(detector, few, Path(folder))
         train = _train_seconds(detector, candidate, few, (len(images), everything))
         detector.mark_fitted()
-        score = _seconds(partial(detector.score, few)) / len(few)
+        score = _seconds(partial(_score, detector, candidate, few)) / len(few)
     extractor = getattr(detector, "features", None)
     shared = f"{candidate.shown_as} {extractor.fingerprint}" if isinstance(extractor, Extractor) else ""
     return Cost(feature, train[0], score, train[1] + everything * feature, _memory(detector, everything), shared)
@@ -107,6 +110,15 @@ def _train_seconds(detector: Detector, candidate: Candidate, few: torch.Tensor, 
             more = [whole * _growth(detector, count, len(few)) for count in counts]
         totals = [total + each for total, each in zip(totals, more, strict=True)]
     return totals
+
+
+def _score(detector: Detector, candidate: Candidate, few: torch.Tensor) -> None:
+    """As a trial does, one image after the other, in every way of reading."""
+    raster = Raster((1.0, 1.0), known=False)
+    for image in few.split(1):
+        scored = score_images(detector, image, 1, image.device)
+        for reading in candidate.readings.values():
+            Pool.of_recipe(reading.recipe)(scored, image.cpu().numpy(), np.zeros(1, int), raster)
 
 
 @torch.no_grad()

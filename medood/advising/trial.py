@@ -12,10 +12,10 @@ import torch
 from medood.advising.candidates import Candidate
 from medood.advising.images import Shown, Some
 from medood.core.detector import Detector
-from medood.core.recipe import Recipe
-from medood.core.run import build_detector
 from medood.features.interface import keep_features
 from medood.metrics.trivial import PLAIN_FEATURES, POOLED_FEATURES, trivial_features
+from medood.recipe.recipe import Recipe
+from medood.recipe.run import build_detector
 from medood.scoring.inference import score_images
 from medood.scoring.pooling import Pool
 from medood.training.trainer import train

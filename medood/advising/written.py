@@ -14,8 +14,5 @@ _WIDTH = 130
 def recipe_text(values: Mapping[str, Any], said: Sequence[str]) -> str:
     """A recipe for `medood train` under a comment of paragraphs on how it was chosen."""
     comment = "\n#\n".join(textwrap.fill(one, _WIDTH, initial_indent="# ", subsequent_indent="# ") for one in said)
-    lines = [
-        yaml.safe_dump({key: value}, sort_keys=False, default_flow_style=None, allow_unicode=True, width=_WIDTH)
-        for key, value in values.items()
-    ]
-    return f"{comment}\n{''.join(lines)}"
+    body = yaml.safe_dump(dict(values), sort_keys=False, default_flow_style=None, allow_unicode=True, width=_WIDTH)
+    return f"{comment}\n{body}"

@@ -10,11 +10,11 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from medood import __version__
-from medood.advising.anomalies import SIZES
+from medood.advising.anomalies import SIZES, cases
 from medood.advising.candidates import Candidate, Values, candidates, networks
 from medood.advising.contest import Contest, written
 from medood.advising.cost import Cost, within
-from medood.advising.images import cases, drawn
+from medood.advising.images import drawn
 from medood.advising.ranking import Ranked, directed, only_a_shortcut, rank
 from medood.advising.survey import Survey, look
 from medood.advising.written import recipe_text
@@ -22,16 +22,16 @@ from medood.core.console import Console, duration
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
 from medood.core.files import write_text
-from medood.core.recipe import resolve
 from medood.core.volume import Entry, Index, Source
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.patients import unnamed
 from medood.data.split import Parts, split
 from medood.export.table_model import Block, Number, Row, Table
+from medood.recipe.recipe import resolve
 
 HELD_OUT = 0.33
-"""Share of the patients into whose images anomalies are pasted."""
+"""Share of the patients into whose images anomalies are pasted; more where that would be fewer than three, as intervals need."""
 
 _ROWS = 12  # of the table
 _GUESS = (
@@ -60,7 +60,7 @@ def advise(
     *,
     source: str = "folder",
     table: str | None = None,
-    images: int = 400,
+    images: int = 300,
     budget: float | None = None,
     anomalies: Sequence[str] = (),
     detectors: Sequence[str] = (),
@@ -108,11 +108,12 @@ def _opened(given: Values, seed: int, console: Console) -> tuple[Source, Parts]:
     with console.step("Indexing"):
         index: Index = source.index()
     check_found(index)
+    share = max(HELD_OUT, min(0.5, 3 / max(1, len({entry.group for entry in index.entries}))))
     plan: Values = {
         "source": given,
         "transforms": "grey_image",
         "detector": {"name": "intensity"},
-        "split": {"held_out": HELD_OUT, "seed": seed},
+        "split": {"held_out": share, "seed": seed},
     }
     parts = split(index, resolve(plan, {}, "advise"))
     if unnamed([*parts.train, *parts.held_out]):
@@ -187,7 +188,7 @@ def _how(contest: Contest, what: Sequence[tuple[str, str]], images: int, seed: i
     return (
         f"Measured by medood {__version__} with --images {images} --seed {seed}: trained on {trained_on} normal images; {normal.sum()} "
         f"held-out normal images of {patients} patients against {(~normal).sum()} with pasted anomalies ({kinds}; each "
-        f"{' and '.join(SIZES)}). Mean over kinds and sizes of the AUROC, with the 95 % interval by patient.{few}"
+        f"{', '.join(SIZES)}). Mean over kinds and sizes of the AUROC, with the 95 % interval by patient.{few}"
     )
 
 

@@ -39,7 +39,7 @@ def test_an_anomaly_changes_its_place_and_nothing_else(kind, slices: int, channe
         assert not (made.mask & ~normal.body).any()
         assert not (changed & ~normal.body).any()
         assert changed[made.mask].mean() > 0.3, "the mask is where the change is"
-        assert not changed[ndimage.distance_transform_edt(~made.mask, sampling=(3, 1, 1)) > 25].any()
+        assert not changed[ndimage.distance_transform_edt(~made.mask, sampling=(3, 1, 1)) > 40].any()
         assert made.volume.image[:, normal.body].min() >= before[:, normal.body].min()
         assert made.volume.image.max() <= before.max()
         assert np.array_equal(made.volume.image, np.rint(made.volume.image)), "files of whole numbers hold whole numbers"
@@ -79,7 +79,7 @@ def test_each_kind_does_what_it_says() -> None:
 def test_large_anomalies_are_larger() -> None:
     normal, other = volume(1, 0), volume(1, 1)
     areas = {size: [paste(normal, other, "bright", size, np.random.default_rng(seed)).mask.sum() for seed in range(20)] for size in SIZES}
-    assert np.mean(areas["large"]) > 4 * np.mean(areas["small"])
+    assert np.mean(areas["small"]) * 4 < np.mean(areas["medium"]) < np.mean(areas["large"]) / 2
 
 
 def test_anomalies_of_volumes_run_through_slices_by_their_millimetres_and_stay_in_normal_ones() -> None:

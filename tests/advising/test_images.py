@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from medood.recipe.recipe import Preparation
 
-from medood.advising.images import Pasting, cases, drawn, normals
+from medood.advising.anomalies import SIZES, cases
+from medood.advising.images import drawn, normals
+from medood.advising.pasting import Pasting
 from medood.core.errors import MedoodError
 from medood.core.volume import Entry
 from medood.data.cache import Cache, CachedImages
+from medood.recipe.recipe import Preparation
 from medood.sources.phantoms.phantom import Phantom
 from medood.transforms.pipeline import Pipeline
 
@@ -31,8 +33,8 @@ def test_drawn_entries_are_whole_pictures_or_volumes_of_a_few_slices() -> None:
 
 
 def test_cases_are_kinds_in_two_sizes() -> None:
-    assert cases(["blur", "bright"]) == [("bright", "small"), ("bright", "large"), ("blur", "small"), ("blur", "large")]
-    assert len(cases([])) == 18
+    assert cases(["blur", "bright"]) == [(kind, size) for kind in ("bright", "blur") for size in SIZES]
+    assert len(cases([])) == 9 * len(SIZES)
     with pytest.raises(MedoodError, match="no kind of anomaly"):
         cases(["frog"])
 
@@ -58,7 +60,7 @@ def test_normal_slices_are_taken_in_threes_with_the_neighbours_that_smoothing_re
 
 def test_pasted_slices_stand_where_they_stood_and_differ_from_the_normal_ones(held_out, tmp_path: Path) -> None:
     source, images = held_out
-    pasting = Pasting(source, images[0], {"large": LARGE, "small": SMALL}, [("bright", "large")], 240, tmp_path, 0)
+    pasting = Pasting(source, images[0], {"large": LARGE, "small": SMALL}, [("bright", "large")], 300, tmp_path, 0)
     made = list(pasting.run())
     assert len(made) == len(pasting) == 4
     assert Counter(one["large"].group for one in made).most_common(1)[0][1] <= 2, "patients take turns"

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from medood import cli
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.run import is_run
+from medood.recipe.run import is_run
 from medood.tasks.advise import Advice, advise
 from medood.tasks.train import train_recipe
 
@@ -50,7 +50,7 @@ def test_what_sees_bright_lesions_comes_first_and_what_cannot_last(bright: tuple
     assert order[0].startswith("intensity higher")
     assert order[-1].startswith("intensity lower")
     assert bright[0].ranked[0].mean.value > 0.75
-    assert set(bright[0].ranked[0].cases) == {"bright, small", "bright, large"}
+    assert set(bright[0].ranked[0].cases) == {"bright, small", "bright, medium", "bright, large"}
 
 
 def test_the_recipe_says_how_it_was_chosen_and_trains(bright: tuple[Advice, Path], pictures: Path, tmp_path: Path) -> None:
