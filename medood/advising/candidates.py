@@ -164,7 +164,7 @@ def _candidate(row: tuple[str, Values, Values, Values | None, Values], ways: Map
     label, preparation, detector, features, training = row
     values: Values = {"source": source, "transforms": preparation, "detector": detector, "seed": seed}
     values |= {"features": features} if features else {}
-    values |= {"training": training | {"tensorboard": False}} if training else {}
+    values |= {"training": training} if training else {}
     recipe = resolve(values, {}, "advise")
     plans = {way: {"pooling": plan} for way, plan in ways.items()} if detector["name"] not in _MAPLESS else {"": {}}
     readings = {way: Reading(resolve(values | plan, {}, "advise"), values | plan) for way, plan in plans.items()}

@@ -33,7 +33,7 @@ class Cost:
     image   features of one image, which candidates with the same `shared` compute once for all
     train   on the images of the trial;  score  one image;  both without features
     all     training, features included, on all normal training images of the folder
-    memory  a sentence
+    memory  a sentence, or nothing
     shared  of preparation and network; "" for a candidate without features
     """
 

@@ -33,8 +33,9 @@ def trained(candidate: Candidate, images: Some, held_out: Some, features: Path, 
     """Trained as `medood train` would with these images; no file of it is left. Features are kept below `features`."""
     detector, recipe = fresh(candidate), candidate.recipe
     keep_features(detector, features)
+    plan = recipe.training.model_copy(update={"tensorboard": False})
     with TemporaryDirectory(prefix="medood-") as folder:
-        train(detector, images, held_out, recipe.training, Path(folder), seed=recipe.seed, device=device, progress=False)
+        train(detector, images, held_out, plan, Path(folder), seed=recipe.seed, device=device, progress=False)
     return detector
 
 

@@ -146,14 +146,14 @@ def _affordable(contest: Contest, everything: int, budget: float | None, console
         if candidate in kept:
             known.add(each.shared)
             total += seconds
-        left_out = "" if candidate in kept else " LEFT OUT, beyond the budget."
+        left_out = "" if candidate in kept else " Left out: beyond the budget."
         console.say(f"{candidate.title()}: {duration(seconds)} here, {_whole(each, everything)}{left_out}")
     console.say(f"{len(kept)} of {len(costs)} candidates take about {duration(total)} on this machine.")
     return kept
 
 
 def _whole(each: Cost, everything: int) -> str:
-    return f"{duration(each.all)} to train on all {everything} images. {each.memory[:1].upper()}{each.memory[1:]}"
+    return f"{duration(each.all)} to train on all {everything} images{each.memory and '; '}{each.memory.rstrip('.')}."
 
 
 def _ranked(contest: Contest, chosen: Sequence[Candidate], seed: int) -> tuple[list[Ranked], list[Ranked]]:
