@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from medood.advising.survey import Survey
 from medood.core.errors import MedoodError
 from medood.features.weights import find_weights
 from medood.recipe import catalogue
 from medood.recipe.recipe import Recipe, resolve
+
+if TYPE_CHECKING:
+    from medood.features.network import FrozenNetwork
 
 Values = dict[str, Any]
 
@@ -108,7 +111,7 @@ class Candidate:
 def candidates(survey: Survey, source: Values, networks: Sequence[Values], *, only: Sequence[str] = (), seed: int = 0) -> list[Candidate]:
     """Those that fit, in the order of the table; `only` of these detectors. Raises MedoodError when none is left."""
     kind = _kind_of(survey)
-    found = []
+    found: list[tuple[str, Values, Values, Values | None, Values]] = []
     for number, (label, preparation) in enumerate(PREPARATIONS[kind].items()):
         prepared = preparation | _view(survey)
         for detector in _SIDES if number == 0 or survey.volumes else _SIDES[:1]:
@@ -133,7 +136,7 @@ def networks(dinov2: str | None = None) -> tuple[list[Values], list[str]]:
     said = []
     for name, weights in ((IMAGENET, "imagenet"), (DINO, dinov2 or "dinov2")):
         try:
-            find_weights(weights, catalogue.features()[name].load().words)
+            find_weights(weights, cast("type[FrozenNetwork]", catalogue.features()[name].load()).words)
         except MedoodError as error:
             if weights == dinov2:
                 raise

@@ -133,7 +133,8 @@ def _growth(detector: Detector, images: int, few: int) -> float:
     most = getattr(detector, "candidates", None)
     if most is None:
         return images / few
-    places = int(np.prod(detector.grid))
+    rows, columns = vars(detector)["grid"]
+    places = rows * columns
     return min(images * places, most) / min(few * places, most)
 
 

@@ -41,7 +41,7 @@ def rank(scores: Mapping[str, np.ndarray], case: np.ndarray, groups: np.ndarray,
 
 def directed(features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Trivial features as scores, each in both directions."""
-    both = {}
+    both: dict[str, np.ndarray] = {}
     for name, values in features.items():
         word = name.removeprefix("plain_")
         both |= {f"{word}, higher": values, f"{word}, lower": -values}

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 
@@ -20,6 +20,7 @@ _OUTSIDE = 0.15  # share of a volume that is no body before it counts as surroun
 _NO_COLOUR = 0.01  # of the largest value: what JPEG leaves between the channels of a grey picture
 
 Surroundings = Literal["none", "constant", "air"]
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def _surroundings(volume: Volume) -> Surroundings:
     return "air" if (~body).mean() >= _OUTSIDE and border.mean() < 0.1 else "none"
 
 
-def _most(values: Sequence[Surroundings | bool]) -> Surroundings | bool:
+def _most(values: Sequence[Value]) -> Value:
     return Counter(values).most_common(1)[0][0]
 
 
@@ -113,9 +114,9 @@ def _sizes(seen: Sequence[_Seen]) -> list[str]:
     if len(sizes) == 1:
         ((rows, columns),) = sizes
         return [f"Size: {rows} x {columns} pixels."]
-    rows, columns = zip(*sizes, strict=True)
+    heights, widths = zip(*sizes, strict=True)
     return [
-        f"Sizes differ: {min(rows)} to {max(rows)} rows, {min(columns)} to {max(columns)} columns. All are brought to one size, with "
+        f"Sizes differ: {min(heights)} to {max(heights)} rows, {min(widths)} to {max(widths)} columns. All are brought to one size, with "
         "their proportions."
     ]
 

@@ -67,10 +67,16 @@ class Pool:
             return series_top(scored.map, counted(self.body(images), raster, self.plan), raster, self.plan)
         return float(np.sort(scored.image)[-top_slices:].mean())
 
+    def plain(self, images: np.ndarray, numbers: np.ndarray, raster: Raster) -> dict[str, np.ndarray]:
+        """(n,) each: brightness and darkness taken for a map and pooled in the same way; empty where maps make no scores."""
+        if self.idle or self.plan.reduction == "detector":
+            return {}
+        body = self.body(images)
+        return self._plain(images, body, counted(body, raster, self.plan), raster, smoothing_of(body, numbers, raster, self.plan))
+
     def _plain(
         self, images: np.ndarray, body: np.ndarray, where: np.ndarray, raster: Raster, smoothing: Smoothing | None
     ) -> dict[str, np.ndarray]:
-        """(n,) each: brightness and darkness taken for a map and pooled in the same way; empty where maps make no scores."""
         if self.plan.reduction == "largest_component":
             return {}
         plan = self.plan.model_copy(update={"side": "both"})

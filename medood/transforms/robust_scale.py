@@ -30,7 +30,7 @@ class RobustScale(MapTransform):
         if inside.size == 0:
             return {**data, "image": np.zeros_like(image)}
         middle, spread = _quartiles(inside) if self.method == "quartiles" else _shorth(inside)
-        spread = max(spread, np.finfo(np.float32).eps * max(abs(middle), 1.0))
+        spread = max(spread, float(np.finfo(np.float32).eps) * max(abs(middle), 1.0))
         return {**data, "image": ((image - middle) / spread).astype(np.float32)}
 
 
