@@ -31,17 +31,6 @@ _FETCHED = re.compile(
     r"""(?:<(?:script|img|iframe|source)\b[^>]*\bsrc=|<link\b[^>]*\bhref=|\bimport\(|url\()["']?(?:https?:)?//[^"'\s>)]*"""
 )
 
-_TITLES = {
-    "Preparation": "Transforms file",
-    "Split": "Section split",
-    "Training": "Section training",
-    "CalibrationPlan": "Section calibration",
-    "Pooling": "Section pooling",
-    "Scoring": "Section scoring",
-    "OutlierSet": "Outlier set of a benchmark",
-    "Published": "Published figures of a benchmark",
-}
-
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
@@ -84,10 +73,10 @@ def _card(card: catalogue.Card) -> str:
 
 def _keys() -> str:
     parts = ["# Keys of a recipe", "What a recipe, a transforms file and a benchmark may say; `medood recipe keys` prints the same."]
-    for section in sections():
+    for title, section in sections().items():
         text, explained = split(inspect.getdoc(section) or "")
         rows = [(f"`{key}`", allowed(field.annotation), _default(field), explained.get(key, "")) for key, field in _fields(section)]
-        parts += [f"## {_TITLES.get(section.__name__, section.__name__)}", text, table(("key", "allowed", "default", "meaning"), rows)]
+        parts += [f"## {title}", text, table(("key", "allowed", "default", "meaning"), rows)]
     return "\n\n".join(parts)
 
 

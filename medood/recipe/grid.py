@@ -32,7 +32,12 @@ class _Section(BaseModel):
 
 
 class OutlierSet(_Section):
-    """Images of another kind, all of them outliers: `source` as in a recipe; only this `part`; at most `limit`, evenly spaced."""
+    """Images of another kind, all of them outliers.
+
+    source  where they come from, as in a recipe
+    part    only the images that the source's table gives this part; null: all
+    limit   images to take at most, evenly spaced; null: all
+    """
 
     source: dict[str, Any]
     part: str | None = None
@@ -44,6 +49,7 @@ class Published(_Section):
 
     The order of a row is FPR, TPR, AUROC, then the AUROC against each outlier set. FPR and TPR are for the table "intra" alone, and not for
     parts; with the table "inter" alone the first AUROC is left out too.
+    title   whose figures they are, for the heading of the table
     beside  by the name of a cohort of this file: measured on the same images as ours
     apart   by the name of the publication's cohort: measured on other images
     """
@@ -56,6 +62,7 @@ class Published(_Section):
 class Benchmark(_Section):
     """What a benchmark file may say.
 
+    summary    one line about the benchmark, for you; it changes nothing
     tables     the layouts to print: "intra" (own anomalous images), "inter" (outlier sets), "components" (parts of a score), "auroc"
     seeds      every detector is trained once with each
     common     keys of a recipe that hold for every run
@@ -63,6 +70,7 @@ class Benchmark(_Section):
     sets       outlier sets by name
     detectors  by name: keys of a recipe, `detector` at least; `parts`, components to show as rows: {name of the row: component}; and
                `seeds` where a detector is to have others
+    published  figures of a publication to show with ours
     """
 
     summary: str = ""

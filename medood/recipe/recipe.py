@@ -30,16 +30,18 @@ class _Section(BaseModel):
 
 
 class Preparation(_Section):
-    """A transforms file: how a decoded volume becomes images of one size and range.
+    """How a decoded volume becomes images of one size and range.
 
+    summary         one line about the file, for you; it changes nothing
     plane           which way volumes are cut; "native" keeps the slices as they were acquired
+    channels        1 for grey images, 3 for colour; the steps `to_grey` and `to_rgb` change one into the other
     size            (height, width) of the images; one number for both
     field_of_view   (height, width) in mm that the image shows, or one number for both, cut or padded around the centre, so that a
-                    millimetre is as many pixels on every scanner; None: the whole image
+                    millimetre is as many pixels on every scanner; null: the whole image
     fit             how the whole image becomes `size`: "pad" keeps the proportions and fills with the background, "stretch" does not,
                     "crop" cuts the longer side
     range           promised lowest and highest value
-    background      value outside the body, None for pictures without an outside
+    background      value outside the body; null for pictures without an outside
     min_foreground  slices with less body than this share of the volume's fullest slice are skipped
     steps           intensity steps in order, each `{name: {parameters}}`
     """
@@ -59,9 +61,10 @@ class Preparation(_Section):
 class Split(_Section):
     """Which patients are held out. A source that says train and val itself (a table with a `part` column) overrides this.
 
-    held_out  share of the patients whose normal images choose the epoch and set the thresholds
+    held_out  share of the patients whose normal images choose the epoch and set the thresholds; none of them is trained on
     test      share of the patients set aside for a test, besides those that the source calls test; with it, patients who have anomalous
               images too are set aside as a whole
+    seed      of the draw: the same seed holds out the same patients
     """
 
     held_out: Fraction = 0.2
@@ -70,11 +73,20 @@ class Split(_Section):
 
 
 class Training(_Section):
-    """How the trainer runs the phases of a detector. `epochs` replaces the detector's own: one number, or one per phase by name. It is the
-    only key that may change when a training is resumed.
+    """How the trainer runs the phases of a detector.
 
-    schedule    of the learning rate over each phase: "cosine" and "linear" fall to 0, "step" divides it by ten at every milestone
-    milestones  for "step": shares of a phase's epochs, rounded to whole epochs; one list, or one per phase by name
+    batch_size      images that are learned from at once; the last batch of an epoch holds what is left
+    epochs          in place of the detector's own: one number, or one per phase by name; null: the detector's own. The only key that may
+                    change when a training is resumed
+    precision       of the networks' arithmetic: "bfloat16" is faster on a GPU and rounds more; weights stay float32
+    schedule        of the learning rate over each phase: "cosine" and "linear" fall to 0, "step" divides it by ten at every milestone
+    milestones      for "step": shares of a phase's epochs, rounded to whole epochs; one list, or one per phase by name
+    warmup_epochs   epochs at the start of each phase over which the learning rate rises to its full value
+    clip_norm       longest gradient that is followed, longer ones are shortened to it, which calms a training that diverges; null: any
+    patience        a phase ends after so many validations in a row without a better epoch; null: never before its last epoch
+    validate_every  the held-out images are looked at after every so many epochs, and after the last
+    channels_last   keep the channels of a pixel side by side in memory, which most processors and GPUs compute faster with
+    tensorboard     write the losses for TensorBoard too, besides history.jsonl
     """
 
     batch_size: PositiveInt = 16
@@ -91,7 +103,11 @@ class Training(_Section):
 
 
 class CalibrationPlan(_Section):
-    """Share of normal images that may be called anomalous, and share of a normal image's pixels that may be coloured."""
+    """How often a normal image may look anomalous. The held-out normal images set the thresholds.
+
+    false_alarm_rate  share of normal images that may be called anomalous
+    coloured_pixels   share of a normal image's pixels that may be coloured in its map
+    """
 
     false_alarm_rate: Fraction = 0.05
     coloured_pixels: Fraction = 0.01
@@ -126,7 +142,11 @@ class Pooling(_Section):
 
 
 class Scoring(_Section):
-    """How images are scored. A series score is the mean of its `top_slices` highest slice scores."""
+    """How images are scored.
+
+    batch_size  images that are scored at once; less needs less memory, and the scores are the same
+    top_slices  a series score is the mean of so many of its highest slice scores
+    """
 
     batch_size: PositiveInt = 16
     top_slices: PositiveInt = 3
@@ -135,8 +155,19 @@ class Scoring(_Section):
 class Recipe(_Section):
     """One experiment, resolved. `source`, `detector`, `features` and each step hold the name of a card in the catalogue and its parameters.
 
-    features  what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default
-    seed  of everything random in training: the same seed gives the same run, to the last bit on the same machine with as many threads
+    summary      one line about the recipe, for you; it changes nothing
+    source       where the images come from: `{name: folder, root: my/images}`; `medood sources` lists what there is
+    transforms   the transforms file that turns volumes into images: its name, its path, or `{name: ...}` with keys of it to replace
+    augment      steps that change every training image afresh, each `{name: {parameters}}`; `medood steps` lists them
+    detector     what is trained: `{name: autoencoder}` with its parameters; `medood detectors` lists what there is
+    features     what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default
+    split        which patients are held out; its keys are below, like those of the next four
+    training     how the detector is trained
+    calibration  how often a normal image may be called anomalous
+    pooling      how a map becomes the score of an image
+    scoring      how images are scored
+    seed         of everything random in training: the same seed gives the same run, to the last bit on the same machine with as many
+                 threads
     """
 
     summary: str = ""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import inspect
+import json
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -38,8 +40,13 @@ def _print_card(card: catalogue.Card) -> None:
     console.print(f"{card.name}\n\n{card.description}\n", markup=False)
     table = Table("parameter", "allowed", "default", box=None)
     for key, field in card.parameters.model_fields.items():
-        table.add_row(key, escape(allowed(field.annotation)), "required" if field.is_required() else escape(repr(field.default)))
+        table.add_row(key, escape(allowed(field.annotation)), escape(_default(field)))
     console.print(table)
+
+
+def _default(field: FieldInfo) -> str:
+    """As a recipe would say it."""
+    return "required" if field.is_required() else "" if field.default_factory else json.dumps(field.default)
 
 
 def allowed(annotation: Any) -> str:
@@ -57,20 +64,30 @@ def allowed(annotation: Any) -> str:
     return names.get(kind or annotation, "mapping")
 
 
-def sections() -> tuple[type[BaseModel], ...]:
-    """What a recipe, a transforms file and a benchmark are made of."""
-    return Recipe, Preparation, Split, Training, CalibrationPlan, Pooling, Scoring, Benchmark, OutlierSet, Published
+def sections() -> dict[str, type[BaseModel]]:
+    """What a recipe, a transforms file and a benchmark are made of, by title."""
+    return {
+        "Recipe": Recipe,
+        "Transforms file": Preparation,
+        "Section split": Split,
+        "Section training": Training,
+        "Section calibration": CalibrationPlan,
+        "Section pooling": Pooling,
+        "Section scoring": Scoring,
+        "Benchmark": Benchmark,
+        "Outlier set of a benchmark": OutlierSet,
+        "Published figures of a benchmark": Published,
+    }
 
 
 def print_keys() -> None:
     """Every key of a recipe, a transforms file and a benchmark, with its default, from the docstrings of their sections."""
     console = Console(highlight=False)
-    for section in sections():
-        console.print(f"{section.__name__}: {inspect.getdoc(section)}\n", markup=False, soft_wrap=True)
+    for title, section in sections().items():
+        console.print(f"{title}: {inspect.getdoc(section)}\n", markup=False, soft_wrap=True)
         table = Table("key", "allowed", "default", box=None)
         for key, field in section.model_fields.items():
-            default = "required" if field.is_required() else "" if field.default_factory else repr(field.default)
-            table.add_row(key, escape(allowed(field.annotation)), escape(default))
+            table.add_row(key, escape(allowed(field.annotation)), escape(_default(field)))
         console.print(table, "")
 
 

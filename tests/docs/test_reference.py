@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from api_page import SECTIONS, api_page
 from docstrings import definitions, linked, split
 
 import medood
+from medood.tasks.listing import sections
 
 DOCSTRING = """Says it in one line.
 
@@ -54,6 +56,12 @@ def test_points_of_an_explanation_become_a_list() -> None:
 def test_names_are_linked_but_not_in_code() -> None:
     text = "See `load` and `other`.\n\n```\n`load`\n```\n"
     assert linked(text, {"load": "#load"}.get) == "See [`load`](#load) and `other`.\n\n```\n`load`\n```\n"
+
+
+def test_every_key_of_a_recipe_is_explained() -> None:
+    for title, section in sections().items():
+        _, explained = split(inspect.getdoc(section) or "")
+        assert section.model_fields.keys() == explained.keys(), title
 
 
 def test_the_python_page_explains_everything_that_is_offered() -> None:
