@@ -9,7 +9,7 @@ import numpy as np
 from medood.evaluation.doubts import calibration_doubts, ranking_doubts, seen_doubts
 from medood.evaluation.labelled_scores import LabelledRows
 from medood.evaluation.level_report import PLAIN, LevelReport, Operating, Ranking, Refused, Seen
-from medood.metrics.bands import roc_band
+from medood.metrics.bands import precision_band, roc_band
 from medood.metrics.intervals import Estimate, GroupBootstrap, clustered_rate
 from medood.metrics.ranking import Curve, auroc, average_precision, curve, fpr_at_tpr, oracle_gmean
 
@@ -20,13 +20,13 @@ def judge_level(
     """Judge the rows of a level. `threshold` and the `interval` of the false-alarm rate there are those of the run's calibration."""
     anomalous = int(rows.labels.sum())
     normal = len(rows.labels) - anomalous
-    score, columns, oracle, points, band, reason = None, {}, None, {}, None, ""
+    score, columns, oracle, points, bands, reason = None, {}, None, {}, (None, None), ""
     run = _run_rates(rows, threshold)
     if normal and anomalous:
         bootstrap = GroupBootstrap(rows.groups, rows.labels, resamples=resamples, seed=seed)
         score, oracle, columns = _rankings(rows, bootstrap)
         points = {name: _directed(rows, name, columns.get(name)) for name in ("score", *columns)}
-        band = roc_band(rows.scores, rows.labels, bootstrap)
+        bands = roc_band(rows.scores, rows.labels, bootstrap), precision_band(rows.scores, rows.labels, bootstrap)
     else:
         reason = f"all {len(rows.labels)} labelled rows are {'anomalous' if anomalous else 'normal'}, so that nothing can be ranked"
     seen = _seen(rows, resamples, seed)
@@ -45,7 +45,8 @@ def judge_level(
         warnings=(*ranking_doubts(rows, score, columns), *seen_doubts(rows, seen, score), *calibration_doubts(rows, interval)),
         rows=rows,
         points=points,
-        band=band,
+        roc_band=bands[0],
+        precision_band=bands[1],
     )
 
 

@@ -61,7 +61,8 @@ class LevelReport:
     run            rates of the run's own decisions, or None when it made none
     oracle         rates at the G-mean threshold chosen on these very labels: optimistic, for comparison with publications only
     out_of_domain  None when there are no such rows;  seen  likewise
-    points         the curves behind the numbers, by column;  band  of the ROC curve of the score; neither is written to evaluation.json
+    points         the curves behind the numbers, by column;  roc_band, precision_band  of the curves of the score; none of these is
+                   written to evaluation.json
     """
 
     level: str
@@ -78,4 +79,5 @@ class LevelReport:
     warnings: tuple[str, ...]
     rows: LabelledRows
     points: Mapping[str, Curve]
-    band: Band | None
+    roc_band: Band | None
+    precision_band: Band | None

@@ -28,7 +28,8 @@ CONVENTIONS = {
 }
 
 
-_NOT_WRITTEN = ("warnings", "rows", "points", "band", "rates", "froc")  # warnings stand together, arrays are drawn
+_NOT_WRITTEN = ("warnings", "rows", "points", "band", "roc_band", "precision_band", "rates", "froc")
+"""Warnings stand together, arrays are drawn."""
 
 
 @dataclass(frozen=True, eq=False)

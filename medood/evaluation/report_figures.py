@@ -23,7 +23,7 @@ from medood.export.figures import (
 from medood.metrics.bands import Band
 from medood.metrics.intervals import Estimate
 from medood.metrics.lesions import LesionDetection
-from medood.metrics.ranking import Curve
+from medood.metrics.ranking import precision_recall
 
 _KINDS = {"map": "map of the detector", "plain": "intensity as the map"}
 
@@ -60,21 +60,14 @@ def _roc_panel(level: LevelReport, score: Ranking) -> RocPanel:
     for text, operating in (("threshold of the run", level.run), ("oracle G-mean threshold", level.oracle)):
         if operating and operating.tpr and operating.fpr:
             points[text] = (operating.fpr.value, operating.tpr.value)
-    return RocPanel(_title(level), {text: (c.fpr, c.tpr) for text, c in curves.items()}, points, _ends(level.band))
+    return RocPanel(_title(level), {text: (c.fpr, c.tpr) for text, c in curves.items()}, points, _ends(level.roc_band))
 
 
 def _precision_panel(level: LevelReport, score: Ranking) -> PrecisionPanel:
-    curves = {f"score, average precision {_with_interval(score.average_precision)}": _precision(level.points["score"])}
+    curves = {f"score, average precision {_with_interval(score.average_precision)}": precision_recall(level.points["score"])}
     if trivial := _best_trivial(level):
-        curves[f"{trivial} ({level.columns[trivial].better_direction})"] = _precision(level.points[trivial])
-    return PrecisionPanel(_title(level), curves, level.anomalous / (level.anomalous + level.normal))
-
-
-def _precision(c: Curve) -> tuple[np.ndarray, np.ndarray]:
-    """Recall and precision where another anomalous row is found, which is what average precision is the area of."""
-    found = np.flatnonzero(np.diff(c.tp)) + 1
-    precision = c.tp[found] / (c.tp + c.fp)[found]
-    return np.append(0.0, c.tpr[found]), np.append(precision[0], precision)
+        curves[f"{trivial} ({level.columns[trivial].better_direction})"] = precision_recall(level.points[trivial])
+    return PrecisionPanel(_title(level), curves, level.anomalous / (level.anomalous + level.normal), _ends(level.precision_band))
 
 
 def _froc_panel(lesions: Mapping[str, LesionDetection]) -> FrocPanel:

@@ -42,11 +42,15 @@ class RocPanel:
 @dataclass(frozen=True, eq=False)
 class PrecisionPanel:
     """One precision-recall plot. `curves` map a legend text to (recall, precision), from recall 0; a precision holds for the recalls up to
-    its own, as average precision has it. `chance` is the share of anomalous rows."""
+    its own, as average precision has it. `chance` is the share of anomalous rows.
+
+    band  of the first curve: recalls, and the lower and upper end of the precision at each
+    """
 
     title: str
     curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
     chance: float
+    band: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,6 +141,7 @@ def _draw_roc(ax: Axes, panel: RocPanel) -> None:
 
 def _draw_precision(ax: Axes, panel: PrecisionPanel) -> None:
     ax.axhline(panel.chance, color="#BBBBBB", linewidth=0.8, label=f"chance, {panel.chance:.3f}")
+    _draw_band(ax, panel.band, step="pre")
     for text, (recall, precision), look in _looks(panel.curves):
         ax.step(recall, precision, where="pre", label=text, **look)
     ax.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), box_aspect=1, title=panel.title)
@@ -163,7 +168,7 @@ def _looks(curves: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Iterator[tupl
         yield text, curve, look
 
 
-def _draw_band(ax: Axes, band: tuple[np.ndarray, np.ndarray, np.ndarray] | None, step: Literal["post"] | None = None) -> None:
+def _draw_band(ax: Axes, band: tuple[np.ndarray, np.ndarray, np.ndarray] | None, step: Literal["pre", "post"] | None = None) -> None:
     if band is not None:
         ax.fill_between(*band, step=step, color=ANOMALOUS, alpha=0.18, linewidth=0, label="95 % band, by patient")
 

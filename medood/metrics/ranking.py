@@ -93,6 +93,16 @@ def average_precision(c: Curve) -> np.ndarray:
     return _ratio((_rise(c.tp) * c.tp[..., 1:] / flagged).sum(-1), c.tp[..., -1])
 
 
+def precision_recall(c: Curve) -> tuple[np.ndarray, np.ndarray]:
+    """Recall and precision (n,) of one curve where another anomalous row is found, from recall 0: average precision is the area below, as a
+    precision holds for the recalls up to its own. Empty without anomalous rows."""
+    found = np.flatnonzero(_rise(c.tp)) + 1
+    if not len(found):
+        return np.empty(0), np.empty(0)
+    precision = c.tp[found] / (c.tp + c.fp)[found]
+    return np.append(0.0, c.tpr[found]), np.append(precision[0], precision)
+
+
 def fpr_at_tpr(c: Curve, tpr: float = 0.95) -> np.ndarray:
     """(...,) the smallest false-positive rate of a threshold that finds at least the share `tpr` of the anomalous rows."""
     enough = c.tp >= tpr * c.tp[..., -1:] * (1 - 1e-12)

@@ -446,7 +446,7 @@ def test_curves_show_what_they_are_given_and_nothing_is_cut():
     roc = RocPanel("one", look, {"threshold of the run": (0.1, 0.7), "oracle G-mean threshold": (0.2, 0.8)}, band)
     made = {
         "roc": roc_figure([roc, RocPanel("two", {"score": (line, line)})]),
-        "precision": precision_figure([PrecisionPanel("one", look, 0.25)]),
+        "precision": precision_figure([PrecisionPanel("one", look, 0.25, band)]),
         "froc": froc_figure([FrocPanel("one", look, band)]),
     }
     for name, figure in made.items():
@@ -456,8 +456,9 @@ def test_curves_show_what_they_are_given_and_nothing_is_cut():
         assert page.y0 <= drawn.y0, name
         assert drawn.x1 <= page.x1, name
         assert drawn.y1 <= page.y1, name
-    shade = made["froc"].axes[0].collections[0].get_paths()[0].vertices
-    assert (shade[:, 1].min(), shade[:, 1].max()) == (0, 1)
+    for name, figure in made.items():
+        shade = figure.axes[0].collections[0].get_paths()[0].vertices
+        assert (shade[:, 1].min(), shade[:, 1].max()) == (0, 1), name
     assert made["precision"].axes[0].lines[0].get_ydata()[0] == 0.25
     assert made["roc"].axes[0].lines[2].get_xydata().tolist() == np.stack([line, line**2], 1).tolist()
 
