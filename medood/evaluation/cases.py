@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-
-import numpy as np
+from typing import TypeVar
 
 from medood.core.console import Console
 from medood.core.errors import MedoodError
@@ -16,6 +15,8 @@ from medood.data.side_by_side import side_by_side
 from medood.evaluation.labelled_scores import Labels
 from medood.scoring.rows import Scorer
 from medood.transforms.pipeline import Prepared
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -83,22 +84,26 @@ def classes_of(place: Place, scorer: Scorer, console: Console) -> list[Class]:
     return [Class(title, place.source, chosen) for title, chosen in by_label.items() if chosen]
 
 
-def images_of(chosen: Class, cases: Sequence[Case], scorer: Scorer) -> np.ndarray:
-    """The prepared images (n, channels, height, width) of some cases of a class, read again; an entry is read once for all its slices."""
-    images: dict[tuple[str, int], np.ndarray] = {}
-    for entry in {case.entry.id: case.entry for case in cases}.values():
+def look_again(
+    chosen: Class, cases: Sequence[Case], scorer: Scorer, work: Callable[[Prepared, int, Case], Made], failed: list[str]
+) -> list[Made]:
+    """What `work` makes of some cases of a class in their order, given the images of their entry, the place of the case among them, and the
+    case. An entry is read once for all its slices; of one that cannot be, `failed` gets a sentence, and its cases are left out.
+    """
+    made: dict[int, Made] = {}
+
+    def look(entry: Entry) -> dict[int, Made]:
         prepared = scorer.pipeline.prepare(chosen.source.read(entry))
-        position = {number: i for i, number in enumerate(prepared.slices.tolist())}
-        wanted = [case.slice for case in cases if case.entry.id == entry.id]
-        images |= {(entry.id, number): prepared.images[position[number]].copy() for number in wanted}
-    return np.stack([images[case.entry.id, case.slice] for case in cases])
+        places = {number: place for place, number in enumerate(prepared.slices.tolist())}
+        return {rank: work(prepared, places[case.slice], case) for rank, case in enumerate(cases) if case.entry.id == entry.id}
 
-
-def map_of(chosen: Class, case: Case, scorer: Scorer) -> np.ndarray | None:
-    """The map (height, width) of a case, pooled with the other slices of its entry as in scoring; None for a detector without maps."""
-    prepared = scorer.pipeline.prepare(chosen.source.read(case.entry))
-    scored = scorer.pool(scorer.score(prepared.images), prepared)
-    return None if scored.map is None else scored.map[prepared.slices.tolist().index(case.slice)]
+    for entry in {case.entry.id: case.entry for case in cases}.values():
+        found = attempt(look, entry)
+        if isinstance(found, Problem):
+            failed.append(f"{found.path}: {found.message}")
+        else:
+            made |= found
+    return [made[rank] for rank in sorted(made)]
 
 
 def _scored(place: Place, scorer: Scorer, console: Console, failed: list[str]) -> Iterator[Case]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
 from medood.data.training_images import reading, seen_before
-from medood.evaluation.cases import Class, Place, classes_of, evenly, images_of, map_of
+from medood.evaluation.cases import Case, Class, Place, classes_of, evenly, look_again
 from medood.evaluation.labelled_scores import read_labels
 from medood.export.figures import save_figure
 from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture, case_figure, picture_of, reconstruction_figure
@@ -25,6 +26,7 @@ from medood.export.training_figure import TrainingPanel, training_figure
 from medood.recipe.run import Run, load_run
 from medood.scoring.rows import Scorer
 from medood.training.history import read_history
+from medood.transforms.pipeline import Prepared
 
 
 def plot(
@@ -113,7 +115,7 @@ def _training_panels(history: Sequence[Epoch]) -> list[TrainingPanel]:
             continue
         losses = {name: _curve((e.number, e.losses[name]) for e in epochs if name in e.losses) for name in names}
         judged = [e for e in epochs if e.validation is not None]
-        best = min(judged, key=lambda e: e.validation) if judged else epochs[-1]  # the first of equals, as in training
+        best = min(judged, key=attrgetter("validation")) if judged else epochs[-1]  # the first of equals, as in training
         panels.append(TrainingPanel(phase, losses, _curve((e.number, e.validation) for e in judged), best.number))
     return panels
 
@@ -128,31 +130,43 @@ def _image_figures(places: Sequence[Place], scorer: Scorer, rows: int, out: Path
     classes = [chosen for place in places for chosen in classes_of(place, scorer, console)]
     if any("burned_in" in case.entry.issues for chosen in classes for case in (*chosen.spread(rows), *chosen.spread(1))):
         console.warn("Some of the images shown may have text in their pixels, such as a name; so may the figures.")
-    columns = [_column(chosen, scorer, rows) for chosen in classes]
+    failed: list[str] = []
+    columns = [_column(chosen, scorer, rows, failed) for chosen in classes]
+    rebuilt = [row for chosen in classes for row in _reconstructed(chosen, scorer, failed)]
+    if failed := list(dict.fromkeys(failed)):
+        console.warn(f"{len(failed)} of the series or images to show could not be read again, and are left out; the first: {failed[0]}")
+    columns = [column for column in columns if column.pictures]
+    if not columns:
+        raise MedoodError(f"Not one of the images to show could be read again: {failed[0]}")
     written = save_figure(case_figure(columns, scorer.image.threshold), out, "scores")
-    pairs = [_reconstructed(chosen, scorer) for chosen in classes]
-    if not pairs[0].reconstructions:
+    if not rebuilt:
+        return written
+    if not rebuilt[0].reconstructions:
         name = scorer.run.recipe.detector["name"]
         console.say(f"The detector {name} does not reconstruct images, so there is no figure of reconstructions.")
         return written
-    scale = scorer.image.map_scale if pairs[0].map is not None else None
-    return written + save_figure(reconstruction_figure(pairs, scale), out, "reconstructions")
+    scale = scorer.image.map_scale if rebuilt[0].map is not None else None
+    return written + save_figure(reconstruction_figure(rebuilt, scale), out, "reconstructions")
 
 
-def _column(chosen: Class, scorer: Scorer, rows: int) -> Column:
-    cases = chosen.spread(rows)
-    images = images_of(chosen, cases, scorer)
-    pictures = [_picture(image, case.score, scorer) for image, case in zip(images, cases, strict=True)]
-    return Column(chosen.title, len(chosen.cases), pictures)
+def _column(chosen: Class, scorer: Scorer, rows: int, failed: list[str]) -> Column:
+    def picture(prepared: Prepared, place: int, case: Case) -> ScoredPicture:
+        return _picture(prepared.images[place], case.score, scorer)
+
+    return Column(chosen.title, len(chosen.cases), look_again(chosen, chosen.spread(rows), scorer, picture, failed))
 
 
-def _reconstructed(chosen: Class, scorer: Scorer) -> ReconstructionRow:
-    """The case with the middle score of a class."""
-    cases = chosen.spread(1)
-    images = images_of(chosen, cases, scorer)
+def _reconstructed(chosen: Class, scorer: Scorer, failed: list[str]) -> list[ReconstructionRow]:
+    """The case with the middle score of a class, with the map as it is pooled with the other slices of its entry; none if it fails."""
     spec = scorer.pipeline.spec
-    made = {title: picture_of(values[0], spec.low, spec.high) for title, values in scorer.reconstruct(images).items()}
-    return ReconstructionRow(chosen.title, _picture(images[0], cases[0].score, scorer), made, map_of(chosen, cases[0], scorer))
+
+    def row(prepared: Prepared, place: int, case: Case) -> ReconstructionRow:
+        image = prepared.images[place]
+        made = {title: picture_of(values[0], spec.low, spec.high) for title, values in scorer.reconstruct(image[None]).items()}
+        heat = scorer.pool(scorer.score(prepared.images), prepared).map
+        return ReconstructionRow(chosen.title, _picture(image, case.score, scorer), made, None if heat is None else heat[place])
+
+    return look_again(chosen, chosen.spread(1), scorer, row, failed)
 
 
 def _picture(image: np.ndarray, score: float, scorer: Scorer) -> ScoredPicture:

@@ -6,6 +6,7 @@ import csv
 import json
 import re
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,14 @@ from typer.testing import CliRunner
 from medood.cli import app
 from medood.core.errors import InputError, MedoodError, RunError
 from medood.core.map_scale import MapScale
-from medood.core.volume import Source
+from medood.core.volume import Entry, Source, Volume
 from medood.evaluation.cases import evenly
 from medood.evaluation.label_file import write_labels
 from medood.export.colours import blend, heat
 from medood.export.image_figures import picture_of
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
+from medood.sources.folder import Folder
 from medood.sources.phantoms.phantom import Phantom
 from medood.tasks import plot as task
 from medood.tasks.plot import plot
@@ -375,6 +377,30 @@ def test_what_cannot_be_scored_is_left_out_and_said(run: Path, draw: Drawn, tmp_
     for name in ("SECRET_0.png", "SECRET_2.png"):
         (folder / name).unlink()
     with pytest.raises(MedoodError, match="not one image could be scored"):
+        draw(run, folder)
+
+
+def test_what_cannot_be_read_again_is_left_out_and_said(
+    run: Path, draw: Drawn, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Images are read to be scored, and those that are shown are read again."""
+    folder, reads, gone = write_pictures(tmp_path / "images", 3), Counter(), {"SECRET_1.png"}
+    real = Folder.read
+
+    def read(self: Folder, entry: Entry) -> Volume:
+        reads[entry.id] += 1
+        if entry.id in gone and reads[entry.id] > 1:
+            raise OSError("the disk was taken away")
+        return real(self, entry)
+
+    monkeypatch.setattr(Folder, "read", read)
+    draw(run, folder)
+    (column,) = draw.pictures("scores")
+    assert len(column) == 2
+    assert "could not be read again" in capsys.readouterr().err
+    reads.clear()
+    gone |= {"SECRET_0.png", "SECRET_2.png"}
+    with pytest.raises(MedoodError, match="could be read again: SECRET"):
         draw(run, folder)
 
 
