@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import numpy as np
 from medood.core.errors import MedoodError
 from medood.core.geometry import Geometry
 from medood.core.map_scale import MapScale
+from medood.core.table_file import read_cells, unguarded
 from medood.export.maps import is_sheared, nifti_image, write_map
 
 if TYPE_CHECKING:
@@ -172,8 +172,8 @@ class FolderResult:
 
 def read_rows(path: Path) -> tuple[dict[str, Any], ...]:
     """The rows of a scores.csv that medood has just written."""
-    with path.open(newline="", encoding="utf-8") as file:
-        return tuple({key: _value(key, text) for key, text in row.items()} for row in csv.DictReader(file))
+    (_, columns), *lines = read_cells(path)
+    return tuple({column: _value(column, text) for column, text in zip(columns, cells, strict=True)} for _, cells in lines)
 
 
 def _value(column: str, text: str) -> Any:
@@ -181,4 +181,4 @@ def _value(column: str, text: str) -> Any:
         return None if column not in ("reason", "unlike_training", "issues") else ""
     if column == "slice":
         return int(text)
-    return float(text) if column in _NUMBERS or column.startswith(("part_", "plain_")) else text
+    return float(text) if column in _NUMBERS or column.startswith(("part_", "plain_")) else unguarded(text)

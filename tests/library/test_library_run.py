@@ -219,17 +219,17 @@ def test_a_folder_of_several_names_them_and_a_damaged_file_says_why(picture_run:
 
 def test_a_folder_gives_rows_with_numbers_and_leaves_nothing_behind(picture_run: medood.Run, pictures: Path, tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    for name in ("000.png", "001.png"):
-        (tmp_path / "in" / name).write_bytes((pictures / name).read_bytes())
+    for name, taken in (("=000.png", "000.png"), ("001.png", "001.png")):  # a spreadsheet would take the first for a formula
+        (tmp_path / "in" / name).write_bytes((pictures / taken).read_bytes())
     (tmp_path / "in" / "cut.png").write_bytes(b"\x89PNG")
     found = picture_run.score_folder(tmp_path / "in")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in"]
-    assert [row["id"] for row in found.series] == ["000.png", "001.png"]
+    assert sorted(row["id"] for row in found.series) == ["001.png", "=000.png"]
     assert [row["id"] for row in found.failed] == ["cut.png"]
     assert len(found) == len(list(found)) == 3
     assert found.path is None
     for row in found.series:
-        assert row["score"] == pytest.approx(picture_run.score(pictures / row["id"]).score, rel=1e-5)
+        assert row["score"] == pytest.approx(picture_run.score(tmp_path / "in" / row["id"]).score, rel=1e-5)
         assert isinstance(row["part_mse"], float)
         assert row["slice"] is None
     assert found.failed[0]["score"] is None
