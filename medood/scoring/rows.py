@@ -37,6 +37,7 @@ class Scorer:
         recipe = run.recipe
         preparation = recipe.transforms.model_copy(update={"plane": plane}) if plane else recipe.transforms
         self.pipeline = Pipeline(preparation)
+        self._pipeline_of_training = Pipeline(recipe.transforms) if preparation.plane != recipe.transforms.plane else None
         self.run, self.device, self.seen = run, device, seen
         self.batch_size = recipe.scoring.batch_size
         self._scorable: np.ndarray | None = None
@@ -60,6 +61,14 @@ class Scorer:
     def series_score(self, scored: Scored, prepared: Prepared) -> float:
         """The score of a series, from the pooled scores of its slices."""
         return self.pooling.series(scored, prepared.images, prepared.raster, self.run.recipe.scoring.top_slices)
+
+    def seen_in_training(self, volume: Volume, prepared: Prepared) -> str:
+        """Whether the run was made from this volume, as `SeenImages.mark` says it; cut as the run's own images were to be compared."""
+        if self.seen is None:
+            return ""
+        if self._pipeline_of_training is not None:
+            prepared = self._pipeline_of_training.prepare(volume)
+        return self.seen.mark(volume.entry.id, prepared.images)
 
     def check(self) -> None:
         """Raises MedoodError when the run cannot score what it scored before, or noise if it scored nothing: then no image is to blame."""
@@ -90,7 +99,7 @@ def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored 
     )
     base = entry_row(entry) | {"unlike_training": "; ".join(unlike), "issues": joined([*entry.issues, *volume.issues])}
     if scorer.seen is not None:
-        base["seen_in_training"] = scorer.seen.mark(entry.id, prepared.images)
+        base["seen_in_training"] = scorer.seen_in_training(volume, prepared)
     acquired = prepared.way.orientation.axes[0] == 0
     by_slice = {}
     for position, number in enumerate(prepared.slices.tolist()):

@@ -6,6 +6,7 @@ import csv
 import json
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -103,3 +104,21 @@ def test_a_run_whose_hashes_are_gone_says_so(place: Path, tmp_path: Path) -> Non
             score_folder(place / "run", place / "new", tmp_path / "scores.csv", device="cpu")
     finally:
         (place / "run" / "hashes.npz").write_bytes(content)
+
+
+def test_a_near_copy_of_a_volume_is_found_whichever_way_it_is_cut(tmp_path: Path) -> None:
+    def write(folder: str, name: str, seed: int) -> None:
+        (tmp_path / folder).mkdir(exist_ok=True)
+        detail = ndimage.gaussian_filter(np.random.default_rng(seed).normal(size=(24, 24, 24)), 2)
+        nib.save(nib.Nifti1Image((100 * detail / detail.std() + 400).astype(np.int16), np.eye(4)), tmp_path / folder / f"{name}.nii.gz")
+
+    for number in range(6):
+        write("old", f"n{number}", number)
+    write("new", "copy", 2)
+    write("new", "other", 50)
+    (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    train_recipe(load_recipe(tmp_path / "recipe.yaml"), tmp_path / "run", data=tmp_path / "old", device="cpu", cache=tmp_path / "cache")
+    for plane in (None, "coronal"):
+        out = tmp_path / f"{plane}.csv"
+        score_folder(tmp_path / "run", tmp_path / "new", out, device="cpu", plane=plane)
+        assert marks(out) == {"copy.nii.gz": "near_copy", "other.nii.gz": ""}
