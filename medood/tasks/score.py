@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from medood.core.device import pick_device
 from medood.core.errors import MedoodError
 from medood.core.files import no_traces, sha256, write_json
 from medood.core.lock import alone
-from medood.core.volume import Index
+from medood.core.volume import Index, Source
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
@@ -28,7 +30,8 @@ from medood.scoring.rows import Scorer
 from medood.scoring.stream import Outcome, score_index
 from medood.scoring.table import ScoreTable
 
-_OF_MAPS = ("map_format", "maps_with")
+_ALIKE = ("run_checksum", "folder", "source", "plane", "table", "part", "maps", "map_format", "maps_with")
+"""What scores that are continued must have been made with."""
 
 
 def score_folder(
@@ -59,43 +62,84 @@ def score_folder(
     reason; the others go on. When nothing can be begun, nothing is left behind.
     """
     console, outcome = Console(), Outcome()
-    run = load_run(run_folder)
-    target = pick_device(device)
+    files = _Files(out, maps, map_format, sorted(maps_with), resume, overwrite)
+    run, target = load_run(run_folder), pick_device(device)
     run.detector.to(target)
     if features:
         keep_features(run.detector, features)
-    header = _header(run, root, source, plane) | {"table": table, "part": part, "maps": str(maps.resolve()) if maps else None}
-    header |= dict(zip(_OF_MAPS, (map_format, sorted(maps_with)), strict=True)) if maps else {}
-    _guard(out, header, resume, overwrite)
-    _guard_maps(maps, maps_with, root, resume or overwrite)
+    header = _header(run, root, source, plane) | {"table": table, "part": part} | files.header
+    files.check(header, root)
     parameters = dict(reading(run, source) if parameters is None else parameters) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
-    started = time.perf_counter()
-    index = of_part(reader.index(), part)
-    index = keep(index) if keep else index
-    outcome.seconds["index"] = time.perf_counter() - started
-    count = sum(e.slices for e in index.entries)
-    console.say(f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}.")
-    check_found(index)
+    index = _found(reader, part, keep, outcome, console)
     header["seen_in_training"] = seen = seen_before(run, index.entries)
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
-    beside, lock = out.with_suffix(".json"), out.with_name(f".{out.name}.lock")
-    with no_traces(out, beside, *([maps / HEADER] if maps else [])) as keep_traces, alone(lock, out):  # which removes its own traces
-        folder = MapFolder(maps, run, place, resume=resume, form=map_format, extras=maps_with) if maps else None
-        write_json(beside, header)
-        rows = ScoreTable(out, run.calibration["parts"], resume=resume)
-        keep_traces()
-        try:
-            score_index(Scorer(run, target, plane, SeenImages(run)), reader, index, rows, folder, outcome, console)
-        finally:
-            rows.close()
+    scorer = Scorer(run, target, plane, SeenImages(run))
+    with files.opened(run, place, header) as (rows, folder):
+        score_index(scorer, reader, index, rows, folder, outcome, console)
         outcome.failed, outcome.near_copies = rows.failed, rows.near_copies
         seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
-        write_json(beside, header | {"complete": True, "near_copies": outcome.near_copies, "seconds": seconds})
+        write_json(files.beside, header | {"complete": True, "near_copies": outcome.near_copies, "seconds": seconds})
     _report(outcome, run, out, console)
     return outcome
+
+
+def _found(reader: Source, part: str | None, keep: Callable[[Index], Index] | None, outcome: Outcome, console: Console) -> Index:
+    """What there is to score. Raises MedoodError when there is nothing."""
+    started = time.perf_counter()
+    index = of_part(reader.index(), part)
+    index = keep(index) if keep else index
+    outcome.seconds["index"] = time.perf_counter() - started
+    count = sum(entry.slices for entry in index.entries)
+    console.say(f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}.")
+    check_found(index)
+    return index
+
+
+@dataclass(frozen=True)
+class _Files:
+    """What a scoring writes, and whether it may go on with, or replace, what is there."""
+
+    out: Path
+    maps: Path | None
+    map_format: MapFormat
+    maps_with: Sequence[str]
+    resume: bool
+    overwrite: bool
+
+    @property
+    def beside(self) -> Path:
+        return self.out.with_suffix(".json")
+
+    @property
+    def header(self) -> dict[str, Any]:
+        """What scores.json says of the maps."""
+        if self.maps is None:
+            return {"maps": None}
+        return {"maps": str(self.maps.resolve()), "map_format": self.map_format, "maps_with": self.maps_with}
+
+    def check(self, header: Mapping[str, Any], root: Path) -> None:
+        """Raises MedoodError when scores with this header cannot be written, or maps of the images below `root`."""
+        _guard(self.out, self.beside, header, self.resume, self.overwrite)
+        _guard_maps(self.maps, self.maps_with, root, self.resume or self.overwrite)
+
+    @contextmanager
+    def opened(self, run: Run, place: Mapping[str, Any], header: Mapping[str, Any]) -> Iterator[tuple[ScoreTable, MapFolder | None]]:
+        """The table and the folder of maps, beside scores.json, for this process alone; without a trace if they cannot be made."""
+        lock = self.out.with_name(f".{self.out.name}.lock")
+        made = [self.out, self.beside, *([self.maps / HEADER] if self.maps else [])]
+        with no_traces(*made) as keep_traces, alone(lock, self.out):  # which removes its own traces
+            form, extras = self.map_format, self.maps_with
+            folder = MapFolder(self.maps, run, place, resume=self.resume, form=form, extras=extras) if self.maps else None
+            write_json(self.beside, header)
+            rows = ScoreTable(self.out, run.calibration["parts"], resume=self.resume)
+            keep_traces()
+            try:
+                yield rows, folder
+            finally:
+                rows.close()
 
 
 def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
@@ -135,7 +179,7 @@ def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, A
     }
 
 
-def _guard_maps(maps: Path | None, maps_with: Collection[str], root: Path, may_be_there: bool) -> None:
+def _guard_maps(maps: Path | None, maps_with: Sequence[str], root: Path, may_be_there: bool) -> None:
     unknown = [name for name in maps_with if name not in EXTRAS]
     if unknown:
         raise MedoodError(f"--maps-with takes {', '.join(EXTRAS)}; found {unknown[0]!r}{nearest(unknown[0], EXTRAS)}.")
@@ -149,7 +193,7 @@ def _guard_maps(maps: Path | None, maps_with: Collection[str], root: Path, may_b
         raise MedoodError(f"{maps} already holds maps. Choose another --maps, or replace them with --overwrite.")
 
 
-def _guard(out: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> None:
+def _guard(out: Path, beside: Path, header: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
     if out.suffix.lower() != ".csv":
         raise MedoodError(f"--out must be a file that ends in .csv, found {out}.")
     if out.is_dir():
@@ -158,16 +202,10 @@ def _guard(out: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> 
         return
     if not resume:
         raise MedoodError(f"{out} is already there. Go on with --resume, replace it with --overwrite, or choose another --out.")
-    beside = out.with_suffix(".json")
     try:
         before = json.loads(beside.read_text(encoding="utf-8"))
         before = dict(before)
     except (OSError, ValueError, TypeError) as error:
         raise MedoodError(f"{beside} is missing or damaged, so {out} cannot be continued: replace it with --overwrite.") from error
-    changed = [
-        key
-        for key in ("run_checksum", "folder", "source", "plane", "table", "part", "maps", *_OF_MAPS)
-        if before.get(key) != header.get(key)
-    ]
-    if changed:
+    if changed := [key for key in _ALIKE if before.get(key) != header.get(key)]:
         raise MedoodError(f"{out} was made with another {', '.join(changed)}: choose another --out, or replace it with --overwrite.")
