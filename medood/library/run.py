@@ -86,10 +86,11 @@ class Run(core.Run):
             given = from_volume(image) if isinstance(image, Volume) else self._from_memory(image, spacing, affine)
             item = read_item(given, scorer.pipeline, given.volume.entry)
         score_group(scorer, [item])
-        if item.problem is not None or item.volume is None or item.prepared is None:
-            raise refusal(item.problem or Problem(item.entry.id, "unreadable", "it cannot be read."))
-        rows = entry_rows(item.entry, item.volume, item.prepared, item.scored, scorer)
-        return self._result(given or from_volume(item.volume), item.prepared, rows, None if item.scored is None else item.scored.map)
+        if isinstance(item.state, Problem):
+            raise refusal(item.state)
+        volume, prepared, scored = item.state.volume, item.state.prepared, item.state.scored
+        rows = entry_rows(item.entry, volume, prepared, scored, scorer)
+        return self._result(given or from_volume(volume), prepared, rows, None if scored is None else scored.map)
 
     def score_folder(
         self,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,18 +46,21 @@ class Outcome:
 
 
 @dataclass(eq=False)
+class Decoded:
+    """An entry's volume and its images, and what the detector says of them: None before it was asked, and where no slice is fit for it."""
+
+    volume: Volume
+    prepared: Prepared
+    scored: Scored | None = None
+
+
+@dataclass(eq=False)
 class Item:
-    """One entry on its way: decoded and prepared, then scored unless no slice is fit for it; or the problem that kept it from that."""
+    """One entry on its way: decoded, then scored; or the problem that kept it from that. `seconds` is what decoding took."""
 
     entry: Entry
     seconds: float
-    volume: Volume | None = None
-    prepared: Prepared | None = None
-    scored: Scored | None = None
-    problem: Problem | None = None
-
-    def fail(self, problem: Problem) -> None:
-        self.problem, self.volume, self.prepared, self.scored = problem, None, None, None
+    state: Decoded | Problem
 
 
 def score_index(
@@ -102,14 +105,14 @@ def read_item(source: Source, pipeline: Pipeline, entry: Entry) -> Item:
     def refused(error: BaseException) -> InputError:
         return InputError(f"{entry.id}: the transforms cannot take it ({kind_of(error)}).", f"transforms:{kind_of(error)}")
 
-    def read(entry: Entry) -> tuple[Volume, Prepared]:
+    def read(entry: Entry) -> Decoded:
         volume = source.read(entry)
         with shield(entry.id, refused):
-            return volume, pipeline.prepare(volume)
+            return Decoded(volume, pipeline.prepare(volume))
 
     found = attempt(read, entry)
     seconds = time.perf_counter() - started
-    return Item(entry, seconds, problem=found) if isinstance(found, Problem) else Item(entry, seconds, *found)
+    return Item(entry, seconds, found)
 
 
 def score_group(scorer: Scorer, group: list[Item]) -> None:
@@ -117,62 +120,51 @@ def score_group(scorer: Scorer, group: list[Item]) -> None:
 
     Raises MedoodError when the run can score nothing at all any more.
     """
-    good = [item for item in group if item.prepared is not None and len(item.prepared.images)]
-    if not good:
+    decoded = [(item, item.state) for item in group if isinstance(item.state, Decoded) and len(item.state.prepared.images)]
+    if not decoded:
         return
-    if not _score_together(scorer, good):
-        for item in good:
-            _score_alone(scorer, item)
-        if all(item.scored is None for item in good):
-            scorer.check()
-    for item in good:
-        _pool(scorer, item)
+    together = _score_together(scorer, [state.prepared.images for _, state in decoded])
+    scores = together or [_score_alone(scorer, item.entry, state.prepared.images) for item, state in decoded]
+    if all(isinstance(scored, Problem) for scored in scores):
+        scorer.check()
+    for (item, state), scored in zip(decoded, scores, strict=True):
+        item.state = scored if isinstance(scored, Problem) else _pooled(scorer, item.entry, state, scored)
 
 
-def _score_together(scorer: Scorer, items: list[Item]) -> bool:
-    """Whether it went well."""
+def _score_together(scorer: Scorer, images: Sequence[np.ndarray]) -> list[Scored | Problem] | None:
+    """The scores of the images of each entry; None when that fails."""
     try:
         with shield("", refusal):
-            scored = scorer.score(np.concatenate([item.prepared.images for item in items]))
+            scored = scorer.score(np.concatenate(images))
     except InputError:
-        return False
-    begin = 0
-    for item in items:
-        end = begin + len(item.prepared.images)
-        item.scored, begin = scored[begin:end], end
-    return True
+        return None
+    ends = np.cumsum([len(each) for each in images]).tolist()
+    return [scored[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def _score_alone(scorer: Scorer, item: Item) -> None:
-    """Scores or a problem for one item; while memory is short, with half as many images at a time, from then on."""
+def _score_alone(scorer: Scorer, entry: Entry, images: np.ndarray) -> Scored | Problem:
+    """Scores or a problem for one entry; while memory is short, with half as many images at a time, from then on."""
     wanted = scorer.batch_size
     while True:
-        problem = _attempt_score(scorer, item)
-        if problem is None or problem.code != OUT_OF_MEMORY or scorer.batch_size == 1:
-            break
+        made = _attempt_score(scorer, entry, images)
+        if not isinstance(made, Problem):
+            return made
+        if made.code != OUT_OF_MEMORY or scorer.batch_size == 1:
+            scorer.batch_size = wanted
+            return made
         scorer.batch_size //= 2
-    if problem is not None:
-        scorer.batch_size = wanted
-        item.fail(problem)
 
 
-def _pool(scorer: Scorer, item: Item) -> None:
-    if item.scored is None:
-        return
-    made = attempt(lambda entry: scorer.pool(item.scored, item.prepared), item.entry)
-    if isinstance(made, Problem):
-        item.fail(made)
-    else:
-        item.scored = made
-
-
-def _attempt_score(scorer: Scorer, item: Item) -> Problem | None:
+def _attempt_score(scorer: Scorer, entry: Entry, images: np.ndarray) -> Scored | Problem:
     try:
-        with shield(item.entry.id, refusal):
-            item.scored = scorer.score(item.prepared.images)
+        with shield(entry.id, refusal):
+            return scorer.score(images)
     except InputError as error:
-        return Problem(item.entry.id, error.code, str(error).removeprefix(f"{item.entry.id}: "))
-    return None
+        return Problem(entry.id, error.code, str(error).removeprefix(f"{entry.id}: "))
+
+
+def _pooled(scorer: Scorer, entry: Entry, decoded: Decoded, scored: Scored) -> Decoded | Problem:
+    return attempt(lambda _: replace(decoded, scored=scorer.pool(scored, decoded.prepared)), entry)
 
 
 def _grouped(stream: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -181,7 +173,7 @@ def _grouped(stream: Iterable[Item], size: int) -> Iterator[list[Item]]:
     images = 0
     for item in stream:
         group.append(item)
-        images += 0 if item.prepared is None else len(item.prepared.images)
+        images += len(item.state.prepared.images) if isinstance(item.state, Decoded) else 0
         if images >= size:
             yield group
             group, images = [], 0
@@ -191,20 +183,26 @@ def _grouped(stream: Iterable[Item], size: int) -> Iterator[list[Item]]:
 
 def _rows(item: Item, scorer: Scorer, maps: MapFolder | None, root: Path, outcome: Outcome) -> list[dict[str, Any]]:
     """The rows of an entry, after its map: an entry with rows is complete."""
-    made = item.problem or attempt(lambda entry: entry_rows(entry, item.volume, item.prepared, item.scored, scorer), item.entry)
+    if isinstance(item.state, Problem):
+        return [failed_row(item.entry, item.state, root)]
+    decoded = item.state
+    made = attempt(lambda entry: entry_rows(entry, decoded.volume, decoded.prepared, decoded.scored, scorer), item.entry)
     if isinstance(made, Problem):
         return [failed_row(item.entry, made, root)]
-    if maps is not None and item.scored is not None:
-        _add_map(item, made, maps, outcome)
+    if maps is not None:
+        _add_map(decoded, made, maps, outcome)
     outcome.scored += 1
     outcome.unlike += bool(made[-1]["unlike_training"])
     outcome.skipped += sum(row["level"] == "slice" and row["status"] == "skipped" for row in made)
     return made
 
 
-def _add_map(item: Item, rows: list[dict[str, Any]], maps: MapFolder, outcome: Outcome) -> None:
+def _add_map(decoded: Decoded, rows: list[dict[str, Any]], maps: MapFolder, outcome: Outcome) -> None:
     """Write the map, and say in the rows what is odd about it. The scores stand even where there can be no map."""
-    found = attempt(lambda _: maps.add(item.volume, item.prepared, item.scored, rows), item.entry)
+    scored = decoded.scored
+    if scored is None:
+        return
+    found = attempt(lambda _: maps.add(decoded.volume, decoded.prepared, scored, rows), decoded.volume.entry)
     if isinstance(found, Problem):
         outcome.without_map += 1
         rows[-1]["reason"] = f"no map of it: {found.message}"
