@@ -16,3 +16,5 @@ Pool = Literal["mean", "maximum", "percentile"]
 """How a map becomes the score of its image."""
 Statistic = Literal["mean", "maximum"]
 """What becomes of a channel of features over a part of an image."""
+Residual = Literal["mse", "l1", "ssim", "perceptual"]
+"""How far a reconstruction is from its image: see medood/nets/error_maps.py."""

@@ -55,10 +55,14 @@ class Extractor(nn.Module):
 
         float32, but rounded to half precision, so that what is kept on disk is what is computed, in half the space.
         """
+        if self.store is None:
+            return self.afresh(image)
+        return self.store.features(image, dict(zip(self.layers, self.shapes, strict=True)), self.afresh)
+
+    def afresh(self, image: Tensor) -> list[Tensor]:
+        """The same, neither looked up nor kept: for what a detector made, which nobody will ask for again."""
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
-            if self.store is None:
-                return self._compute(image)
-            return self.store.features(image, dict(zip(self.layers, self.shapes, strict=True)), self._compute)
+            return self._compute(image)
 
     def train(self, mode: bool = True) -> Extractor:
         """Does nothing: the mode is always eval."""

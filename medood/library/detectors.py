@@ -32,7 +32,8 @@ def detector(
     name        of the detector; `medood detectors` lists them
     spec        of the images: (channels, height, width) for values in 0..1 without a background, or an ImageSpec
     features    what a detector works on that works on features: a name that `medood features` lists, or a mapping with its `name` and
-                parameters; without it "efficientnet_lite0" with its published weights
+                parameters; without it "efficientnet_lite0" with its published weights. Of the detectors that reconstruct, what
+                `error="perceptual"` compares
     parameters  of the detector; `medood detectors NAME` explains them
 
     The scores are the method's own: higher is more anomalous. For p-values calibrate them on held-out normal images, one patient each here:
@@ -52,7 +53,7 @@ def detector(
     spec = spec if isinstance(spec, ImageSpec) else ImageSpec(*spec)
     card, on = cards[name], []
     given: dict[str, Any] = {}
-    if card.takes_features:
+    if card.features == "required" or (card.features == "optional" and features is not None):
         given = {"name": features} if isinstance(features, str) else dict(features or {"name": DEFAULT_FEATURES})
         on = [_extractor(spec, given)]
     elif features is not None:

@@ -28,7 +28,7 @@ class Card:
 
     kind is "detector", "features", "source" or "step"; summary is the first line of its docstring; parameters are the keyword-only
     arguments of its constructor as a pydantic model that refuses anything else. A detector that works on features takes them as its
-    second argument, `__init__(self, spec, features, *, ...)`.
+    second argument, `__init__(self, spec, features, *, ...)`; with the default None it can do without.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Card:
     summary: str
     description: str
     parameters: type[BaseModel]
-    takes_features: bool = False
+    features: Literal["none", "optional", "required"] = "none"
 
     def load(self) -> type:
         """Import the class itself; slow where it needs torch or MONAI."""
@@ -82,8 +82,15 @@ def _card(kind: str, path: Path, node: ast.ClassDef) -> Card:
     module = ".".join(("medood", *path.relative_to(_PACKAGE).with_suffix("").parts))
     summary = description.partition("\n")[0]
     parts = [item.args for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-    takes_features = any(argument.arg == "features" for part in parts for argument in part.args)
-    return Card(path.stem, kind, module, node.name, summary, description, _parameters(path, node.name, parts), takes_features)
+    return Card(path.stem, kind, module, node.name, summary, description, _parameters(path, node.name, parts), _wanted_features(parts))
+
+
+def _wanted_features(parts: list[ast.arguments]) -> Literal["none", "optional", "required"]:
+    for part in parts:
+        names = [argument.arg for argument in part.args]
+        if "features" in names:
+            return "optional" if names.index("features") >= len(names) - len(part.defaults) else "required"
+    return "none"
 
 
 def _parameters(path: Path, name: str, parts: list[ast.arguments]) -> type[BaseModel]:

@@ -160,7 +160,8 @@ class Recipe(_Section):
     transforms   the transforms file that turns volumes into images: its name, its path, or `{name: ...}` with keys of it to replace
     augment      steps that change every training image afresh, each `{name: {parameters}}`; `medood steps` lists them
     detector     what is trained: `{name: autoencoder}` with its parameters; `medood detectors` lists what there is
-    features     what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default
+    features     what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default;
+                 for `error: perceptual` of a detector that reconstructs, what it compares
     split        which patients are held out; its keys are below, like those of the next four
     training     how the detector is trained
     calibration  how often a normal image may be called anomalous
@@ -336,10 +337,12 @@ def _features(values: Mapping[str, Any], places: Places, where: str, problems: l
     card = catalogue.detectors().get(name) if isinstance(name, str) else None
     if not isinstance(given, dict | None) or card is None:
         return None  # reported elsewhere
-    if card.takes_features:
+    if card.features == "optional" and given is None:
+        return None
+    if card.features != "none":
         return _named("features", {"name": DEFAULT_FEATURES} | (given or {}), catalogue.features(), places, where, problems)
     if given is not None:
-        takers = ", ".join(name for name, other in catalogue.detectors().items() if other.takes_features)
+        takers = ", ".join(name for name, other in catalogue.detectors().items() if other.features != "none")
         place = place_of(("features",), places, where)
         problems.append(f"{place}: features: {card.name} works on none; leave them out, or take one of the detectors {takers}.")
     return None

@@ -73,7 +73,8 @@ def with_checksum(recipe: Recipe, detector: Detector) -> Recipe:
     """The recipe with the sha256 of the weights file that the detector's features came from, so that a run notices when it is another."""
     if not recipe.features or "sha256" not in recipe.features:
         return recipe
-    return recipe.model_copy(update={"features": recipe.features | {"sha256": getattr(detector.features, "sha256", None)}})
+    found = [part.sha256 for part in detector.modules() if hasattr(part, "sha256")]
+    return recipe.model_copy(update={"features": recipe.features | {"sha256": found[0] if found else None}})
 
 
 def save_run(

@@ -55,7 +55,7 @@ def _detector(recipe: Recipe) -> list[str]:
         Pipeline(recipe.transforms)
         augmentation(recipe.augment)
         try:
-            with torch.device("meta"):  # no memory, no random numbers
+            with torch.device("meta" if recipe.features is None else "cpu"):  # no memory, no random numbers; weights are of a file
                 detector = build_detector(recipe)
         except MedoodError as error:
             if not isinstance(error.__cause__, RuntimeError):

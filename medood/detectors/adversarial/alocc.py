@@ -11,8 +11,9 @@ from torch.optim import RMSprop
 
 from medood.core.demands import require_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.nets.error_maps import absolute_error, squared_error
+from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
+from medood.features.interface import Extractor
+from medood.nets.error_maps import Residuals, absolute_error, squared_error
 from medood.nets.normal_weights import normal_weights
 from medood.nets.signed import signed, unsigned
 
@@ -29,28 +30,35 @@ class ALOCC(Detector):
     noise                deviation of the Gaussian noise in training, where the range is -1..1
     reconstruction_weight  lambda: of the mean squared error between the refined and the clean image; 0.2 in the code
     refiner_updates      for each update of the discriminator
+    error                None: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its
+                         mean, image score are this error of the refined image
+    all_errors           "mse", "l1", "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate        of both RMSprop optimizers
     epochs               40 in the code. Training too long "confuses" the refiner (section 3.4): hold images out, the epoch with their
                          smallest mean squared error counts, and set `training.patience`
 
     Score: -logit D(R(x)), the discriminator's verdict on the refined image. Parts: "unreal_refined" 1 - D(R(x)), "unreal_original"
-    1 - D(x), and "mse". `map` is |x - R(x)| in units of -1..1.
+    1 - D(x), and "mse". `map` is |x - R(x)|.
     """
 
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         refiner_width: PositiveInt = 32,
         discriminator_width: PositiveInt = 16,
         noise: NonNegativeFloat = 0.155,
         reconstruction_weight: NonNegativeFloat = 0.4,
         refiner_updates: PositiveInt = 2,
+        error: Residual | None = None,
+        all_errors: bool = False,
         learning_rate: PositiveFloat = 2e-3,
         epochs: PositiveInt = 40,
     ) -> None:
         super().__init__(spec)
         require_multiple(spec, 16, "ALOCC")
+        self.residuals = Residuals(spec, "ALOCC", error, all_errors, features)
         self.refiner = _refiner(spec.channels, refiner_width)
         self.discriminator = _discriminator(spec, discriminator_width)
         normal_weights(self)
@@ -61,15 +69,16 @@ class ALOCC(Detector):
         return [_Adversarial(self)]
 
     def _score(self, image: Tensor) -> Scores:
-        image = signed(image, self.spec)
-        refined = self.refiner(image)
-        of_refined, of_original = -self.discriminator(refined).flatten(), -self.discriminator(image).flatten()
+        seen = signed(image, self.spec)
+        refined = self.refiner(seen)
+        of_refined, of_original = -self.discriminator(refined).flatten(), -self.discriminator(seen).flatten()
+        refined = unsigned(refined, self.spec)
         parts = {
             "unreal_refined": of_refined.sigmoid(),
             "unreal_original": of_original.sigmoid(),
             "mse": squared_error(image, refined).mean((1, 2, 3)),
         }
-        return Scores(of_refined, absolute_error(image, refined), parts=parts)
+        return self.residuals.applied(Scores(of_refined, absolute_error(image, refined), parts=parts), image, refined)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         return {"x' (refined)": unsigned(self.refiner(signed(image, self.spec)), self.spec)}

@@ -12,9 +12,10 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
+from medood.features.interface import Extractor
 from medood.nets.cascade import Cascade, Cascaded
-from medood.nets.error_maps import squared_error
+from medood.nets.error_maps import Residuals, squared_error
 from medood.nets.gaussian import divergence
 from medood.nets.strided import encoder
 
@@ -46,12 +47,15 @@ class CVAD(Detector):
     score_kl_weight       of both divergences in the score; 1 in the paper. 1/64 = 0.015625 is what the code does, which divides by its
                           batch size even where images are scored one by one
     score                 "combined", or one component alone: "generator" is L_G, "discriminator" S_D
+    error                 None: the score as above, and the squared error as map. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the
+                          recipe's `features`): map and, by its mean, image score are this error of the reconstruction
+    all_errors            "mse", "l1", "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate         of both Adam optimizers; 1e-4 in an earlier version of the code
     weight_decay          of both
     generator_epochs      100 to 350 in the paper
     discriminator_epochs  10 to 20 in the code
 
-    The map is the squared error, mean over the channels. Parts: "generator", "discriminator", "combined", always.
+    Parts: "generator", "discriminator", "combined", always.
     """
 
     low_: Tensor  # () of L_G
@@ -61,6 +65,7 @@ class CVAD(Detector):
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         latent: PositiveInt = 512,
         width: PositiveInt = 16,
@@ -71,6 +76,8 @@ class CVAD(Detector):
         kl_weight: NonNegativeFloat = 1.0,
         score_kl_weight: NonNegativeFloat = 1.0,
         score: Literal["combined", "generator", "discriminator"] = "combined",
+        error: Residual | None = None,
+        all_errors: bool = False,
         learning_rate: PositiveFloat = 1e-3,
         weight_decay: NonNegativeFloat = 1e-6,
         generator_epochs: PositiveInt = 100,
@@ -79,6 +86,7 @@ class CVAD(Detector):
         super().__init__(spec)
         require_range(spec, 0.0, 1.0, "CVAD")
         require_multiple(spec, 32, "CVAD")
+        self.residuals = Residuals(spec, "CVAD", error, all_errors, features)
         self.combine, self.kl_weight, self.score_kl_weight, self.kind = combine, kl_weight, score_kl_weight, score
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.generator_epochs, self.discriminator_epochs = generator_epochs, discriminator_epochs
@@ -109,12 +117,12 @@ class CVAD(Detector):
         return error.mean((1, 2, 3)) + self.score_kl_weight * kl
 
     def _score(self, image: Tensor) -> Scores:
-        _, error, kl = self.generate(image)
+        reconstruction, error, kl = self.generate(image)
         generator = self.generator_score(error, kl)
         discriminator = self.discriminator(image)[:, 0].sigmoid()
         scaled = (generator - self.low_) / (self.high_ - self.low_)
         parts = {"generator": generator, "discriminator": discriminator, "combined": (scaled + discriminator) / 2}
-        return Scores(parts[self.kind], error, parts=parts)
+        return self.residuals.applied(Scores(parts[self.kind], error, parts=parts), image, reconstruction)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         """The columns of the paper's figure 4."""

@@ -11,9 +11,10 @@ from torch.optim import Adam, RMSprop
 
 from medood.core.demands import require_square
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.detectors.adversarial.f_anogan_networks import features, generator, glorot, over_the_image
-from medood.nets.error_maps import absolute_error, squared_error
+from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
+from medood.detectors.adversarial.f_anogan_networks import feature_network, generator, glorot, over_the_image
+from medood.features.interface import Extractor
+from medood.nets.error_maps import Residuals, absolute_error, squared_error
 from medood.nets.signed import signed, unsigned
 
 _WIDTHS = {64: (8, 8, 4, 2, 1), 128: (8, 8, 4, 2, 1, 1), 256: (8, 8, 8, 4, 2, 1, 0.5)}
@@ -32,15 +33,18 @@ class FAnoGAN(Detector):
     critic_steps   updates of the critic, each with a new batch, before one of the generator
     penalty        weight of the critic's gradient penalty (Gulrajani et al., NeurIPS 2017)
     kappa          weight of the features in the encoder's loss and in the score
+    error          None: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
+                   image score are this error of the drawing
+    all_errors     "mse", "l1", "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate, encoder_learning_rate
                    of Adam for critic and generator, and of RMSprop for the encoder
     gan_epochs, encoder_epochs
                    of the phases "gan" and "encoder". The authors pass seven times over a million patches, then train the encoder in
                    50 000 steps of 64. The phase "gan" has no loss that says which epoch is best: its last one counts
 
-    Score: mean squared error between image and drawing + kappa x mean squared error between the critic's features of both; the two are the
-    parts "pixels" and "features". Part "code": mean squared difference of the codes of image and drawing. `map` is |image - drawing|; both
-    in units of -1..1.
+    Score: mean squared error between image and drawing + kappa x mean squared error between the critic's features of both, in units of
+    -1..1; the two are the parts "pixels" and "features". Part "code": mean squared difference of the codes of image and drawing. `map` is
+    |image - drawing|.
     """
 
     critic_steps_: Tensor  # () int64, so many updates of the critic were made
@@ -48,24 +52,28 @@ class FAnoGAN(Detector):
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         latent: PositiveInt = 128,
         width: PositiveInt = 64,
         critic_steps: PositiveInt = 5,
         penalty: NonNegativeFloat = 10.0,
         kappa: NonNegativeFloat = 1.0,
+        error: Residual | None = None,
+        all_errors: bool = False,
         learning_rate: PositiveFloat = 1e-4,
         encoder_learning_rate: PositiveFloat = 5e-5,
         gan_epochs: PositiveInt = 200,
         encoder_epochs: PositiveInt = 100,
     ) -> None:
         super().__init__(spec)
+        self.residuals = Residuals(spec, "FAnoGAN", error, all_errors, features)
         require_square(spec, tuple(_WIDTHS), "FAnoGAN")
         coarse_to_fine = [max(int(width * factor), 1) for factor in _WIDTHS[spec.height]]
         self.generator = generator(latent, coarse_to_fine, spec.channels)
         self.critic = Critic(spec.channels, coarse_to_fine[::-1])
         self.encoder = nn.Sequential(
-            features(spec.channels, coarse_to_fine[::-1], nn.BatchNorm2d),
+            feature_network(spec.channels, coarse_to_fine[::-1], nn.BatchNorm2d),
             glorot(nn.Linear(coarse_to_fine[0] * 16, latent)),
             nn.Tanh(),  # codes near 0, where the generator has practised most
         )
@@ -88,12 +96,14 @@ class FAnoGAN(Detector):
         return squared_error(image, drawing).mean((1, 2, 3)), (self.critic.features(drawing) - wanted).square().mean(1)
 
     def _score(self, image: Tensor) -> Scores:
-        image = signed(image, self.spec)
-        code = self.encoder(image)
+        seen = signed(image, self.spec)
+        code = self.encoder(seen)
         drawing = self.generator(code)
-        pixels, of_features = self.errors(image, drawing)
+        pixels, of_features = self.errors(seen, drawing)
         parts = {"pixels": pixels, "features": of_features, "code": (self.encoder(drawing) - code).square().mean(1)}
-        return Scores(pixels + self.kappa * of_features, absolute_error(image, drawing), parts=parts)
+        drawing = unsigned(drawing, self.spec)
+        own = Scores(pixels + self.kappa * of_features, absolute_error(image, drawing), parts=parts)
+        return self.residuals.applied(own, image, drawing)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         return {"x' (drawing)": unsigned(self.generator(self.encoder(signed(image, self.spec))), self.spec)}
@@ -104,7 +114,7 @@ class Critic(nn.Module):
 
     def __init__(self, channels: int, widths: list[int]) -> None:
         super().__init__()
-        self.features = features(channels, widths, over_the_image)
+        self.features = feature_network(channels, widths, over_the_image)
         self.last = glorot(nn.Linear(widths[-1] * 16, 1))
         block: Any = self.features[-2]
         for layer in (block.way[5], block.shortcut[1], self.last):

@@ -70,7 +70,7 @@ def generator(latent: int, widths: Sequence[int], channels: int) -> nn.Sequentia
     )
 
 
-def features(channels: int, widths: Sequence[int], norm: Norm) -> nn.Sequential:
+def feature_network(channels: int, widths: Sequence[int], norm: Norm) -> nn.Sequential:
     """(B, channels, 4 * 2^n, 4 * 2^n) to (B, widths[-1] * 16), for n + 1 widths from fine to coarse."""
     first = glorot(nn.Conv2d(channels, widths[0], 3, padding=1))
     return nn.Sequential(first, *(Halving(a, b, norm) for a, b in pairwise(widths)), nn.Flatten())

@@ -12,8 +12,9 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.nets.error_maps import absolute_error
+from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Residual
+from medood.features.interface import Extractor
+from medood.nets.error_maps import Residuals, absolute_error
 from medood.nets.halvings import halvings
 from medood.nets.normal_weights import normal_weights
 from medood.nets.signed import signed, unsigned
@@ -37,16 +38,20 @@ class GANomaly(Detector):
     adversarial_weight, contextual_weight, encoding_weight
                    of the generator's three losses: squared difference of the discriminator's features, absolute difference of the images,
                    squared difference of the codes
+    error          None: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
+                   image score are this error of the copy
+    all_errors     "mse", "l1", "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate, betas   of both Adam optimizers
     epochs         15 in the authors' code
 
-    Score: mean squared difference of the two codes. `map` is |image - copy| in units of -1..1: the residual of the reconstruction, and
-    not what the score is made of; its mean is the part "residual".
+    Score: mean squared difference of the two codes. `map` is |image - copy|: the residual of the reconstruction, and not what the score
+    is made of; its mean is the part "residual".
     """
 
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         width: PositiveInt = 16,
         code: PositiveInt = 100,
@@ -54,11 +59,14 @@ class GANomaly(Detector):
         adversarial_weight: NonNegativeFloat = 1.0,
         contextual_weight: NonNegativeFloat = 50.0,
         encoding_weight: NonNegativeFloat = 1.0,
+        error: Residual | None = None,
+        all_errors: bool = False,
         learning_rate: PositiveFloat = 2e-4,
         betas: tuple[Fraction, Fraction] = (0.5, 0.999),
         epochs: PositiveInt = 15,
     ) -> None:
         super().__init__(spec)
+        self.residuals = Residuals(spec, "GANomaly", error, all_errors, features)
         times = halvings(spec, "GANomaly")
         widths = [width * 2**k for k in range(times)]
         grid = spec.height >> times, spec.width >> times
@@ -80,10 +88,11 @@ class GANomaly(Detector):
         return copy, code.flatten(1), self.second_encoder(copy).flatten(1)
 
     def _score(self, image: Tensor) -> Scores:
-        image = signed(image, self.spec)
-        copy, code, copied_code = self.generator(image)
+        copy, code, copied_code = self.generator(signed(image, self.spec))
+        copy = unsigned(copy, self.spec)
         residual = absolute_error(image, copy)
-        return Scores((code - copied_code).square().mean(1), residual, parts={"residual": residual.mean((1, 2, 3))})
+        own = Scores((code - copied_code).square().mean(1), residual, parts={"residual": residual.mean((1, 2, 3))})
+        return self.residuals.applied(own, image, copy)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         return {"x' (copy)": unsigned(self.generator(signed(image, self.spec))[0], self.spec)}

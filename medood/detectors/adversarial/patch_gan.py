@@ -15,11 +15,12 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
+from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Residual
 from medood.detectors.adversarial.patch_gan_masks import PIXELS_AT_ONCE, Passes, complementary_masks, scoring_masks, show
 from medood.detectors.adversarial.patch_gan_ranking import LogitPooling, rank, top_mean
 from medood.detectors.adversarial.patch_gan_reconstructors import UNetLite, crop_reconstructor
-from medood.nets.error_maps import squared_error
+from medood.features.interface import Extractor
+from medood.nets.error_maps import Residuals, squared_error
 from medood.nets.tiles import cut, join
 
 _SENSITIVITY = (1, 2, 4, 8, 16, 64)
@@ -68,13 +69,15 @@ class PatchGAN(Detector):
                     None: "complementary" for "image256", "none" for "crop32"
     passes          16 hides 6 % at a time, as in training; 4 is four times as fast, hides 25 %, and wants training masks of as much
     two_grids       mean of two complementary reconstructions, the cells of the second half a cell further on
+    error           of what is filled in: "mse" (the paper), "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`)
+    all_errors      "mse", "l1", "ssim" and, with `features`, "perceptual" as parts, for comparisons: what the image score is by each
     rank_weights    of the patches with the largest errors, largest first
     rest_weight     of all other patches
     min_foreground  patches, and crops, with a smaller share of foreground do not count
     top_crops       see `reading`
     blur            sigma in pixels of a Gaussian over the map; 4 gives calmer maps. Scores do not depend on it
 
-    Scores: `patches` are mean squared errors, `map` the squared error. Parts: "unranked" (mean over patches), "top_k" (mean of the k
+    Scores: `map` is the error, `patches` are its means. Parts: "unranked" (mean over patches), "top_k" (mean of the k
     worst), "adversarial" (sum over the two most unreal patches of 1 - D of the filled-in image); with crops each is pooled over the crops
     like the score, and "highest_crop" and "mean_crop" pool the score in other ways.
     """
@@ -82,6 +85,7 @@ class PatchGAN(Detector):
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         reading: Literal["image256", "crop32"] = "image256",
         patch: PositiveInt | None = None,
@@ -103,6 +107,8 @@ class PatchGAN(Detector):
         hide: Literal["complementary", "none", "random"] | None = None,
         passes: PositiveInt = 16,
         two_grids: bool = False,
+        error: Residual = "mse",
+        all_errors: bool = False,
         rank_weights: tuple[NonNegativeFloat, ...] = (1.1, 1.0),
         rest_weight: NonNegativeFloat = 0.0,
         min_foreground: Fraction = 0.5,
@@ -121,6 +127,7 @@ class PatchGAN(Detector):
         skips = hide == "complementary" and not self.crops if skips is None else skips
         layers = discriminator_layers or min(max(round(log2(self.patch / 8)), 1), 3)
         self._check(hide, skips, passes, layers)
+        self.residuals, self.error, self.all_errors = Residuals(spec, "PatchGAN", error, all_errors, features), error, all_errors
         self.fill, self.context, self.loss_region, self.loss_reduction = fill, context, loss_region, loss_reduction
         self.reconstruction_weight, self.real_target, self.reconstructor_updates = reconstruction_weight, real_target, reconstructor_updates
         self.learning_rate, self.betas, self.epochs = learning_rate, betas, epochs
@@ -178,11 +185,13 @@ class PatchGAN(Detector):
     def _score(self, image: Tensor) -> Scores:
         tiles, counted = self.tiles(image), self.counted(image)
         filled = self.scoring(self.reconstructor, tiles)
-        error = squared_error(tiles, filled)
-        patches = avg_pool2d(error, self.patch) * counted
+        maps = self.residuals(image, join(filled, *self.grid))
+        patches = {error: avg_pool2d(self.tiles(heat), self.patch) * counted for error, heat in maps.items()}
         unreal = self.unreal(filled) * counted
-        parts = self._rank(patches.flatten(1), unreal.flatten(1), counted.flatten(1), len(image))
-        return Scores(parts.pop("ranked"), self.blur(join(error, *self.grid)), join(patches, *self.grid), parts)
+        ranked = {error: self._rank(of.flatten(1), unreal.flatten(1), counted.flatten(1), len(image)) for error, of in patches.items()}
+        parts = {name: values for name, values in ranked[self.error].items() if name != "ranked"}
+        parts |= {error: scores["ranked"] for error, scores in ranked.items()} if self.all_errors else {}
+        return Scores(ranked[self.error]["ranked"], self.blur(maps[self.error]), join(patches[self.error], *self.grid), parts)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         return {"x' (filled in)": join(self.scoring(self.reconstructor, self.tiles(image)), *self.grid)}

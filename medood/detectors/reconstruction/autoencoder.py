@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
 from typing import Literal
 
 import torch
@@ -12,8 +10,9 @@ from torch.optim import Adam
 
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.nets.error_maps import absolute_error, dissimilarity, squared_error
+from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
+from medood.features.interface import Extractor
+from medood.nets.error_maps import Residuals, squared_error
 from medood.nets.strided import RELU, decoder, encoder
 
 
@@ -30,9 +29,10 @@ class Autoencoder(Detector):
                    up to 4 width, hidden layers of 64 width around the bottleneck, no activation at the end
     width          channels of the first convolution
     loss           trained on: mean squared error, mean absolute error, or 1 - SSIM
-    error          scored by, as a map and its mean: "mse", "l1", "ssim" (1 - SSIM, which takes longer than the network), or "gradient",
-                   the size of the derivative of the mean squared error by each pixel (Zimmerer et al., MICCAI 2019); the parts "mse" and
-                   "l1" are always there
+    error          scored by, as a map and its mean: "mse", "l1", "ssim" (1 - SSIM, which takes longer than the network), "perceptual" (on
+                   the recipe's `features`), or "gradient", the size of the derivative of the mean squared error by each pixel (Zimmerer et
+                   al., MICCAI 2019); the parts "mse" and "l1" are always there
+    all_errors     "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate  of Adam
     weight_decay   of Adam; 1e-6 in CVAD's code
     epochs         100 to 350 in CVAD, 250 in MedIAnomaly
@@ -41,12 +41,14 @@ class Autoencoder(Detector):
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         latent: PositiveInt = 16,
         architecture: Literal["cvad", "medianomaly"] = "cvad",
         width: PositiveInt = 16,
         loss: Literal["mse", "l1", "ssim"] = "mse",
-        error: Literal["mse", "l1", "ssim", "gradient"] = "mse",
+        error: Residual | Literal["gradient"] = "mse",
+        all_errors: bool = False,
         learning_rate: PositiveFloat = 1e-3,
         weight_decay: NonNegativeFloat = 0.0,
         epochs: PositiveInt = 100,
@@ -56,6 +58,7 @@ class Autoencoder(Detector):
         who = f"Autoencoder ({architecture})"
         require_range(spec, 0.0 if cvad else -1.0, 1.0, who)
         require_multiple(spec, 32 if cvad else 16, who)
+        self.residuals = Residuals(spec, who, None if error == "gradient" else error, all_errors, features)
         self.loss, self.error, self.epochs = loss, error, epochs
         self.learning_rate, self.weight_decay = learning_rate, weight_decay
         self.network = _cvad(spec, width, latent) if cvad else _medianomaly(spec, width, latent)
@@ -63,21 +66,12 @@ class Autoencoder(Detector):
     def phases(self) -> list[Phase]:
         return [_Reconstruction(self)]
 
-    def error_map(self, kind: str, image: Tensor, reconstruction: Tensor) -> Tensor:
-        """(B, 1, H, W) of one kind of error: "mse", "l1" or "ssim"."""
-        maps: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-            "mse": squared_error,
-            "l1": absolute_error,
-            "ssim": partial(dissimilarity, low=self.spec.low, high=self.spec.high),
-        }
-        return maps[kind](image, reconstruction)
-
     def _score(self, image: Tensor) -> Scores:
         reconstruction = self.network(image)
-        kinds = ("mse", "l1", "ssim") if self.error == "ssim" else ("mse", "l1")
-        maps = {kind: self.error_map(kind, image, reconstruction) for kind in kinds}
-        chosen = self._sensitivity(image) if self.error == "gradient" else maps[self.error]
-        return Scores(chosen.mean((1, 2, 3)), chosen, parts={kind: error.mean((1, 2, 3)) for kind, error in maps.items()})
+        maps = {error: self.residuals.map(error, image, reconstruction) for error in ("mse", "l1")}
+        heat = self._sensitivity(image) if self.error == "gradient" else maps["mse"]
+        own = Scores(heat.mean((1, 2, 3)), heat, parts={error: values.mean((1, 2, 3)) for error, values in maps.items()})
+        return self.residuals.applied(own, image, reconstruction)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         return {"x' (reconstruction)": self.network(image)}
@@ -106,7 +100,7 @@ class _Reconstruction(Phase):
         return {"loss": loss.detach()}
 
     def validate(self, batch: Batch) -> Tensor:
-        return self.detector.error_map(self.detector.loss, batch.image, self.detector.network(batch.image)).mean((1, 2, 3))
+        return self.detector.residuals.map(self.detector.loss, batch.image, self.detector.network(batch.image)).mean((1, 2, 3))
 
 
 def _cvad(spec: ImageSpec, width: int, latent: int) -> nn.Sequential:

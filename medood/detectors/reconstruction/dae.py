@@ -10,10 +10,11 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError
-from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt
+from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt, Residual
+from medood.features.interface import Extractor
 from medood.nets.body import mean_inside, percentile_inside
 from medood.nets.coarse_noise import coarse_noise
-from medood.nets.error_maps import absolute_error, squared_error
+from medood.nets.error_maps import Residuals, squared_error
 from medood.nets.u_net import STEP, UNet
 
 _VALIDATION_SEED = 0
@@ -25,7 +26,7 @@ class DAE(Detector):
     Kascenas, Pugeault and O'Neil, "Denoising autoencoders for unsupervised anomaly detection in brain MRI", MIDL 2022. Skip connections
     keep the detail of normal anatomy; that a lesion does not pass is due to the noise being of a lesion's size. Takes any range; height
     and width are multiples of 8, at least 16. Noise is added inside the body alone, and the squared error counts there alone. The map is
-    the absolute difference between the image, without noise, and what the network makes of it; 0 outside the body. For lesions known to be
+    how far the image, without noise, is from what the network makes of it; 0 outside the body. For lesions known to be
     bright or dark, `pooling: {side: higher}` or `lower` takes the sign into account.
 
     The paper's: network (3 halvings, 64 channels at full size, weight standardisation, Swish, group normalisation), noise, loss, Adam with
@@ -36,6 +37,8 @@ class DAE(Detector):
 
     noise          deviation of the noise, as a share of the range
     cells          size of its blobs: so many fit across the image's shorter side
+    error          of the map: "l1", the absolute difference, "mse", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`)
+    all_errors     "mse", "l1", "ssim" and, with `features`, "perceptual" as parts, for comparisons: what the image score is by each
     median         the map is its median over so many pixels each way, an odd number; 0: as it is
     percentile     the image score is this percentile of the map inside the body
     width          channels at full size
@@ -49,9 +52,12 @@ class DAE(Detector):
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         noise: PositiveFloat = 0.2,
         cells: PositiveInt = 16,
+        error: Residual = "l1",
+        all_errors: bool = False,
         median: NonNegativeInt = 5,
         percentile: Percent = 99.0,
         width: PositiveInt = 32,
@@ -63,6 +69,7 @@ class DAE(Detector):
         require_multiple(spec, STEP, "DAE", least=2 * STEP)
         if median and median % 2 == 0:
             raise MedoodError(f"DAE: `median` is an odd number of pixels, or 0 for no filter; found {median}.")
+        self.residuals, self.error, self.all_errors = Residuals(spec, "DAE", error, all_errors, features), error, all_errors
         self.noise, self.cells, self.median, self.percentile = noise, cells, median, percentile
         self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
         self.network = UNet(spec.channels, spec.channels, width)
@@ -82,10 +89,16 @@ class DAE(Detector):
 
     def _score(self, image: Tensor) -> Scores:
         inside = self.foreground(image)
-        heat = torch.where(inside, absolute_error(image, self.network(image)), 0.0)
-        if self.median > 1:
-            heat = torch.where(inside, median_filter(heat, self.median, spatial_dims=2), 0.0)
-        return Scores(percentile_inside(heat, inside, self.percentile), heat, parts={"mean": mean_inside(heat, inside)})
+        errors = self.residuals(image, self.network(image))
+        maps = {error: self._calmed(heat, inside) for error, heat in errors.items()}
+        scores = {error: percentile_inside(heat, inside, self.percentile) for error, heat in maps.items()}
+        heat = maps[self.error]
+        return Scores(scores[self.error], heat, parts={"mean": mean_inside(heat, inside), **(scores if self.all_errors else {})})
+
+    def _calmed(self, heat: Tensor, inside: Tensor) -> Tensor:
+        """Maps (B, 1, H, W) inside the body, with their median."""
+        heat = torch.where(inside, heat, 0.0)
+        return torch.where(inside, median_filter(heat, self.median, spatial_dims=2), 0.0) if self.median > 1 else heat
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         return {"x' (without the noise)": torch.where(self.foreground(image), self.network(image), image)}

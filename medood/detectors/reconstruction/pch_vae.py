@@ -10,9 +10,10 @@ from torch.optim import Adam
 
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
+from medood.features.interface import Extractor
 from medood.nets.cascade import Cascade, spatial_branch
-from medood.nets.error_maps import squared_error
+from medood.nets.error_maps import Residuals, squared_error
 from medood.nets.gaussian import divergence
 
 
@@ -40,6 +41,9 @@ class PchVAE(Detector):
     beta           weight of both divergences
     score          "elbo": SSE(image) / (2 sigma2) + beta KL, divided by C x H x W, and "rec": mean squared error; their map is the squared
                    error. "coarse": mean squared error of the coarse image, as map and score
+    error          None: as `score` says. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
+                   image score are this error of the image, or of the coarse one if that is the `score`
+    all_errors     "mse", "l1", "ssim" and, with `features`, "perceptual" as parts, for comparisons: what the image score is by each
     learning_rate  of Adam; this and what follows as for CVAD's generator
     weight_decay   of Adam
     epochs         100 to 350 in CVAD
@@ -50,6 +54,7 @@ class PchVAE(Detector):
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         latent: PositiveInt = 512,
         width: PositiveInt = 16,
@@ -58,6 +63,8 @@ class PchVAE(Detector):
         coarse_weight: NonNegativeFloat = 1.0,
         beta: NonNegativeFloat = 1.0,
         score: Literal["elbo", "rec", "coarse"] = "elbo",
+        error: Residual | None = None,
+        all_errors: bool = False,
         learning_rate: PositiveFloat = 1e-3,
         weight_decay: NonNegativeFloat = 1e-6,
         epochs: PositiveInt = 100,
@@ -65,6 +72,7 @@ class PchVAE(Detector):
         super().__init__(spec)
         require_range(spec, 0.0, 1.0, "PchVAE")
         require_multiple(spec, 32, "PchVAE")
+        self.residuals = Residuals(spec, "PchVAE", error, all_errors, features)
         self.sigma2, self.coarse_weight, self.beta, self.kind = sigma2, coarse_weight, beta, score
         self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
         self.cascade = Cascade(spec, width=width, latent=latent, branch_latent="spatial", branch_width=branch_width)
@@ -74,24 +82,23 @@ class PchVAE(Detector):
         return [_Reconstruction(self)]
 
     def terms(self, image: Tensor) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        """Squared errors (B, 1, H, W) of the "image" and of the "coarse" one, and the parts, (B,) each."""
+        """Reconstructions (B, C, H, W), "both" levels and the "coarse" one, and the parts, (B,) each."""
         seen = self.cascade(image)
-        errors = {
-            "image": squared_error(image, torch.sigmoid(seen.coarse + seen.detail)),
-            "coarse": squared_error(image, torch.sigmoid(seen.coarse)),
-        }
-        rec, coarse = (error.mean((1, 2, 3)) for error in errors.values())
+        made = {"both": torch.sigmoid(seen.coarse + seen.detail), "coarse": torch.sigmoid(seen.coarse)}
+        rec, coarse = (squared_error(image, each).mean((1, 2, 3)) for each in made.values())
         kl_coarse, kl_detail = divergence(seen.main), divergence(seen.branch, self.prior(seen.context))
         elbo = rec / (2 * self.sigma2) + self.beta * (kl_coarse + kl_detail) / image[0].numel()
-        return errors, {"elbo": elbo, "rec": rec, "coarse": coarse, "kl_coarse": kl_coarse, "kl_detail": kl_detail}
+        return made, {"elbo": elbo, "rec": rec, "coarse": coarse, "kl_coarse": kl_coarse, "kl_detail": kl_detail}
 
     def loss(self, parts: dict[str, Tensor]) -> Tensor:
         """(B,): what training minimises."""
         return parts["elbo"] + self.coarse_weight * parts["coarse"] / (2 * self.sigma2)
 
     def _score(self, image: Tensor) -> Scores:
-        errors, parts = self.terms(image)
-        return Scores(parts[self.kind], errors["coarse" if self.kind == "coarse" else "image"], parts=parts)
+        made, parts = self.terms(image)
+        reconstruction = made["coarse" if self.kind == "coarse" else "both"]
+        own = Scores(parts[self.kind], squared_error(image, reconstruction), parts=parts)
+        return self.residuals.applied(own, image, reconstruction)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         """The details alone are what the second level adds to a middle grey."""

@@ -12,8 +12,9 @@ from torch.optim import Adam
 
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.nets.error_maps import squared_error
+from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
+from medood.features.interface import Extractor
+from medood.nets.error_maps import Residuals, squared_error
 from medood.nets.gaussian import GaussianHead, divergence, draw
 from medood.nets.strided import decoder, encoder
 
@@ -35,9 +36,12 @@ class VAE(Detector):
     sigma2         variance of the decoder; 0.5 makes the loss a mean squared error + KL / (C x H x W), as in CVAD's code. That is much
                    noise for values of 0..1: a smaller variance keeps more latent variables in use and reconstructs more sharply
     beta           weight of the divergence KL from the standard normal distribution
-    score          "rec": mean squared error. "kl": divergence in nats, without a map. "elbo": the loss, with the squared error as map.
+    score          "rec": the mean of the `error`. "kl": divergence in nats, without a map. "elbo": the loss, with the `error` as map.
                    "grad_rec", "grad_kl", "grad_elbo": the size of its derivative by each pixel, as a map and its mean. "combi": that of
-                   "grad_kl" times the squared error, pixel by pixel (Zimmerer et al., MICCAI 2019)
+                   "grad_kl" times the `error`, pixel by pixel (Zimmerer et al., MICCAI 2019)
+    error          "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`); the loss and its derivatives are of the
+                   squared error all the same
+    all_errors     "mse", "l1", "ssim" and, with `features`, "perceptual" as parts, for comparisons: what the image score is by each
     learning_rate  of Adam
     weight_decay   of Adam; 1e-6 in CVAD's code
     epochs         100 to 350 in CVAD
@@ -48,12 +52,15 @@ class VAE(Detector):
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         latent: PositiveInt = 16,
         width: PositiveInt = 16,
         sigma2: PositiveFloat = 0.5,
         beta: NonNegativeFloat = 1.0,
         score: Literal["rec", "elbo", "kl", "grad_elbo", "grad_kl", "grad_rec", "combi"] = "rec",
+        error: Residual = "mse",
+        all_errors: bool = False,
         learning_rate: PositiveFloat = 1e-3,
         weight_decay: NonNegativeFloat = 0.0,
         epochs: PositiveInt = 100,
@@ -61,6 +68,7 @@ class VAE(Detector):
         super().__init__(spec)
         require_range(spec, 0.0, 1.0, "VAE")
         require_multiple(spec, 32, "VAE")
+        self.residuals = Residuals(spec, "VAE", error, all_errors, features)
         self.sigma2, self.beta, self.kind = sigma2, beta, score
         self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
         widths = [width * k for k in (1, 2, 4, 8, 16)]
@@ -78,15 +86,16 @@ class VAE(Detector):
         return self.decoder(draw(posterior, random=self.training)), posterior
 
     def terms(self, image: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """The squared error (B, 1, H, W), and (B,) each: "rec" its mean, "kl" in nats, "elbo" the loss."""
+        """The reconstruction (B, C, H, W), and (B,) each: "rec" the mean squared error, "kl" in nats, "elbo" the loss."""
         reconstruction, posterior = self.rebuild(image)
-        error = squared_error(image, reconstruction)
-        rec, kl = error.mean((1, 2, 3)), divergence(posterior)
-        return error, {"rec": rec, "kl": kl, "elbo": rec / (2 * self.sigma2) + self.beta * kl / image[0].numel()}
+        rec, kl = squared_error(image, reconstruction).mean((1, 2, 3)), divergence(posterior)
+        return reconstruction, {"rec": rec, "kl": kl, "elbo": rec / (2 * self.sigma2) + self.beta * kl / image[0].numel()}
 
     def _score(self, image: Tensor) -> Scores:
-        error, parts = self.terms(image)
-        if self.kind in parts:
+        reconstruction, parts = self.terms(image)
+        by_error = self.residuals.applied(Scores(parts["rec"], parts=parts), image, reconstruction)
+        error, parts = by_error.map, {**by_error.parts, "rec": by_error.image}
+        if self.kind in ("rec", "elbo", "kl"):
             return Scores(parts[self.kind], None if self.kind == "kl" else error, parts=parts)
         heat = self._sensitivity(image, _DERIVED[self.kind]) * (error if self.kind == "combi" else 1.0)
         return Scores(heat.mean((1, 2, 3)), heat, parts=parts)
