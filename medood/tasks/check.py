@@ -20,11 +20,15 @@ def check(name: str | Path, changes: Sequence[str] = ()) -> Path:
     several = len(recipes) > 1  # a benchmark, whose folders lie below one that only `--data` names
     problems = [problem for recipe in recipes for problem in _table(recipe, must_exist=not several)]
     if changes or path not in (*shipped("recipes"), *shipped("benchmarks")):
-        different = {recipe.model_dump_json(exclude={"seed"}): recipe for recipe in recipes}
-        problems += [problem for recipe in different.values() for problem in _detector(recipe)]
+        problems += [problem for recipe in different(recipes) for problem in _detector(recipe)]
     if problems:
         raise RecipeError([f"{path}: {problem}" for problem in dict.fromkeys(problems)])
     return path
+
+
+def different(recipes: Sequence[Recipe]) -> list[Recipe]:
+    """One of those that differ in nothing that a detector knows of."""
+    return list({recipe.model_dump_json(exclude={"seed", "source", "summary"}): recipe for recipe in recipes}.values())
 
 
 def _table(recipe: Recipe, *, must_exist: bool) -> list[str]:

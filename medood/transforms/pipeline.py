@@ -143,7 +143,7 @@ class Pipeline:
         if not (found[0] >= low - 1e-5 and found[1] <= high + 1e-5):
             raise InputError(
                 f"The transforms promise values from {low:g} to {high:g} but made {found[0]:g} to {found[1]:g}: "
-                "add a `scale_range` step with `clip: true`, or widen `range`.",
+                "add a `scale_range` step, or change its `low` and `high` or let it `clip`; or widen `range`.",
                 code="range",
             )
         np.clip(stack, low, high, out=stack)

@@ -52,8 +52,8 @@ def test_score_parts_and_map_by_hand() -> None:
     assert scores.image.numpy() == pytest.approx(np.log(1 - of_refined) - np.log(of_refined), rel=1e-3, abs=1e-4)
     assert scores.parts["unreal_refined"].numpy() == pytest.approx(1 - of_refined, abs=1e-5)
     assert scores.parts["unreal_original"].numpy() == pytest.approx(1 - of_original, abs=1e-5)
-    assert scores.parts["mse"].numpy() == pytest.approx(((x - refined) ** 2).mean((1, 2, 3)).numpy(), rel=1e-4)
-    assert scores.map.numpy() == pytest.approx((x - refined).abs().mean(1, keepdim=True).numpy(), abs=1e-5)
+    assert scores.parts["mse"].numpy() == pytest.approx((127.5 * (x - refined)).square().mean((1, 2, 3)).numpy(), rel=1e-4)
+    assert scores.map.numpy() == pytest.approx((127.5 * (x - refined)).abs().mean(1, keepdim=True).numpy(), abs=1e-3)
 
 
 def test_scores_go_on_where_probabilities_have_ended() -> None:
@@ -101,7 +101,7 @@ def test_the_noise_is_that_of_the_networks_range_and_only_in_training(monkeypatc
     assert torch.allclose(seen[0], image / 127.5 - 1, atol=1e-6)
     with torch.no_grad():
         validation = detector.eval().phases()[0].validate(Batch(image))
-    assert validation.numpy() == pytest.approx(detector.score(image).parts["mse"].numpy(), rel=1e-5)
+    assert validation.numpy() == pytest.approx(detector.score(image).parts["mse"].numpy() / 127.5**2, rel=1e-4)
 
 
 def test_scoring_leaves_the_statistics_of_batch_norm() -> None:

@@ -146,7 +146,7 @@ def test_score_by_hand() -> None:
     scores = detector.score(images)
     assert scores.image.numpy() == pytest.approx((pixels + 0.5 * of_features).numpy(), rel=1e-4)
     assert scores.parts["code"].numpy() == pytest.approx(codes.numpy(), rel=1e-3, abs=1e-6)
-    assert scores.map.numpy() == pytest.approx((x - drawing).abs().numpy(), abs=1e-5)
+    assert scores.map.numpy() == pytest.approx(((x - drawing).abs() / 2).numpy(), abs=1e-5)
     assert loss.numpy() == pytest.approx(scores.image.numpy(), rel=1e-4)
 
 

@@ -66,7 +66,8 @@ def test_score_and_residual_by_hand(spec: ImageSpec) -> None:
     assert stretched.max() <= 1
     scores = detector.score(images)
     assert scores.image.numpy() == pytest.approx(((code - again) ** 2).mean((1, 2, 3)).numpy(), rel=1e-3)
-    assert scores.map.numpy() == pytest.approx((stretched - copy).abs().mean(1, keepdim=True).numpy(), abs=1e-5)
+    residual = (stretched - copy).abs().mean(1, keepdim=True) * (spec.high - spec.low) / 2
+    assert scores.map.numpy() == pytest.approx(residual.numpy(), rel=1e-3, abs=1e-5)
     assert scores.parts["residual"].numpy() == pytest.approx(scores.map.mean((1, 2, 3)).numpy(), rel=1e-5)
 
 
