@@ -41,7 +41,7 @@ def parameters_in(module: torch.nn.Module) -> float:
 @pytest.mark.parametrize(("passes", "cells"), [(16, 4), (4, 16)])
 @pytest.mark.parametrize("offset", [0, 16])
 def test_complementary_masks_hide_every_pixel_once(passes: int, cells: int, offset: int) -> None:
-    masks = complementary_masks((256, 256), 32, passes, offset)
+    masks = complementary_masks((256, 256), 32, passes, (offset, offset // 2))
     assert masks.shape == (passes, 1, 256, 256)
     assert (masks.sum(0) == 1).all()
     if offset == 0:
@@ -54,7 +54,14 @@ def test_complementary_masks_hide_every_pixel_once(passes: int, cells: int, offs
 
 
 @pytest.mark.parametrize(
-    "parameters", [{}, {"passes": 4}, {"two_grids": True}, {"reading": "crop32", "hide": "complementary", "width": 16}, {"fill": "mean"}]
+    "parameters",
+    [
+        {},
+        {"shifts": 1},
+        {"passes": 4, "shifts": 4},
+        {"reading": "crop32", "hide": "complementary", "width": 16},
+        {"fill": "mean", "shifts": 1},
+    ],
 )
 def test_no_pixel_is_judged_on_what_it_shows(parameters: dict[str, Any]) -> None:
     """Whatever a cell holds, what is filled in there is the same, even at the border, where the shown image is mirrored."""
@@ -66,7 +73,7 @@ def test_no_pixel_is_judged_on_what_it_shows(parameters: dict[str, Any]) -> None
         before = detector.scoring(detector.reconstructor, tiles)
         for row, column in ((0, 0), (3 * cell, 0), (2 * cell, 7 * cell), (4 * cell, 4 * cell)):
             place = slice(row, row + cell), slice(column, column + cell)
-            if parameters.get("two_grids"):  # a pixel of the cell's centre belongs to a hole of at least half a cell around it
+            if parameters.get("shifts") != 1:  # all that every position of the grid hides together with a pixel is that pixel
                 place = slice(row + cell // 2 - 1, row + cell // 2), slice(column + cell // 2 - 1, column + cell // 2)
             changed = tiles.clone()
             changed[(..., *place)] = 0.9
@@ -76,7 +83,7 @@ def test_no_pixel_is_judged_on_what_it_shows(parameters: dict[str, Any]) -> None
 
 
 def test_passes_add_up_to_one_image_in_small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
-    masks, shares = scoring_masks("complementary", (64, 64), 16, True, 0)
+    masks, shares = scoring_masks("complementary", (64, 64), 16, 2, 0)
     images = torch.rand((3, 2, 64, 64))
     numbered = Passes(masks, shares, "black", context=True, margin=16)
     calls: list[int] = []
@@ -90,7 +97,19 @@ def test_passes_add_up_to_one_image_in_small_pieces(monkeypatch: pytest.MonkeyPa
     calls.clear()
     assert torch.allclose(numbered(network, images), torch.full_like(images, 2.0))
     assert max(calls) <= 5
-    assert sum(calls) == 3 * 32
+    assert sum(calls) == 3 * 64
+
+
+@pytest.mark.parametrize(("shifts", "passes", "grids"), [(1, 16, 1), (2, 16, 4), (2, 4, 4), (4, 9, 16)])
+def test_every_position_of_the_grid_judges_every_pixel_by_its_distance_from_the_rim(shifts: int, passes: int, grids: int) -> None:
+    masks, shares = scoring_masks("complementary", (64, 96), passes, shifts, 0)
+    assert (masks.sum(0) == grids).all()
+    assert not shares[~masks].any()
+    assert torch.allclose(shares.sum(0), torch.ones(1, 64, 96))
+    first = shares[: len(masks) // grids].sum(0)[0]  # of the position that begins with the image
+    depth = torch.tensor([1, 3, 5, 7, 7, 5, 3, 1]) / 8
+    cell = depth[:, None] * depth
+    assert torch.allclose(first[8:16, 16:24], torch.ones(8, 8) if shifts == 1 else cell * 4 / grids, atol=1e-6)
 
 
 def test_nothing_hidden_is_one_pass_and_random_masks_follow_the_seed() -> None:
@@ -99,11 +118,11 @@ def test_nothing_hidden_is_one_pass_and_random_masks_follow_the_seed() -> None:
     with torch.no_grad():
         rebuilt = detector.reconstructor(images)
     assert torch.allclose(detector.score(images).map, (images - rebuilt).square())
-    first, again, other = (scoring_masks("random", (256, 256), 10, False, seed)[0] for seed in (0, 0, 1))
+    first, again, other = (scoring_masks("random", (256, 256), 10, 1, seed)[0] for seed in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     assert (first.float().mean((1, 2, 3)) == 1 / 16).all()
-    _, shares = scoring_masks("random", (256, 256), 10, False, 0)
+    _, shares = scoring_masks("random", (256, 256), 10, 1, 0)
     assert shares.sum(0).item() == pytest.approx(1)
 
 

@@ -263,4 +263,14 @@ def test_detectors_on_features_take_them_by_name(tmp_path: Path) -> None:
     with pytest.raises(medood.MedoodError, match="did you mean"):
         medood.detector("knn", (1, 32, 32), features="grey_statistic")
     with pytest.raises(medood.MedoodError, match="works on no features"):
-        medood.detector("autoencoder", (1, 32, 32), features="grey_statistics")
+        medood.detector("deep_svdd", (1, 32, 32), features="grey_statistics")
+
+
+def test_detectors_that_can_do_without_features_take_those_they_are_given(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).random((12, 1, 32, 32), dtype=np.float32)
+    small = {"width": 2, "latent": 2}
+    detector = medood.detector("vae", (1, 32, 32), features="gradient_histograms", error="perceptual", **small).fit(images, epochs=1)
+    again = medood.load_detector(medood.save_detector(detector, tmp_path / "saved")).score(images)
+    assert np.array_equal(again.map, detector.score(images).map)
+    with pytest.raises(medood.MedoodError, match="features of a frozen network"):
+        medood.detector("vae", (1, 32, 32), error="perceptual", **small)

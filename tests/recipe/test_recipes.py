@@ -125,13 +125,15 @@ def test_a_detector_that_works_on_features_gets_those_named_or_the_default(tmp_p
     named = load_recipe(write(tmp_path, text + "features: {name: gradient_histograms, layers: [12]}\n"))
     assert named.features == {"name": "gradient_histograms", "size": None, "layers": [12], "orientations": 9}
     assert load_recipe(write(tmp_path, text), ("features.weights=random",)).features["weights"] == "random"
-    assert load_recipe(write(tmp_path, GOOD)).features is None
+    assert load_recipe(write(tmp_path, GOOD)).features is None, "those that can do without get none by default"
+    compared = load_recipe(write(tmp_path, GOOD + "features: {weights: random}\n")).features
+    assert (compared["name"], compared["weights"]) == ("efficientnet_lite0", "random")
 
 
 @pytest.mark.parametrize(
     ("detector", "features", "words"),
     [
-        ("patch_gan", "{name: gradient_histograms}", ("patch_gan works on none", "knn", "patch_core")),
+        ("deep_svdd", "{name: gradient_histograms}", ("deep_svdd works on none", "knn", "patch_core")),
         ("knn", "{name: gradient_histogram}", ("features.name", "did you mean 'gradient_histograms'?")),
         ("knn", "{layers: [2, 9]}", ("features.layers.1", "found 9", "0, 1, 2, 3 or 4")),
         ("knn", "{wieghts: random}", ("features.wieghts", "did you mean 'weights'?")),

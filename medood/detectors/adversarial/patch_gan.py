@@ -68,7 +68,8 @@ class PatchGAN(Detector):
                     copy what it sees; "random": mean of `passes` reconstructions, each with a random 16th hidden, drawn with `seed`;
                     None: "complementary" for "image256", "none" for "crop32"
     passes          16 hides 6 % at a time, as in training; 4 is four times as fast, hides 25 %, and wants training masks of as much
-    two_grids       mean of two complementary reconstructions, the cells of the second half a cell further on
+    shifts          positions of the grid of cells along each direction, "complementary" for each of them: with 2 the maps are even, and
+                    take four times as long; with 1 a lesion larger than a cell shows stripes along the grid
     error           of what is filled in: "mse" (the paper), "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`)
     all_errors      "mse", "l1", "ssim" and, with `features`, "perceptual" as parts, for comparisons: what the image score is by each
     rank_weights    of the patches with the largest errors, largest first
@@ -106,7 +107,7 @@ class PatchGAN(Detector):
         epochs: PositiveInt = 100,
         hide: Literal["complementary", "none", "random"] | None = None,
         passes: PositiveInt = 16,
-        two_grids: bool = False,
+        shifts: Literal[1, 2, 4] = 2,
         error: Residual = "mse",
         all_errors: bool = False,
         rank_weights: tuple[NonNegativeFloat, ...] = (1.1, 1.0),
@@ -141,7 +142,7 @@ class PatchGAN(Detector):
         self.discriminator = PatchDiscriminator(2, discriminator_width, spec.channels, num_layers_d=layers, norm=norm)
         self.pooling = LogitPooling(self.tile, layers, self.patch)
         margin = 0 if hide == "none" else 4 if self.crops else 16  # the strides must divide what is left
-        self.scoring = Passes(*scoring_masks(hide, self.tile, passes, two_grids, seed), fill, context, margin)
+        self.scoring = Passes(*scoring_masks(hide, self.tile, passes, shifts, seed), fill, context, margin)
         diagonal = complementary_masks(self.tile, min(self.tile) // 8, 16)[::5]  # a quarter of the image
         self.validation = Passes(diagonal, diagonal.float(), fill, context, margin)
 

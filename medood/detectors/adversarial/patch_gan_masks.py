@@ -65,26 +65,39 @@ def show(image: Tensor, hidden: Tensor, fill: Fill, context: bool) -> Tensor:
     return torch.cat([shown, mark], -3)
 
 
-def scoring_masks(how: str, size: tuple[int, int], passes: int, two_grids: bool, seed: int) -> tuple[Tensor, Tensor]:
-    """Masks and shares of "complementary", "random" or "none"; cells are an eighth of the shorter side."""
+def scoring_masks(how: str, size: tuple[int, int], passes: int, shifts: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Masks and shares of "complementary", "random" or "none"; cells are an eighth of the shorter side.
+
+    At the rim of a hole a network goes on with what it sees beside it, a lesion too. With several `shifts` each pixel is hidden once by
+    every position of the grid, and counts by how far it lies from the rim of its hole: so that no place is always at a rim.
+    """
     cell = min(size) // 8
     if how == "complementary":
-        offsets = (0, cell // 2) if two_grids else (0,)
-        masks = torch.cat([complementary_masks(size, cell, passes, offset) for offset in offsets])
-        return masks, masks / masks.sum(0)
+        steps = [cell * number // shifts for number in range(shifts)]
+        grids = [(down, across) for down in steps for across in steps]
+        masks = [complementary_masks(size, cell, passes, offset) for offset in grids]
+        shares = torch.cat([hidden * _depth(size, cell, offset) for hidden, offset in zip(masks, grids, strict=True)])
+        return torch.cat(masks), shares / shares.sum(0)
     masks = random_masks(size, cell, passes, seed) if how == "random" else torch.zeros((1, 1, *size), dtype=torch.bool)
     return masks, torch.full((len(masks), 1, 1, 1), 1 / len(masks))
 
 
-def complementary_masks(size: tuple[int, int], cell: int, passes: int, offset: int = 0) -> Tensor:
+def complementary_masks(size: tuple[int, int], cell: int, passes: int, offset: tuple[int, int] = (0, 0)) -> Tensor:
     """bool (passes, 1, *size): cells of a grid, every sqrt(passes)-th in each direction; each pixel is hidden exactly once.
 
-    The grid starts `offset` pixels before the image. Passes that would hide nothing are left out.
+    The grid starts `offset` pixels before the image, down and across. Passes that would hide nothing are left out.
     """
     apart = isqrt(passes)
-    rows, columns = ((torch.arange(length) + offset) // cell % apart for length in size)
+    rows, columns = ((torch.arange(length) + before) // cell % apart for length, before in zip(size, offset, strict=True))
     masks = rows[:, None] * apart + columns == torch.arange(passes)[:, None, None]
     return masks[masks.any(2).any(1)][:, None]
+
+
+def _depth(size: tuple[int, int], cell: int, offset: tuple[int, int]) -> Tensor:
+    """(*size): how far each pixel lies from the rim of its cell, down times across: almost 1 in the middle, almost 0 at the rim."""
+    places = ((torch.arange(length) + before) % cell + 0.5 for length, before in zip(size, offset, strict=True))
+    down, across = (1 - (2 * place / cell - 1).abs() for place in places)
+    return down[:, None] * across
 
 
 def random_masks(size: tuple[int, int], cell: int, passes: int, seed: int) -> Tensor:
