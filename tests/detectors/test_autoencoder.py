@@ -75,7 +75,7 @@ def test_it_learns_what_it_is_told_to(loss: str) -> None:
     assert last < 0.7 * first
     with torch.no_grad():
         validation = detector.phases()[0].validate(training.batch(images))
-    assert validation.numpy() == pytest.approx(detector.score(images).parts[loss].numpy(), rel=1e-5)
+    assert validation.numpy() == pytest.approx(detector.score(images).image.numpy(), rel=1e-5)
 
 
 @pytest.mark.parametrize(("latent", "millions"), [(16, 1.94), (512, 18.19)])
