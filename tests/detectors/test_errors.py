@@ -31,7 +31,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "dae": {"width": 8},
     "f_anogan": {"width": 2, "latent": 8},
     "ganomaly": {"width": 4},
-    "patch_gan": {"width": 4, "discriminator_width": 4, "passes": 4},
+    "patch_gan": {"width": 4, "discriminator_width": 4, "passes": 4, "blur": 0.0},
     "pch_vae": {"width": 4, "latent": 8, "branch_width": 8},
     "vae": {"width": 4},
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from detector_trials import Training, build, phantoms
@@ -23,7 +24,7 @@ CROP = ImageSpec(1, 32, 32, 0.0, 1.0, background=0.0)
 
 
 def new(spec: ImageSpec = SPEC, **parameters: Any) -> Any:
-    small = {"width": 4, "discriminator_width": 4}
+    small = {"width": 4, "discriminator_width": 4, "blur": 0.0}
     return build(lambda: PatchGAN(spec, **(small | parameters)))
 
 
@@ -304,9 +305,43 @@ def test_blur_is_a_gaussian_over_the_map_and_leaves_the_scores() -> None:
     sharp, calm = ready().score(images), ready(blur=4.0).score(images)
     assert torch.equal(sharp.image, calm.image)
     assert torch.equal(sharp.patches, calm.patches)
-    expected = gaussian_filter(sharp.map.numpy(), (0, 0, 4, 4), mode="constant")
+    body = (images != 0).numpy()
+    heat, share = (gaussian_filter(values, (0, 0, 4, 4), mode="constant") for values in (sharp.map.numpy() * body, body.astype(float)))
+    expected = np.where(body, heat / np.maximum(share, 1e-6), 0)
     assert abs(calm.map.numpy() - expected).max() < 0.02 * expected.max()
     assert abs(sharp.map.numpy() - expected).max() > 0.2 * expected.max()
+    assert torch.equal(ready(blur=None).score(images).map, ready(blur=2.0).score(images).map), "a quarter of the cells of 8 pixels"
+
+
+@pytest.fixture(scope="module")
+def learned() -> dict[str, Tensor]:
+    """Weights of a network that knows the phantoms."""
+    detector = new(width=8, learning_rate=2e-3, reconstruction_weight=2.0)
+    return Training(12, MaskBoxes()).fit(detector, phantoms(SPEC, 48, seed=1)).state_dict()
+
+
+def coloured_shares(radius: float, detector: Any) -> Tensor:
+    """(16,): the share of a uniform disc above the map's 99th percentile in normal images, at every second place of a cell of 8 x 8."""
+    normal = phantoms(SPEC, 6, seed=5)
+    limit = detector.score(normal).map[normal != 0].quantile(0.99)
+    rows, columns = torch.arange(64)[:, None], torch.arange(64)
+    places = [(28 + down, 28 + across) for down in range(0, 8, 2) for across in range(0, 8, 2)]
+    lesions = torch.stack([(rows - y).square() + (columns - x).square() < radius**2 for y, x in places])[:, None]
+    heat = detector.score(torch.where(lesions, 0.95, phantoms(SPEC, 1, seed=9))).map
+    return ((heat > limit) & lesions).sum((1, 2, 3)) / lesions.sum((1, 2, 3))
+
+
+@pytest.mark.parametrize("radius", [5, 8])
+def test_a_uniform_lesion_is_heated_evenly_wherever_it_lies_on_the_grid(radius: float, learned: dict[str, Tensor]) -> None:
+    shares = {}
+    for name, parameters in (("default", {"blur": None}), ("shifted", {}), ("one grid", {"shifts": 1})):
+        detector = new(width=8, **parameters)
+        detector.load_state_dict(learned)
+        shares[name] = coloured_shares(radius, detector.eval())
+    assert shares["default"].min() > 0.95
+    assert shares["default"].max() - shares["default"].min() < 0.05
+    assert shares["one grid"].min() < 0.9
+    assert shares["shifted"].min() > shares["one grid"].min() + 0.05
 
 
 def test_the_networks_have_the_known_sizes() -> None:

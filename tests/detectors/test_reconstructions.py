@@ -36,7 +36,7 @@ def squared(image: Tensor, made: Tensor) -> Tensor:
         ("cvad", SMALL_CASCADE),
         ("cvad", SMALL_CASCADE | {"combine": "logit_sum"}),
         ("pch_vae", SMALL_CASCADE),
-        ("patch_gan", {"width": 4, "discriminator_width": 4, "passes": 4}),
+        ("patch_gan", {"width": 4, "discriminator_width": 4, "passes": 4, "blur": 0.0}),
         ("patch_gan", {"width": 4, "discriminator_width": 4, "reading": "crop32"}),
     ],
 )

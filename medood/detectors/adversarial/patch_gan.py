@@ -6,9 +6,9 @@ from math import isqrt, log2
 from typing import Any, Literal
 
 import torch
-from monai.networks.layers import GaussianFilter
+from monai.networks.layers import gaussian_1d, separable_filtering
 from monai.networks.nets import PatchDiscriminator
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import avg_pool2d, binary_cross_entropy_with_logits
 from torch.optim import Adam
 
@@ -67,21 +67,26 @@ class PatchGAN(Detector):
                     pixel is judged as it was filled in while hidden; "none": nothing, as the author's scripts do, so the network may
                     copy what it sees; "random": mean of `passes` reconstructions, each with a random 16th hidden, drawn with `seed`;
                     None: "complementary" for "image256", "none" for "crop32"
-    passes          16 hides 6 % at a time, as in training; 4 is four times as fast, hides 25 %, and wants training masks of as much
-    shifts          positions of the grid of cells along each direction, "complementary" for each of them: with 2 the maps are even, and
-                    take four times as long; with 1 a lesion larger than a cell shows stripes along the grid
+    passes          None: 4, which hide 25 % at a time, or 16 of "random". 16 "complementary" ones hide 6 %, as in training, and take four
+                    times as long
+    shifts          positions of the grid of cells along each direction, with all `passes` for each of them: 1, 4 or 16 grids. A pixel
+                    counts most in the grid in which it is far from what is shown
     error           of what is filled in: "mse" (the paper), "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`)
     all_errors      "mse", "l1", "ssim" and, with `features`, "perceptual" as parts, for comparisons: what the image score is by each
     rank_weights    of the patches with the largest errors, largest first
     rest_weight     of all other patches
     min_foreground  patches, and crops, with a smaller share of foreground do not count
     top_crops       see `reading`
-    blur            sigma in pixels of a Gaussian over the map; 4 gives calmer maps. Scores do not depend on it
+    blur            sigma in pixels of a Gaussian over the map, inside the body; scores do not depend on it. None: a quarter of a cell, 8
+                    for 256 x 256, if cells are hidden. Holes are filled in best near their rim: with one grid and no blur, lesions show
+                    stripes along the grid
 
     Scores: `map` is the error, `patches` are its means. Parts: "unranked" (mean over patches), "top_k" (mean of the k
     worst), "adversarial" (sum over the two most unreal patches of 1 - D of the filled-in image); with crops each is pooled over the crops
     like the score, and "highest_crop" and "mean_crop" pool the score in other ways.
     """
+
+    kernel: Tensor  # of the blur along one axis; a single 1 without
 
     def __init__(
         self,
@@ -106,7 +111,7 @@ class PatchGAN(Detector):
         betas: tuple[Fraction, Fraction] = (0.5, 0.999),
         epochs: PositiveInt = 100,
         hide: Literal["complementary", "none", "random"] | None = None,
-        passes: PositiveInt = 16,
+        passes: PositiveInt | None = None,
         shifts: Literal[1, 2, 4] = 2,
         error: Residual = "mse",
         all_errors: bool = False,
@@ -114,7 +119,7 @@ class PatchGAN(Detector):
         rest_weight: NonNegativeFloat = 0.0,
         min_foreground: Fraction = 0.5,
         top_crops: PositiveInt = 2,
-        blur: NonNegativeFloat = 0.0,
+        blur: NonNegativeFloat | None = None,
         seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(spec)
@@ -125,6 +130,7 @@ class PatchGAN(Detector):
         self.grid = spec.height // self.tile[0], spec.width // self.tile[1]
         self.patch = patch or (16 if self.crops else min(self.tile) // 8)
         hide = hide or ("none" if self.crops else "complementary")
+        passes = passes or (16 if hide == "random" else 4)
         skips = hide == "complementary" and not self.crops if skips is None else skips
         layers = discriminator_layers or min(max(round(log2(self.patch / 8)), 1), 3)
         self._check(hide, skips, passes, layers)
@@ -134,7 +140,9 @@ class PatchGAN(Detector):
         self.learning_rate, self.betas, self.epochs = learning_rate, betas, epochs
         self.rank_weights, self.rest_weight = rank_weights, rest_weight
         self.min_foreground, self.top_crops = min_foreground, top_crops
-        self.blur = GaussianFilter(2, blur) if blur else nn.Identity()
+        sigma = (0.0 if hide == "none" else min(self.tile) / 32) if blur is None else blur
+        kernel = gaussian_1d(torch.tensor(sigma)) if sigma else torch.ones(1)
+        self.register_buffer("kernel", kernel, persistent=False)
 
         inputs, outputs = spec.channels + context, spec.channels
         self.reconstructor = crop_reconstructor(inputs, outputs, width) if self.crops else UNetLite(inputs, outputs, width, skips)
@@ -192,7 +200,19 @@ class PatchGAN(Detector):
         ranked = {error: self._rank(of.flatten(1), unreal.flatten(1), counted.flatten(1), len(image)) for error, of in patches.items()}
         parts = {name: values for name, values in ranked[self.error].items() if name != "ranked"}
         parts |= {error: scores["ranked"] for error, scores in ranked.items()} if self.all_errors else {}
-        return Scores(ranked[self.error]["ranked"], self.blur(maps[self.error]), join(patches[self.error], *self.grid), parts)
+        return Scores(
+            ranked[self.error]["ranked"],
+            self._calmed(maps[self.error], self.foreground(image)),
+            join(patches[self.error], *self.grid),
+            parts,
+        )
+
+    def _calmed(self, heat: Tensor, inside: Tensor) -> Tensor:
+        """Blurred maps (B, 1, H, W), divided by how much of the Gaussian lies in the body, so that its rim is as hot as its middle."""
+        if len(self.kernel) == 1:
+            return heat
+        heat, share = (separable_filtering(values, [self.kernel, self.kernel]) for values in (heat * inside, inside.to(heat)))
+        return torch.where(inside, heat / share.clamp(min=1e-6), 0.0)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         return {"x' (filled in)": join(self.scoring(self.reconstructor, self.tiles(image)), *self.grid)}
