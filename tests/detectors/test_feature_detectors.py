@@ -151,6 +151,37 @@ def test_patch_core_is_the_distance_to_the_nearest_patch_of_its_bank() -> None:
     assert (patches[~shown] == 0).all()
 
 
+def test_by_place_distances_count_in_what_is_usual_there() -> None:
+    spec = ImageSpec(1, 64, 64)
+    normal, images = phantoms(spec, 20, seed=1), phantoms(spec, 4, seed=2)
+    plain, by_place = (trained("patch_core", normal, spec, bank=100, by_place=placed) for placed in (False, True))
+    usual, found = plain.score(normal).patches.double(), plain.score(images).patches
+    number, whole = len(normal), usual.mean()
+    mean = (usual.sum(0) + whole) / (number + 1)
+    variance = (usual.square().sum(0) + usual.square().mean()) / (number + 1) - mean.square()
+    deviation = variance.sqrt().clamp(min=0.1 * float(usual.std(correction=0)))
+    torch.testing.assert_close(by_place.score(images).patches, ((found - mean) / deviation).float(), rtol=1e-3, atol=1e-3)
+
+
+def test_by_place_a_place_that_always_differs_hides_nothing_elsewhere() -> None:
+    """The left half is noise of its own in every image, the right half smooth: a faint thing there is hotter than all the noise."""
+    spec, random = ImageSpec(1, 64, 64), torch.Generator().manual_seed(0)
+    images = 0.4 + 0.02 * torch.rand(41, 1, 64, 64, generator=random)
+    images[..., :32] += 0.5 * torch.rand(41, 1, 16, 8, generator=random).repeat_interleave(4, 2).repeat_interleave(4, 3)
+    odd = images[40:]
+    odd[..., 24:40, 44:60] += 0.05
+    hottest = {}
+    for by_place in (False, True):
+        heat = trained("patch_core", images[:40], spec, bank=60, by_place=by_place).score(odd).map[0, 0]
+        hottest[by_place] = int(heat.argmax()) % 64
+    assert hottest[False] < 32 < hottest[True]
+
+
+def test_by_place_a_bank_of_everything_is_one_sentence() -> None:
+    with pytest.raises(TrainingError, match=r"banked all \d+ normal patches"):
+        trained("patch_core", phantoms(SPEC, 5, seed=1), bank=10**6, by_place=True)
+
+
 @pytest.mark.parametrize(("bank", "expected"), [(50, 50), (0.1, None), (1.0, None), (10**6, None)])
 def test_the_bank_is_a_number_of_patches_or_a_share(bank: float, expected: int | None) -> None:
     normal = phantoms(SPEC, 20, seed=1)
@@ -170,11 +201,11 @@ def test_memory_is_stated_and_bounded_by_the_candidates() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("parameters", [{}, {"level": "location"}], ids=["", "location"])
-def test_what_lies_outside_the_body_does_not_count(name: str, parameters: dict[str, str]) -> None:
+@pytest.mark.parametrize("parameters", [{}, {"level": "location"}, {"by_place": True, "bank": 50}], ids=["", "location", "by_place"])
+def test_what_lies_outside_the_body_does_not_count(name: str, parameters: dict[str, object]) -> None:
     """A spec without a background takes the outside for a part of the image; with one, the outside may not matter."""
-    if parameters and name != "knn":
-        pytest.skip("only knn has levels")
+    if parameters and name != ("knn" if "level" in parameters else "patch_core"):
+        pytest.skip("only knn has levels, and only patch_core counts by place")
     normal, images = phantoms(SPEC, 20, seed=1), phantoms(SPEC, 4, seed=2)
     scores = trained(name, normal, **parameters).score(images)
     if scores.map is not None:
