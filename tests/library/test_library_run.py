@@ -284,7 +284,7 @@ def test_the_mistakes_of_a_dict_are_named_without_lines(tmp_path: Path) -> None:
 def test_changes_and_a_resolved_recipe_are_taken_too(pictures: Path, tmp_path: Path) -> None:
     plan = medood.load_recipe("demo")
     changes = {"source": {"name": "image"}, "transforms": {**GREY, "size": [32, 32]}, "detector": {"name": "one_class_svm", "size": 4}}
-    changes |= {"augment": [], "split.held_out": 0.4}
+    changes |= {"features": None, "pooling": {}, "split.held_out": 0.4}
     run = medood.train(plan, data=pictures, out=tmp_path / "run", changes=changes, cache=tmp_path, device="cpu")
     assert run.recipe.detector["size"] == 4
     assert type(run.detector).__name__ == "OneClassSVM"

@@ -75,9 +75,9 @@ def scoring_masks(how: str, size: tuple[int, int], passes: int, shifts: int, see
     if how == "complementary":
         steps = [cell * number // shifts for number in range(shifts)]
         grids = [(down, across) for down in steps for across in steps]
-        masks = [complementary_masks(size, cell, passes, offset) for offset in grids]
-        shares = torch.cat([hidden * _depth(size, cell, offset) for hidden, offset in zip(masks, grids, strict=True)])
-        return torch.cat(masks), shares / shares.sum(0)
+        hidden = [complementary_masks(size, cell, passes, offset) for offset in grids]
+        shares = torch.cat([holes * _depth(size, cell, offset) for holes, offset in zip(hidden, grids, strict=True)])
+        return torch.cat(hidden), shares / shares.sum(0)
     masks = random_masks(size, cell, passes, seed) if how == "random" else torch.zeros((1, 1, *size), dtype=torch.bool)
     return masks, torch.full((len(masks), 1, 1, 1), 1 / len(masks))
 

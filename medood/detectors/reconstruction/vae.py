@@ -73,9 +73,9 @@ class VAE(Detector):
         self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
         widths = [width * k for k in (1, 2, 4, 8, 16)]
         shape = widths[-1], spec.height // 32, spec.width // 32
-        features = shape[0] * shape[1] * shape[2]
-        self.encoder = nn.Sequential(encoder(spec.channels, widths), nn.Flatten(), GaussianHead(partial(nn.Linear, features, latent)))
-        self.decoder = nn.Sequential(nn.Linear(latent, features), nn.Unflatten(1, shape), decoder(widths, spec.channels))
+        values = shape[0] * shape[1] * shape[2]
+        self.encoder = nn.Sequential(encoder(spec.channels, widths), nn.Flatten(), GaussianHead(partial(nn.Linear, values, latent)))
+        self.decoder = nn.Sequential(nn.Linear(latent, values), nn.Unflatten(1, shape), decoder(widths, spec.channels))
 
     def phases(self) -> list[Phase]:
         return [_Reconstruction(self)]
@@ -97,7 +97,10 @@ class VAE(Detector):
         error, parts = by_error.map, {**by_error.parts, "rec": by_error.image}
         if self.kind in ("rec", "elbo", "kl"):
             return Scores(parts[self.kind], None if self.kind == "kl" else error, parts=parts)
-        heat = self._sensitivity(image, _DERIVED[self.kind]) * (error if self.kind == "combi" else 1.0)
+        heat = self._sensitivity(image, _DERIVED[self.kind])
+        if self.kind == "combi":
+            assert error is not None
+            heat = heat * error
         return Scores(heat.mean((1, 2, 3)), heat, parts=parts)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
