@@ -30,7 +30,7 @@ class ALOCC(Detector):
     noise                deviation of the Gaussian noise in training, where the range is -1..1
     reconstruction_weight  lambda: of the mean squared error between the refined and the clean image; 0.2 in the code
     refiner_updates      for each update of the discriminator
-    error                None: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its
+    error                null: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its
                          mean, image score are this error of the refined image
     all_errors           "mse", "l1", "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate        of both RMSprop optimizers

@@ -47,7 +47,7 @@ class CVAD(Detector):
     score_kl_weight       of both divergences in the score; 1 in the paper. 1/64 = 0.015625 is what the code does, which divides by its
                           batch size even where images are scored one by one
     score                 "combined", or one component alone: "generator" is L_G, "discriminator" S_D
-    error                 None: the score as above, and the squared error as map. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the
+    error                 null: the score as above, and the squared error as map. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the
                           recipe's `features`): map and, by its mean, image score are this error of the reconstruction
     all_errors            "mse", "l1", "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate         of both Adam optimizers; 1e-4 in an earlier version of the code

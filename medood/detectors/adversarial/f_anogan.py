@@ -33,7 +33,7 @@ class FAnoGAN(Detector):
     critic_steps   updates of the critic, each with a new batch, before one of the generator
     penalty        weight of the critic's gradient penalty (Gulrajani et al., NeurIPS 2017)
     kappa          weight of the features in the encoder's loss and in the score
-    error          None: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
+    error          null: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
                    image score are this error of the drawing
     all_errors     "mse", "l1", "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate, encoder_learning_rate

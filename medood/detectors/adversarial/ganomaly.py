@@ -38,7 +38,7 @@ class GANomaly(Detector):
     adversarial_weight, contextual_weight, encoding_weight
                    of the generator's three losses: squared difference of the discriminator's features, absolute difference of the images,
                    squared difference of the codes
-    error          None: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
+    error          null: the score below. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
                    image score are this error of the copy
     all_errors     "mse", "l1", "ssim" and, with `features`, "perceptual" as parts too, for comparisons
     learning_rate, betas   of both Adam optimizers

@@ -37,14 +37,14 @@ class PatchGAN(Detector):
     reading   "image256" does what the text promises: one network for the whole image (of any size), a grid of 8 x 8 patches, small
               lesions in large images. "crop32" reproduces the paper's experiments, whose samples are crops of 32 x 32 pixels with four
               patches each; a larger image is cut into such crops, and its score is the mean of the `top_crops` highest crop scores
-    patch     side of a patch in pixels; None: an eighth of the shorter side ("image256"), 16 ("crop32")
+    patch     side of a patch in pixels; null: an eighth of the shorter side ("image256"), 16 ("crop32")
 
     Reconstructor and discriminator:
 
     width                 channels of the reconstructor's first layer
-    skips                 skip connections in the "image256" reconstructor; None: where complementary masks make them harmless
+    skips                 skip connections in the "image256" reconstructor; null: where complementary masks make them harmless
     discriminator_width   channels of the discriminator's first layer
-    discriminator_layers  its layers of stride 2; None: as many as make its field of view closest to a patch (1: 16 pixels, 2: 34, 3: 70)
+    discriminator_layers  its layers of stride 2; null: as many as make its field of view closest to a patch (1: 16 pixels, 2: 34, 3: 70)
     discriminator_norm    "instance" or "none"
 
     Training (eqs. 1 to 4; the discriminator sees one image, whole or filled in, and tells which):
@@ -66,8 +66,8 @@ class PatchGAN(Detector):
     hide            what is hidden when scoring. "complementary": cells of an eighth of the side in `passes` disjoint sets, so that every
                     pixel is judged as it was filled in while hidden; "none": nothing, as the author's scripts do, so the network may
                     copy what it sees; "random": mean of `passes` reconstructions, each with a random 16th hidden, drawn with `seed`;
-                    None: "complementary" for "image256", "none" for "crop32"
-    passes          None: 4, which hide 25 % at a time, or 16 of "random". 16 "complementary" ones hide 6 %, as in training, and take four
+                    null: "complementary" for "image256", "none" for "crop32"
+    passes          null: 4, which hide 25 % at a time, or 16 of "random". 16 "complementary" ones hide 6 %, as in training, and take four
                     times as long
     shifts          positions of the grid of cells along each direction, with all `passes` for each of them: 1, 4 or 16 grids. A pixel
                     counts most in the grid in which it is far from what is shown
@@ -77,7 +77,7 @@ class PatchGAN(Detector):
     rest_weight     of all other patches
     min_foreground  patches, and crops, with a smaller share of foreground do not count
     top_crops       see `reading`
-    blur            sigma in pixels of a Gaussian over the map, inside the body; scores do not depend on it. None: a quarter of a cell, 8
+    blur            sigma in pixels of a Gaussian over the map, inside the body; scores do not depend on it. null: a quarter of a cell, 8
                     for 256 x 256, if cells are hidden. Holes are filled in best near their rim: with one grid and no blur, lesions show
                     stripes along the grid
 

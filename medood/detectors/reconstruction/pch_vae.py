@@ -41,7 +41,7 @@ class PchVAE(Detector):
     beta           weight of both divergences
     score          "elbo": SSE(image) / (2 sigma2) + beta KL, divided by C x H x W, and "rec": mean squared error; their map is the squared
                    error. "coarse": mean squared error of the coarse image, as map and score
-    error          None: as `score` says. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
+    error          null: as `score` says. "mse", "l1", "ssim" (1 - SSIM) or "perceptual" (on the recipe's `features`): map and, by its mean,
                    image score are this error of the image, or of the coarse one if that is the `score`
     all_errors     "mse", "l1", "ssim" and, with `features`, "perceptual" as parts, for comparisons: what the image score is by each
     learning_rate  of Adam; this and what follows as for CVAD's generator

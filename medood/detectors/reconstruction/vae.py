@@ -68,7 +68,7 @@ class VAE(Detector):
         super().__init__(spec)
         require_range(spec, 0.0, 1.0, "VAE")
         require_multiple(spec, 32, "VAE")
-        self.residuals = Residuals(spec, "VAE", error, all_errors, features)
+        self.residuals, self.error, self.all_errors = Residuals(spec, "VAE", error, all_errors, features), error, all_errors
         self.sigma2, self.beta, self.kind = sigma2, beta, score
         self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
         widths = [width * k for k in (1, 2, 4, 8, 16)]
@@ -93,14 +93,12 @@ class VAE(Detector):
 
     def _score(self, image: Tensor) -> Scores:
         reconstruction, parts = self.terms(image)
-        by_error = self.residuals.applied(Scores(parts["rec"], parts=parts), image, reconstruction)
-        error, parts = by_error.map, {**by_error.parts, "rec": by_error.image}
+        maps: dict[str, Tensor] = self.residuals(image, reconstruction)
+        means = {name: heat.mean((1, 2, 3)) for name, heat in maps.items()}
+        error, parts = maps[self.error], {**parts, **(means if self.all_errors else {}), "rec": means[self.error]}
         if self.kind in ("rec", "elbo", "kl"):
             return Scores(parts[self.kind], None if self.kind == "kl" else error, parts=parts)
-        heat = self._sensitivity(image, _DERIVED[self.kind])
-        if self.kind == "combi":
-            assert error is not None
-            heat = heat * error
+        heat = self._sensitivity(image, _DERIVED[self.kind]) * (error if self.kind == "combi" else 1.0)
         return Scores(heat.mean((1, 2, 3)), heat, parts=parts)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
