@@ -272,7 +272,7 @@ def test_only_crops_with_enough_body_are_learned_from() -> None:
 
 @pytest.mark.parametrize("reading", ["image256", "crop32"])
 def test_validation_hides_by_itself_and_falls_with_training(reading: Any) -> None:
-    detector = new(reading=reading, width=8, learning_rate=2e-3, reconstruction_weight=2.0)
+    detector = new(reading=reading, width=8, learning_rate=5e-3, reconstruction_weight=2.0)
     images = phantoms(SPEC, 32, seed=1)
     (phase,) = detector.phases()
     detector.eval()
@@ -282,7 +282,7 @@ def test_validation_hides_by_itself_and_falls_with_training(reading: Any) -> Non
         assert torch.allclose(before[:3], phase.validate(Batch(images[:3])), rtol=1e-4)
     Training(8, MaskBoxes(tile=32 if reading == "crop32" else None)).fit(detector, images)
     with torch.no_grad():
-        assert phase.validate(Batch(images)).mean() < 0.8 * before.mean()
+        assert phase.validate(Batch(images)).mean() < (0.3 if detector.crops else 0.7) * before.mean()
 
 
 def test_without_hidden_parts_training_stops_and_names_the_steps() -> None:

@@ -36,12 +36,12 @@ def phantoms(spec: ImageSpec, count: int, seed: int) -> Tensor:
     return spec.low + (spec.high - spec.low) * image
 
 
-def plant(spec: ImageSpec, images: Tensor, kind: Lesion, seed: int) -> tuple[Tensor, Tensor]:
-    """The images with one lesion each, a disc with a radius of a tenth of the side, and bool (B, 1, H, W) where it is."""
+def plant(spec: ImageSpec, images: Tensor, kind: Lesion, seed: int, radius: float = 0.1) -> tuple[Tensor, Tensor]:
+    """The images with one lesion each, a disc with a `radius` in sides of the image, and bool (B, 1, H, W) where it is."""
     random = torch.Generator().manual_seed(seed)
     side = min(spec.height, spec.width)
     centre = (torch.rand((2, len(images), 1, 1), generator=random) - 0.5) * 0.4 * side
-    inside = (_distance(spec, centre) < 0.1 * side)[:, None]
+    inside = (_distance(spec, centre) < radius * side)[:, None]
     rows, columns = torch.arange(spec.height)[:, None], torch.arange(spec.width)
     checks = ((rows // 2 + columns // 2) % 2).float() - 0.5
     change = {"bright": torch.tensor(0.4), "dark": torch.tensor(-0.3), "texture": 0.6 * checks}[kind]
