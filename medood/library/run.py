@@ -29,6 +29,7 @@ from medood.recipe import run as core
 from medood.recipe.changes import apply_changes
 from medood.recipe.literals import Places
 from medood.recipe.recipe import Recipe, known_keys, load_recipe, resolve
+from medood.scoring.inference import Scored
 from medood.scoring.map_folder import native_map, outside
 from medood.scoring.rows import Scorer, entry_rows
 from medood.scoring.stream import read_item, score_group
@@ -90,7 +91,7 @@ class Run(core.Run):
             raise refusal(item.state)
         volume, prepared, scored = item.state.volume, item.state.prepared, item.state.scored
         rows = entry_rows(item.entry, volume, prepared, scored, scorer)
-        return self._result(given or from_volume(volume), prepared, rows, None if scored is None else scored.map)
+        return self._result(given or from_volume(volume), prepared, rows, scored)
 
     def score_folder(
         self,
@@ -161,10 +162,10 @@ class Run(core.Run):
         known: list[Plane] = [plane for plane in self.calibration["gate"]["plane"] if plane]
         return known[0] if known else None
 
-    def _result(self, given: Given, prepared: Prepared, rows: Sequence[Mapping[str, Any]], maps: np.ndarray | None) -> Result:
+    def _result(self, given: Given, prepared: Prepared, rows: Sequence[Mapping[str, Any]], scored: Scored | None) -> Result:
         volume, last = given.volume, rows[-1]
         scale = MapScale(**values) if (values := self.calibration["image"]["map_scale"]) else None
-        grid, seen = (None, None) if maps is None else native_map(maps, prepared, outside(scale))
+        grid, seen = (None, None) if scored is None or scored.map is None else native_map(scored, prepared, outside(scale))
         return Result(
             id=volume.entry.id,
             **numbers_of(last),

@@ -118,9 +118,11 @@ class Pooling(_Section):
 
     side            of a reconstruction's residual that counts: "higher" where the image is brighter than its reconstruction
     median_mm       side of a median filter within the slice; 0: none
-    smooth_mm       standard deviation of a Gaussian inside the body; 0: none. Where millimetres are unknown, a pixel of the images is one
+    smooth_mm       standard deviation of a Gaussian inside the body; 0: none. Of several, as `[1.0, 4.0]`, the mean: large lesions gain
+                    from their surroundings, and borders stay. Where millimetres are unknown, a pixel of the images is one
     through_slices  smooth through the slices of a volume too, where they are neighbours in space
     erode_mm        the rim of the body that does not count
+    rim             "hidden": written maps leave it out too, as if it lay outside the body, such as a bright scalp
     reduction       "detector" keeps the detector's own image score; "mean", "percentile" of the map inside the body; "top_mm2": mean of its
                     hottest area; "largest_component": how much the largest part above the normal images' `percentile` lies above it
     percentile      see `reduction`; 100 is the maximum
@@ -131,14 +133,20 @@ class Pooling(_Section):
 
     side: Literal["both", "higher", "lower"] = "both"
     median_mm: NonNegativeFloat = 0.0
-    smooth_mm: NonNegativeFloat = 0.0
+    smooth_mm: NonNegativeFloat | tuple[PositiveFloat, ...] = 0.0
     through_slices: bool = True
     erode_mm: NonNegativeFloat = 0.0
+    rim: Literal["shown", "hidden"] = "shown"
     reduction: Literal["detector", "mean", "percentile", "top_mm2", "largest_component"] = "detector"
     percentile: Percent = 98.0
     top_mm2: PositiveFloat = 200.0
     series: Literal["top_slices", "top_mm3"] = "top_slices"
     top_mm3: PositiveFloat = 1000.0
+
+    @property
+    def gaussians_mm(self) -> tuple[float, ...]:
+        """The standard deviations of `smooth_mm`, none where nothing is smoothed."""
+        return self.smooth_mm if isinstance(self.smooth_mm, tuple) else (self.smooth_mm,) if self.smooth_mm else ()
 
 
 class Scoring(_Section):

@@ -42,7 +42,7 @@ def calibrate(
             series[entry.owner] = pool.series(scored, entry.images, entry.raster, recipe.scoring.top_slices)
             parts[:] = scored.parts
             if scored.map is not None:
-                yield scored.map[pool.body(entry.images)]
+                yield scored.map[pool.body(entry.images) if scored.shown is None else scored.shown]
 
     scale = _map_scale(maps(), recipe)
     image = Calibration.fit(scores, np.array(held_out.groups), rate)

@@ -23,6 +23,7 @@ class Scored:
 
     residual  (n, height, width) image minus reconstruction, mean over the channels, where it was asked for
     plain     trivial features (n,) by name that were pooled as the map was
+    shown     bool (n, height, width) where written maps show the map, None: everywhere in the body
     """
 
     image: np.ndarray
@@ -31,6 +32,7 @@ class Scored:
     parts: dict[str, np.ndarray]
     residual: np.ndarray | None = None
     plain: Mapping[str, np.ndarray] = field(default_factory=dict)
+    shown: np.ndarray | None = None
 
     def __getitem__(self, rows: slice) -> Scored:
         return Scored(
@@ -40,6 +42,7 @@ class Scored:
             {name: values[rows] for name, values in self.parts.items()},
             None if self.residual is None else self.residual[rows],
             {name: values[rows] for name, values in self.plain.items()},
+            None if self.shown is None else self.shown[rows],
         )
 
 

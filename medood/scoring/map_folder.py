@@ -71,7 +71,7 @@ class MapFolder:
         name = self._listed.get(volume.entry.id) or self._names.give(volume.entry.id)
         files, verdict, way = MapFiles(self.folder, name, volume.geometry, self.form), Verdict.of_rows(rows), prepared.way
         line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)} | place_of(prepared)
-        array, seen = native_map(scored.map, prepared, self._outside)
+        array, seen = native_map(scored, prepared, self._outside)
         line["map"] = files.write("map", array, self._ranges["map"])
         if not (seen.all() or files.as_png):
             line["not_examined"] = files.write_mask("not_examined", ~seen)
@@ -113,14 +113,18 @@ def outside(scale: MapScale | None) -> float:
     return min(0.0, scale.low) if scale else 0.0
 
 
-def native_map(maps: np.ndarray, prepared: Prepared, outside: float) -> tuple[np.ndarray, np.ndarray]:
-    """The map float32 on the native grid, and bool of what was examined there.
+def native_map(scored: Scored, prepared: Prepared, outside: float) -> tuple[np.ndarray, np.ndarray]:
+    """The map of an entry that has one, float32 on the native grid, and bool of what was examined there.
 
-    `outside` stands where nothing was examined, and outside the body, whatever the network says of air.
+    `outside` stands where nothing was examined, outside the body, whatever the network says of air, and where the map is not to be shown.
     """
-    array, seen = prepared.way.restore(maps, prepared.slices), examined(place_of(prepared), prepared.way.native)
+    assert scored.map is not None
+    way = prepared.way
+    array, seen = way.restore(scored.map, prepared.slices), examined(place_of(prepared), way.native)
     if prepared.body is not None:
         array[~prepared.body] = outside
+    if scored.shown is not None:
+        array[way.restore(scored.shown.astype(np.float32), prepared.slices) < 0.5] = outside
     if outside:
         array[~seen] = outside
     return array, seen

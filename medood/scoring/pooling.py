@@ -35,7 +35,8 @@ class Pool:
     def idle(self) -> bool:
         """Whether maps and scores stay as the detector made them."""
         plan = self.plan
-        return plan.reduction == "detector" and not (plan.smooth_mm or plan.median_mm) and plan.side == "both"
+        changed = plan.gaussians_mm or plan.median_mm or plan.side != "both" or plan.rim == "hidden"
+        return plan.reduction == "detector" and not changed
 
     def maps(self, scored: Scored, images: np.ndarray, numbers: np.ndarray, raster: Raster) -> np.ndarray:
         """The pooled maps (n, height, width) of one entry, from its scores and its images (n, channels, height, width)."""
@@ -55,11 +56,12 @@ class Pool:
         body = self.body(images)
         smoothing = smoothing_of(body, numbers, raster, self.plan)
         maps = pooled_maps(scored.map, body, raster, self.plan, smoothing, scored.residual)
-        if self.plan.reduction == "detector":
-            return replace(scored, map=maps)
         where = counted(body, raster, self.plan)
+        scored = replace(scored, map=maps, shown=where if self.plan.rim == "hidden" else None)
+        if self.plan.reduction == "detector":
+            return scored
         image, parts = slice_scores(maps, where, raster, self.plan, self.threshold), {"detector": scored.image, **scored.parts}
-        return replace(scored, image=image, map=maps, parts=parts, plain=self._plain(images, body, where, raster, smoothing))
+        return replace(scored, image=image, parts=parts, plain=self._plain(images, body, where, raster, smoothing))
 
     def series(self, scored: Scored, images: np.ndarray, raster: Raster, top_slices: int) -> float:
         """The score of a series from the pooled scores and maps of its slices."""
@@ -87,7 +89,7 @@ class Pool:
 
 def smoothing_of(body: np.ndarray, numbers: np.ndarray, raster: Raster, plan: Pooling) -> Smoothing | None:
     """What a plan smooths maps by, those of one entry with slices of these `numbers`."""
-    return Smoothing(body, numbers if plan.through_slices else None, raster, plan.smooth_mm) if plan.smooth_mm else None
+    return Smoothing(body, numbers if plan.through_slices else None, raster, plan.gaussians_mm) if plan.gaussians_mm else None
 
 
 def pooled_maps(

@@ -99,3 +99,25 @@ def test_other_poolings_train_and_score(pooling: dict[str, Any], volumes: Path, 
     rows = [row for row in run.score_folder(volumes, source="brats").rows if row["level"] == "slice" and row["score"]]
     assert all(np.isfinite(float(row["score"])) and float(row["score"]) >= 0 for row in rows)
     assert len({row["score"] for row in rows}) > len(rows) // 2
+
+
+def test_a_hidden_rim_is_left_out_of_the_maps_alone(volumes: Path, tmp_path: Path) -> None:
+    path = next(volumes.glob("*/*flair.nii.gz"))
+    detector = {"name": "intensity", "side": "both", "reference": "value"}
+    results = {}
+    for rim in ("shown", "hidden"):
+        plan = {"erode_mm": 13.0, "rim": rim, "reduction": "mean"}
+        run = medood.train(recipe(plan, detector), out=tmp_path / rim, device="cpu")
+        results[rim] = run.score(path), run.calibration["image"]["map_scale"]["threshold"]
+    (shown, reaches), (hidden, within) = results["shown"], results["hidden"]
+    assert hidden.score == pytest.approx(shown.score)
+    assert shown.map is not None
+    assert hidden.map is not None
+    prepared = run._scorer.pipeline.prepare(medood.read(path)[0])
+    deep = counted((prepared.images != 0).any(1), prepared.raster, Pooling(erode_mm=13.0))
+    (rows, columns) = np.nonzero(deep.any(0))
+    assert 0 < (hidden.map != 0).sum() < 0.8 * (shown.map != 0).sum()
+    kept = hidden.map != 0
+    assert np.allclose(hidden.map[kept], shown.map[kept])
+    assert (rows.min(), columns.min()) > (0, 0)
+    assert within != reaches, "the colours are those of what is shown"

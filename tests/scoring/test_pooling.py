@@ -46,6 +46,13 @@ def test_smoothing_is_a_gaussian_in_millimetres_inside_the_body() -> None:
         assert found[at] == (pytest.approx(expected, abs=0.02) if body[at] else 0)
 
 
+def test_several_gaussians_are_averaged() -> None:
+    maps, body = RANDOM.random((3, 9, 11)).astype(np.float32), RANDOM.random((3, 9, 11)) > 0.2
+    both, one, other = (pooled(maps, body, THREE, Raster((2.0, 1.0), 3.0), Pooling(smooth_mm=mm)) for mm in ((1.0, 4.0), 1.0, 4.0))
+    assert np.allclose(both, (one + other) / 2, atol=1e-6)
+    assert not np.allclose(one, other, atol=1e-2)
+
+
 def test_slices_that_were_not_scored_keep_their_distance() -> None:
     maps, body = np.zeros((3, 5, 5), np.float32), np.ones((3, 5, 5), bool)
     maps[0] = 1.0
