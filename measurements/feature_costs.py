@@ -3,7 +3,7 @@
     python measurements/feature_costs.py [--size 256] [--images 64] [--slices 1000 4000] [--threads 1] [--set detector.bank=4000]
 
 Extractors have their defaults and random weights where they have weights, for these take as long as any; images are noise, one at a time
-as medood computes them on a CPU. PatchCore is that of the recipe `rsna_patchcore` with random weights, on generated images that are in
+as medood computes them on a CPU. PatchCore is that of the recipe `default_grey` with random weights, on generated images that are in
 memory, in a process of its own. What it says it will take is printed before it starts. Columns:
 
 features   seconds for the features of all slices, which any other detector on the same layers would find on disk
@@ -120,7 +120,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size, threads = options.size, options.threads
     rows = [speed_row(name, in_fresh_process(speed, name, size, options.images, threads)) for name in options.extractors]
     print(f"{options.images} images of {size} x {size} x 1, {threads} thread(s)\n\n{table(rows)}\n", flush=True)
-    recipe = load_recipe("rsna_patchcore", [f"transforms.size=[{size}, {size}]", "features.weights=random", *options.changes])
+    recipe = load_recipe("default_grey", [f"transforms.size=[{size}, {size}]", "features.weights=random", *options.changes])
     rows = [patch_core_row(slices, in_fresh_process(patch_core, recipe, slices, threads)) for slices in options.slices]
     rows.append(dict.fromkeys(rows[0], "") | {"slices": "*torch alone*", "memory": mib(in_fresh_process(torch_alone))})
     print(f"\n{table(rows)}")
