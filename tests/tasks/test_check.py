@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from detector_trials import extractor
 
+from medood.core.detector import ImageSpec
 from medood.core.errors import RecipeError
 from medood.recipe.grid import load_grid
 from medood.recipe.recipe import load_recipe, shipped
@@ -55,6 +58,18 @@ def test_a_recipe_that_fits_passes(recipe: Path) -> None:
 )
 def test_what_the_detector_cannot_take_is_known(recipe: Path, changes: tuple[str, ...], words: str) -> None:
     assert words in said(recipe, *changes)
+
+
+def test_weights_of_features_are_checked_in_silence(recipe: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
+    """Torch has a warning for every tensor that it cannot copy into a network that is built without memory."""
+    network = extractor(ImageSpec(1, 64, 64), {"name": "resnet18", "weights": "random"}).network
+    weights = {name: value for name, value in network.named_buffers() if not name.endswith("num_batches_tracked")}
+    torch.save(weights, tmp_path / "weights.pth")
+    changes = "detector={name: knn}", f"features={{name: resnet18, weights: {(tmp_path / 'weights.pth').as_posix()}}}"
+    assert check(recipe, changes) == recipe
+    assert [str(warning.message) for warning in recwarn if "meta" in str(warning.message)] == []
+    torch.save({name: value[..., :1] for name, value in weights.items()}, tmp_path / "weights.pth")
+    assert "does not hold the weights of ResNet18" in said(recipe, *changes)
 
 
 def test_what_is_changed_in_a_recipe_of_medood_is_checked_too() -> None:
