@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from medood.core.errors import InputError
 from medood.core.table_file import mistakes_of, plain_path
@@ -16,6 +17,10 @@ from medood.sources.content import Kind, Packing, kind_of, kind_of_name, packing
 from medood.sources.indexing import files_below, name_of
 from medood.sources.mask_file import add_mask
 from medood.sources.table import read_table, table_below
+
+if TYPE_CHECKING:
+    from medood.sources.image import Image
+    from medood.sources.nifti import Nifti
 
 _NOT_AN_IMAGE = "not_an_image", "This is not DICOM, NIfTI, PNG, JPEG, TIFF or BMP; it is left out."
 _DEAD_LINK = "dead_link", "A link to a file that is not there; it is left out."
@@ -65,6 +70,9 @@ class Folder:
             from medood.sources.dicom.dicom import Dicom
 
             return Dicom(self.root)
+        return self._file_reader(kind)
+
+    def _file_reader(self, kind: Kind | None) -> Nifti | Image:
         if kind == "nifti":
             from medood.sources.nifti import Nifti
 
@@ -103,8 +111,9 @@ class Folder:
         """Entries and problems of `files`, and of all DICOM below the root if one of them is DICOM or `series` says so."""
         kinds, problems = _kinds(files, self.root)
         entries: list[Entry] = []
-        for kind in ("nifti", "image"):
-            index = self._reader(kind).index_of([path for path in files if kinds.get(path) == kind])
+        by_file: tuple[Kind, Kind] = "nifti", "image"
+        for kind in by_file:
+            index = self._file_reader(kind).index_of([path for path in files if kinds.get(path) == kind])
             entries += index.entries
             problems += index.problems
         if series or "dicom" in kinds.values():

@@ -12,6 +12,8 @@ from typing import Literal
 import numpy as np
 from PIL import Image as Picture
 from PIL import ImageOps
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 from tifffile import TiffFileError
 
 from medood.core.errors import InputError
@@ -115,7 +117,7 @@ def _all_pages(path: Path, name: str) -> tuple[list[np.ndarray], list[str]]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Picture.Image]:
+def _opened(path: Path) -> Iterator[ImageFile]:
     """The picture with its header read."""
     # A file object, not a name: Pillow 13 maps named files into memory and then garbles turned grey TIFFs.
     with path.open("rb") as file, errors_are_raised(), Picture.open(file, formats=_FORMATS) as picture:
@@ -150,12 +152,12 @@ def _pages(picture: Picture.Image) -> int:
     return getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
 
 
-def _page(picture: Picture.Image, name: str, issues: list[str]) -> np.ndarray:
+def _page(picture: ImageFile, name: str, issues: list[str]) -> np.ndarray:
     """The current page as float32 (channels, rows, columns)."""
     stored = " ".join(str(tile[3]) for tile in picture.tile)
     if ";16" in stored and picture.mode not in _GREY:
         issues.append("reduced_to_8_bit")  # Pillow has no 16-bit colour
-    if picture.format == "TIFF" and picture.mode == "L" and picture.tag_v2.get(_SAMPLES, 1) > 1:
+    if isinstance(picture, TiffImageFile) and picture.mode == "L" and picture.tag_v2.get(_SAMPLES, 1) > 1:
         issues.append("further_samples_dropped")
     white = _white_of_inverted(picture)
     upright = ImageOps.exif_transpose(picture)
@@ -166,9 +168,9 @@ def _page(picture: Picture.Image, name: str, issues: list[str]) -> np.ndarray:
     return array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
 
 
-def _white_of_inverted(picture: Picture.Image) -> float | None:
+def _white_of_inverted(picture: ImageFile) -> float | None:
     """The highest value of a 16-bit TIFF whose 0 is white; Pillow inverts such files of 8 bits itself, but not these."""
-    if picture.format != "TIFF" or not picture.mode.startswith("I;16") or picture.tag_v2.get(_PHOTOMETRIC) != _WHITE_IS_ZERO:
+    if not isinstance(picture, TiffImageFile) or not picture.mode.startswith("I;16") or picture.tag_v2.get(_PHOTOMETRIC) != _WHITE_IS_ZERO:
         return None
     return float(2 ** picture.tag_v2[_BITS][0] - 1)
 
@@ -181,6 +183,6 @@ def _plain(picture: Picture.Image, issues: list[str]) -> Picture.Image:
     picture = picture.convert("L") if picture.mode == "1" else picture
     if picture.has_transparency_data:
         picture = picture.convert("LA" if grey else "RGBA")
-        if picture.getchannel("A").getextrema()[0] < 255:
+        if np.asarray(picture.getchannel("A")).min() < 255:
             issues.append("alpha_dropped")
     return picture.convert("L" if grey else "RGB")

@@ -73,7 +73,7 @@ def _turned(values: np.ndarray, grid: Geometry, onto: Geometry) -> np.ndarray | 
         return None
     axes = [2 - int(np.flatnonzero(turn[:, 2 - axis])[0]) for axis in range(3)]  # of the array: axis 0 is slices, the last of an index
     array = values.transpose(axes)
-    flipped = [axis for axis in range(3) if turn[:, 2 - axis].sum() < 0]
+    flipped = tuple(axis for axis in range(3) if turn[:, 2 - axis].sum() < 0)
     array = np.flip(array, flipped)
     if array.shape != onto.shape:
         return None

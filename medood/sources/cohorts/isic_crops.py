@@ -73,8 +73,8 @@ class IsicCrops:
                 mask = self.root / f"{name}_GroundTruth" / f"{stem}_Segmentation.png"
                 if mask.is_file():
                     size = entry.files[0].stat().st_size / self.crops  # not that of the segmentation, which shows the lesion
-                    more = {"group": stem, "slices": self.crops, "part": _PARTS[name], "bytes_per_image": size}
-                    entries.append(replace(entry, files=(entry.files[0], mask), **more))
+                    files = entry.files[0], mask
+                    entries.append(replace(entry, files=files, group=stem, slices=self.crops, part=_PARTS[name], bytes_per_image=size))
                 else:
                     problems.append(Problem(entry.id, "no_mask", f"There is no {mask.name} in {name}_GroundTruth; it is left out."))
         return Index(self.root, tuple(sorted(entries, key=lambda e: e.id)), tuple(sorted(problems, key=lambda p: p.path)))

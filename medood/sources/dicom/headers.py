@@ -20,7 +20,7 @@ from medood.sources.dicom.pixels import check_values
 from medood.sources.dicom.planes import HEADER_KEYWORDS, Plane, planes_of
 from medood.sources.indexing import files_below
 
-_TAGS = [pydicom.tag.Tag(keyword) for keyword in HEADER_KEYWORDS]
+_TAGS: list[Any] = [pydicom.tag.Tag(keyword) for keyword in HEADER_KEYWORDS]
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
 _UNDEFINED_LENGTH = 0xFFFFFFFF
 _ITEM = b"\xfe\xff\x00\xe0"
@@ -104,12 +104,11 @@ def _parsed(file: BinaryIO, name: str) -> pydicom.Dataset:
 
 def _planes(file: BinaryIO, dataset: pydicom.Dataset, path: Path, name: str) -> list[Plane]:
     """The frames of an image that can be used. Raises InputError or MalformedHeader."""
-    pixels = _pixels_in(file, dataset)
-    _check_kind(dataset, pixels)
+    pixels = _pixels_to_score(dataset, _pixels_in(file, dataset))
     layout = _checked_layout(dataset, pixels)
     planes = planes_of(dataset, path, name, layout)
     for frame in range(layout.frames):
-        check_values(FrameHeader(dataset, frame), dataset.original_encoding[1])
+        check_values(FrameHeader(dataset, frame), bool(dataset.original_encoding[1]))
     return planes
 
 
@@ -183,12 +182,15 @@ def _inflated_pixels(file: BinaryIO) -> _Pixels | None:
     """The deflated syntax compresses the data set as a whole: it has to be inflated to see whether there are pixels."""
     file.seek(0)
     dataset = pydicom.filereader.read_partial(file, specific_tags=[pydicom.tag.Tag(tag) for tag in _PIXEL_TAGS])
-    found = ((keyword, dataset.get_item(tag).length, len(dataset[tag].value)) for tag, keyword in _PIXEL_TAGS.items() if tag in dataset)
-    return next((_Pixels(*pixels, False) for pixels in found), None)
+    for tag, keyword in _PIXEL_TAGS.items():
+        element = dataset.get_item(tag) if tag in dataset else None
+        if isinstance(element, pydicom.dataelem.RawDataElement):
+            return _Pixels(keyword, element.length, len(dataset[tag].value), False)
+    return None
 
 
-def _check_kind(dataset: pydicom.Dataset, pixels: _Pixels | None) -> None:
-    """Raises InputError for an object that is no image to be scored, or one that nothing here decodes."""
+def _pixels_to_score(dataset: pydicom.Dataset, pixels: _Pixels | None) -> _Pixels:
+    """The pixels of an image. Raises InputError for an object that is no image to be scored, or one that nothing here decodes."""
     kind = str(dataset.get("SOPClassUID") or dataset.file_meta.get("MediaStorageSOPClassUID") or "")
     if kind == _DICOMDIR:
         raise InputError("A DICOMDIR lists files and is no image; the files themselves are read.", "dicomdir")
@@ -205,6 +207,7 @@ def _check_kind(dataset: pydicom.Dataset, pixels: _Pixels | None) -> None:
     if not decoders_for(syntax):
         what = _standard_name(syntax, "a private transfer syntax")
         raise InputError(f"There is no decoder for {what}. Convert the file to JPEG-LS lossless.", "pixel_decode:NoDecoder")
+    return pixels
 
 
 def _standard_name(uid: str, otherwise: str) -> str:

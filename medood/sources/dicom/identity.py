@@ -109,7 +109,7 @@ def _content(file: File, decode: bool) -> str:
             frames = Frames(dataset, layout)
             for number in range(layout.frames):
                 stored = frames.decode(number).stored
-                digest.update(np.ascontiguousarray(stored, stored.dtype.newbyteorder("<")))
+                digest.update(np.ascontiguousarray(stored, stored.dtype.newbyteorder("<")).data)
         else:
             encapsulated = dataset.file_meta.TransferSyntaxUID.is_encapsulated
             digest.update(dataset[layout.keyword].value[: None if encapsulated else layout.length])  # without padding

@@ -19,7 +19,7 @@ def _without_folder_called_dl() -> Iterator[None]:
     """
     absent = "dl" not in sys.modules
     if absent:
-        sys.modules["dl"] = None  # the import system's mark for "there is none"
+        sys.modules["dl"] = None  # type: ignore[assignment]  # the import system's mark for "there is none"
     try:
         yield
     finally:

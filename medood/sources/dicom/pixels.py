@@ -66,7 +66,7 @@ def _slice(stored: np.ndarray, photometric: str, header: FrameHeader, layout: La
         return Slice(_from_palette(stored, dataset, header))
     if photometric not in ("MONOCHROME1", "MONOCHROME2"):
         raise Unsupported("a photometric interpretation other than grey, palette, RGB and YBR")
-    return _grey(stored, photometric, header, layout, dataset.original_encoding[1])
+    return _grey(stored, photometric, header, layout, bool(dataset.original_encoding[1]))
 
 
 def _grey(stored: np.ndarray, photometric: str, header: FrameHeader, layout: Layout, little_endian: bool) -> Slice:
@@ -113,11 +113,8 @@ def _rescale(header: FrameHeader) -> tuple[float, float]:
 
 def _padding(stored: np.ndarray, header: FrameHeader) -> np.ndarray | None:
     """True where the scanner recorded nothing (PS3.3 C.7.5.1.1.2), None if the header names no such value."""
-    if stored.dtype.kind == "f":
-        names = ("FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit")
-        names = names if stored.dtype.itemsize == 4 else tuple(f"Double{name}" for name in names)
-    else:
-        names = ("PixelPaddingValue", "PixelPaddingRangeLimit")
+    kind = "" if stored.dtype.kind != "f" else "Float" if stored.dtype.itemsize == 4 else "DoubleFloat"
+    names = f"{kind}PixelPaddingValue", f"{kind}PixelPaddingRangeLimit"
     value, limit = (numbers(header, name) for name in names)
     if value is None:
         return None
@@ -202,7 +199,7 @@ def _from_palette(stored: np.ndarray, dataset: pydicom.Dataset, header: FrameHea
     count, first, bits = (int(number) for number in descriptor)
     count, first = count or 1 << 16, int(_as_stored(first, stored.dtype))
     if header.get("RedPaletteColorLookupTableData"):
-        little = dataset.original_encoding[1]
+        little = bool(dataset.original_encoding[1])
         colours = [_entries(header.get(f"{name}PaletteColorLookupTableData"), count, bits, little) for name in ("Red", "Green", "Blue")]
         palette = np.stack(colours, axis=-1)
     else:  # segments, which pydicom expands

@@ -26,9 +26,14 @@ def geometry_of(planes: Sequence[Plane]) -> Geometry:
     affine = np.eye(4)
     affine[:3, 0] = np.multiply(first.place.across, between_columns)
     affine[:3, 1] = np.multiply(first.place.down, between_rows)
-    affine[:3, 2] = step_of([plane.place for plane in planes])
+    affine[:3, 2] = step_of(places_of(planes))
     affine[:3, 3] = first.place.position
     return Geometry(_LPS_TO_RAS @ affine, shape)
+
+
+def places_of(planes: Sequence[Plane]) -> list[Place]:
+    """Of planes that all have one."""
+    return [plane.place for plane in planes if plane.place is not None]
 
 
 def step_of(places: Sequence[Place]) -> np.ndarray:
@@ -52,7 +57,7 @@ def tilt_of(places: Sequence[Place]) -> float:
 
 def alike(a: Plane, b: Plane) -> bool:
     """True for placed planes of one size, spacing, direction and kind of colour, and of one stack of a multi-frame object."""
-    if (a.rows, a.columns, a.colour, a.stack) != (b.rows, b.columns, b.colour, b.stack):
+    if a.place is None or b.place is None or (a.rows, a.columns, a.colour, a.stack) != (b.rows, b.columns, b.colour, b.stack):
         return False
     directions = zip(a.place.across + a.place.down, b.place.across + b.place.down, strict=True)
     spacings = zip(a.spacing, b.spacing, strict=True)
@@ -61,7 +66,8 @@ def alike(a: Plane, b: Plane) -> bool:
 
 def along_normal(planes: Sequence[Plane]) -> np.ndarray:
     """Millimetres of each plane along the normal of the first."""
-    return np.array([plane.place.position for plane in planes]) @ normal_of(planes[0].place)
+    places = places_of(planes)
+    return np.array([place.position for place in places]) @ normal_of(places[0])
 
 
 def same_position(along: np.ndarray) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -216,4 +217,9 @@ def _place_of(header: FrameHeader) -> Place | None:
     if max(abs(length - 1) for length in lengths) > 1e-2 or abs(across @ down) > 1e-2:
         return None
     depth = numbers(header, "SpacingBetweenSlices") or numbers(header, "SliceThickness") or (1.0,)
-    return Place(position, tuple((across / lengths[0]).tolist()), tuple((down / lengths[1]).tolist()), abs(depth[0]) or 1.0)
+    return Place(_three(position), _three((across / lengths[0]).tolist()), _three((down / lengths[1]).tolist()), abs(depth[0]) or 1.0)
+
+
+def _three(values: Iterable[float]) -> tuple[float, float, float]:
+    x, y, z = values
+    return x, y, z

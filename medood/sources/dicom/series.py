@@ -14,7 +14,7 @@ from medood.core.shield import kind_of, shield
 from medood.core.volume import Problem
 from medood.sources.dicom.identity import Series, grouped, problem_of, series_of, without_copies
 from medood.sources.dicom.phases import phases_of
-from medood.sources.dicom.placement import alike, along_normal, same_position, step_of, tilt_of, uneven_gaps
+from medood.sources.dicom.placement import alike, along_normal, places_of, same_position, step_of, tilt_of, uneven_gaps
 from medood.sources.dicom.planes import PHASES, Plane
 
 OnBadSeries = Literal["skip", "nearest"]
@@ -79,7 +79,7 @@ def _series_stacks(series: Series, on_bad_series: OnBadSeries) -> tuple[list[Sta
 
 def _issues(planes: Sequence[Plane], of_the_series: dict[str, bool]) -> tuple[str, ...]:
     first = planes[0]
-    tilt = tilt_of([plane.place for plane in planes]) if first.place and len(planes) > 1 else 0.0
+    tilt = tilt_of(places_of(planes)) if first.place and len(planes) > 1 else 0.0
     found = of_the_series | {
         f"gantry_tilt:{tilt:.1f}": tilt > _TILTED,
         "imager_spacing_used": first.measured == "imager",
@@ -125,8 +125,8 @@ def _even_stack(planes: list[Plane], on_bad_series: OnBadSeries) -> tuple[list[P
         problems.append(_doubled(stack, double))
         stack = [stack[0], *(plane for plane, again in zip(stack[1:], double, strict=True) if not again)]
     uneven = _uneven(stack, np.diff(along_normal(stack))) if len(stack) > 1 else None
-    if on_bad_series == "skip" and (problems or uneven):
-        return [], {}, problems or [uneven]
+    if on_bad_series == "skip" and (wrong := problems or ([uneven] if uneven else [])):
+        return [], {}, wrong
     return stack, {"duplicate_positions": bool(problems), "nonuniform_spacing": uneven is not None}, problems
 
 
@@ -151,7 +151,7 @@ def _uneven(stack: list[Plane], gaps: np.ndarray) -> Problem | None:
 
 def _bent(stack: list[Plane]) -> Problem | None:
     """Slices may be sheared by a tilted gantry, but each must lie within half a pixel of where the affine says."""
-    places = [plane.place for plane in stack]
+    places = places_of(stack)
     straight = np.outer(np.arange(len(places)), step_of(places)) + places[0].position
     off = np.linalg.norm(np.array([place.position for place in places]) - straight, axis=1)
     worst = int(off.argmax())

@@ -29,8 +29,8 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
     The pixels of one file are held beside the volume at a time. Raises InputError.
     """
     image = padding = None
-    planes: list[Plane] = [None] * len(frames)
-    windows: list[Voi | None] = [None] * len(frames)
+    planes: dict[int, Plane] = {}
+    windows: dict[int, Voi] = {}
     issues: set[str] = set()
     for k, plane, decoded in _decoded(entry, frames, root):
         if image is None:
@@ -41,7 +41,9 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
                 f"{entry.id}: {plane.file.name} differs in size or colour from the slices before it. {_AGAIN}", "mixed_geometry"
             )
         image[:, k] = decoded.values
-        planes[k], windows[k] = plane, decoded.voi
+        planes[k] = plane
+        if decoded.voi is not None:
+            windows[k] = decoded.voi
         issues.update(decoded.issues)
         if decoded.padding is not None:
             padding = np.zeros(image.shape[1:], bool) if padding is None else padding
@@ -54,10 +56,10 @@ def read_volume(entry: Entry, frames: Sequence[tuple[int, int]], root: Path) -> 
     return Volume(
         entry,
         image,
-        geometry_of(planes),
+        geometry_of([planes[k] for k in range(len(frames))]),
         slice_labels(len(frames), entry.label),
         padding=padding,
-        voi=None if None in windows else tuple(windows),
+        voi=tuple(windows[k] for k in range(len(frames))) if len(windows) == len(frames) else None,
         issues=tuple(sorted(issues.difference(entry.issues))),
     )
 

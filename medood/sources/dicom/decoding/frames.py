@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -94,9 +95,8 @@ class Frames:
 
     def _native(self, number: int) -> Decoded:
         element = self._dataset[self.layout.keyword]
-        stored, properties = pydicom.pixels.get_decoder(self._syntax).as_array(
-            element.value, index=number, allow_excess_frames=False, pixel_vr=element.VR, **self.layout.options()
-        )
+        options: dict[str, Any] = {"allow_excess_frames": False, "pixel_vr": element.VR, **self.layout.options()}
+        stored, properties = pydicom.pixels.get_decoder(self._syntax).as_array(element.value, index=number, **options)
         return Decoded(stored, str(properties["photometric_interpretation"]), self.layout.issues)
 
     def _compressed(self, number: int) -> Decoded:

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -47,18 +47,21 @@ class DecoderProcess:
         command = [sys.executable, "-I", "-c", _START, *sys.path]
         environment = os.environ | {"RUST_BACKTRACE": "0", "OMP_NUM_THREADS": "1"}
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._questions, self._answers = self._process.stdin, self._process.stdout
 
     def wait_until_ready(self) -> None:
         """Raises DecoderFailed."""
         with self._within(_SECONDS_TO_START):
-            _receive(self._process.stdout)
+            _receive(self._answers)
 
     def decode(self, library: str, frame: bytes, layout: Layout, syntax: str) -> tuple[np.ndarray, str, bool]:
         """What libraries.decode returns, and whether the library said anything meanwhile. Raises DecoderFailed."""
         question = {"library": library, "layout": asdict(layout), "syntax": str(syntax)}
         with self._within(SECONDS):
-            _send(self._process.stdin, question, frame)
-            answer, values = _receive(self._process.stdout)
+            _send(self._questions, question, frame)
+            answer, values = _receive(self._answers)
         if "error" in answer:
             raise DecoderFailed(answer["error"])
         array = np.frombuffer(values, answer["dtype"]).reshape(answer["shape"])
@@ -83,7 +86,7 @@ class DecoderProcess:
         return self._process.poll() is None
 
     def close(self) -> None:
-        for pipe in (self._process.stdin, self._process.stdout):
+        for pipe in (self._questions, self._answers):
             with suppress(OSError):
                 pipe.close()
         self._process.kill()
@@ -133,19 +136,19 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # two processes must not talk to one
 
 
-def _send(pipe: BinaryIO, header: dict[str, Any], content: bytes) -> None:
+def _send(pipe: IO[bytes], header: dict[str, Any], content: bytes) -> None:
     words = json.dumps(header).encode()
     pipe.write(struct.pack("<QQ", len(words), len(content)) + words)
     pipe.write(content)
     pipe.flush()
 
 
-def _receive(pipe: BinaryIO) -> tuple[dict[str, Any], bytes]:
+def _receive(pipe: IO[bytes]) -> tuple[dict[str, Any], bytes]:
     words, content = struct.unpack("<QQ", _exactly(pipe, 16))
     return json.loads(_exactly(pipe, words)), _exactly(pipe, content)
 
 
-def _exactly(pipe: BinaryIO, count: int) -> bytes:
+def _exactly(pipe: IO[bytes], count: int) -> bytes:
     found = pipe.read(count)
     if len(found) < count:
         raise EOFError
@@ -166,7 +169,7 @@ def serve() -> None:
                 _send(answers, *_answer(question, frame, said))
 
 
-def _answer(question: dict[str, Any], frame: bytes, said: BinaryIO) -> tuple[dict[str, Any], bytes]:
+def _answer(question: dict[str, Any], frame: bytes, said: IO[bytes]) -> tuple[dict[str, Any], bytes]:
     said.seek(0)
     said.truncate()
     try:
@@ -181,17 +184,27 @@ def _answer(question: dict[str, Any], frame: bytes, said: BinaryIO) -> tuple[dic
         return {"error": kind_of(error)}, b""
 
 
-def _printed(said: BinaryIO) -> bool:
+def _printed(said: IO[bytes]) -> bool:
     said.seek(0)
     return any(line.strip() and not line.startswith(_HARMLESS) for line in said)
+
+
+class _Ear(logging.Handler):
+    """Keeps the log records from warnings upwards."""
+
+    def __init__(self, heard: list[Any]) -> None:
+        super().__init__(logging.WARNING)
+        self.heard = heard
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.heard.append(record)
 
 
 @contextmanager
 def _listening() -> Iterator[list[Any]]:
     """Collects the warnings and log records of the libraries."""
     heard: list[Any] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = heard.append
+    handler = _Ear(heard)
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
