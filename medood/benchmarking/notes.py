@@ -75,8 +75,8 @@ def _missing(results: Results, lines: Sequence[Line], places: Sequence[Place]) -
     for detector, cohort in pairs:
         if (cohort, detector) in results.failed and (cohort, detector) not in told:
             partial.setdefault(_sentence(results.failed[cohort, detector]), {})[detector, cohort] = None
-    for reason, members in partial.items():
-        yield f"Some seeds are missing: {_named(members, set(pairs))}: {reason}."
+    for reason, named in partial.items():
+        yield f"Some seeds are missing: {_named(named, set(pairs))}: {reason}."
 
 
 def _reason(results: Results, line: Line, place: Place) -> tuple[str, str]:

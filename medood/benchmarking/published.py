@@ -54,8 +54,8 @@ def read_published(
                 "AUROC (the AUROC alone for components and without the table 'intra'), then the AUROC against each outlier set; null where "
                 "there is none."
             )
-        own = [None] * (3 - first) + [_number(value) for value in numbers[:first]]
-        return Figures(*own, tuple(_number(value) for value in numbers[first:]))
+        fpr, tpr, auroc = [None] * (3 - first) + [_number(value) for value in numbers[:first]]
+        return Figures(fpr, tpr, auroc, tuple(_number(value) for value in numbers[first:]))
 
     return Publication(
         str(published.get("title", "")),

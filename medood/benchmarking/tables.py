@@ -8,12 +8,13 @@ from typing import Any
 
 from medood.benchmarking.notes import notes
 from medood.benchmarking.published import Figures, read_published
-from medood.benchmarking.rows import NOTHING, Line, Place, Results
-from medood.export.table_model import Block, Number, Row, Table
+from medood.benchmarking.rows import NOTHING, Line, Measure, Place, Results
+from medood.export.table_model import Better, Block, Number, Row, Table
 from medood.recipe.comparison import Comparison
 from medood.recipe.grid import INTRA
 
 _APART = "Published, on other data, not comparable"
+_HIGH: Better = "high"
 
 
 def tables(
@@ -107,7 +108,7 @@ def _intra(benchmark: _Benchmark) -> Iterator[Table]:
 
 def _intra_thresholds(benchmark: _Benchmark) -> Table:
     """The intervals of the intra table, and the rates at the deployable threshold beside the oracle's."""
-    measures = ("auroc", "oracle_fpr", "oracle_tpr", "run_fpr", "run_tpr")
+    measures: tuple[Measure, ...] = ("auroc", "oracle_fpr", "oracle_tpr", "run_fpr", "run_tpr")
     places = {cohort: [Place(cohort, INTRA, measure) for measure in measures] for cohort in benchmark.cohorts}
     blocks = tuple(_cohort_block(benchmark, benchmark.lines, cohort, at, len(measures)) for cohort, at in places.items())
     return Table(
@@ -153,7 +154,7 @@ def _auroc_tables(
     blocks = _with_trivial(benchmark, lines, places)
     count = len(places)
     below = notes(benchmark.results, lines, places, blocks)
-    yield Table(name, title, (("AUROC", count),), benchmark.cohorts, ("high",) * count, blocks, below)
+    yield Table(name, title, (("AUROC", count),), benchmark.cohorts, (_HIGH,) * count, blocks, below)
     if apart:
         measured = {cohort: {row: (each.auroc,) for row, each in rows.items()} for cohort, rows in apart.items()}
         yield _published_table(f"{name}_published", ("AUROC",), measured, benchmark.results.publication.title)
@@ -192,7 +193,7 @@ def _by_cohort(
         found = tuple(Row(row, tuple(number or NOTHING for number in numbers), "published") for row, numbers in rows.items())
         blocks.append(Block(f"{_APART}: {cohort}", _filled(found, width)))
     below = notes(benchmark.results, lines, [place for at in places.values() for place in at], blocks)
-    return Table(name, title, (("AUROC", width),), columns, ("high",) * width, tuple(blocks), below)
+    return Table(name, title, (("AUROC", width),), columns, (_HIGH,) * width, tuple(blocks), below)
 
 
 def _class_names(width: int, *, intra: bool, shared: Sequence[str]) -> tuple[str, ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from medood.evaluation.doubts import calibration_doubts, ranking_doubts, seen_doubts
 from medood.evaluation.labelled_scores import LabelledRows
 from medood.evaluation.level_report import PLAIN, LevelReport, Operating, Ranking, Refused, Seen
-from medood.metrics.bands import precision_band, roc_band
+from medood.metrics.bands import Band, precision_band, roc_band
 from medood.metrics.intervals import Estimate, GroupBootstrap, clustered_rate
 from medood.metrics.ranking import Curve, auroc, average_precision, curve, fpr_at_tpr, oracle_gmean
 
@@ -20,7 +20,10 @@ def judge_level(
     """Judge the rows of a level. `threshold` and the `interval` of the false-alarm rate there are those of the run's calibration."""
     anomalous = int(rows.labels.sum())
     normal = len(rows.labels) - anomalous
-    score, columns, oracle, points, bands, reason = None, {}, None, {}, (None, None), ""
+    score, oracle, reason = None, None, ""
+    columns: Mapping[str, Ranking] = {}
+    points: Mapping[str, Curve] = {}
+    bands: tuple[Band | None, Band | None] = None, None
     run = _run_rates(rows, threshold)
     if normal and anomalous:
         bootstrap = GroupBootstrap(rows.groups, rows.labels, resamples=resamples, seed=seed)
@@ -112,8 +115,13 @@ def _run_rates(rows: LabelledRows, threshold: float | None) -> Operating | None:
 def _refused(rows: LabelledRows) -> Refused | None:
     if not rows.out_of_domain.any():
         return None
-    counts = [int(rows.out_of_domain[rows.labels == label].sum()) for label in (0, 1)]
-    return Refused(*counts, *(_share(rows.out_of_domain, rows, label) for label in (0, 1)))
+    normal, anomalous = _counts(rows.out_of_domain, rows)
+    return Refused(normal, anomalous, *(_share(rows.out_of_domain, rows, label) for label in (0, 1)))
+
+
+def _counts(hit: np.ndarray, rows: LabelledRows) -> tuple[int, int]:
+    """How many normal and how many anomalous rows are `hit`."""
+    return int(hit[rows.labels == 0].sum()), int(hit[rows.labels == 1].sum())
 
 
 def _share(hit: np.ndarray, rows: LabelledRows, label: int) -> Estimate | None:
@@ -125,17 +133,17 @@ def _share(hit: np.ndarray, rows: LabelledRows, label: int) -> Estimate | None:
 def _seen(rows: LabelledRows, resamples: int, seed: int) -> Seen | None:
     if not rows.seen.any():
         return None
-    counts = [int(rows.seen[rows.labels == label].sum()) for label in (0, 1)]
+    normal, anomalous = _counts(rows.seen, rows)
     new = ~rows.seen
     if len(set(rows.labels[new].tolist())) < 2:
-        return Seen(*counts, None)
+        return Seen(normal, anomalous, None)
     bootstrap = GroupBootstrap(rows.groups[new], rows.labels[new], resamples=resamples, seed=seed)
     values, draws = _values_and_draws(rows.scores[new], rows.labels[new], bootstrap)
-    return Seen(*counts, _ranking({name: bootstrap.estimate(values[name], draws.get(name)) for name in values}))
+    return Seen(normal, anomalous, _ranking({name: bootstrap.estimate(values[name], draws.get(name)) for name in values}))
 
 
 def _ranking(estimates: Mapping[str, Estimate]) -> Ranking:
-    return Ranking(*(estimates[name] for name in ("auroc", "average_precision", "fpr_at_95_tpr")))
+    return Ranking(estimates["auroc"], estimates["average_precision"], estimates["fpr_at_95_tpr"])
 
 
 def _directed(rows: LabelledRows, name: str, ranking: Ranking | None) -> Curve:

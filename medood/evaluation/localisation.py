@@ -66,7 +66,9 @@ def judge_maps(folder: Path, labels: Labels, scored: Sequence[ScoredRow], *, res
     """
     entries, notes = _entries(folder, labels, scored)
     header = read_header(folder) if (folder / HEADER).is_file() else {}
-    pixels, inside, lesions = {}, {}, {}
+    pixels: dict[str, Localisation] = {}
+    inside: dict[str, Localisation] = {}
+    lesions: dict[str, LesionDetection] = {}
     for kind in ("map", "plain"):
         usable = [entry for entry in entries if entry.line.get(kind)]
         if len(usable) < len(entries):

@@ -101,7 +101,8 @@ def _rates_table(level: LevelReport, report: Report) -> Table:
     if level.oracle:
         rows.append(Row("oracle G-mean", _operating(level.oracle)))
     notes = [_INTERVALS, "A score above the threshold is called anomalous. The oracle's is chosen on these very labels: optimistic."]
-    columns, groups = ("threshold", "of the anomalous (TPR)", "of the normal (FPR)"), (("", 1), ("called anomalous", 2))
+    columns: tuple[str, ...] = ("threshold", "of the anomalous (TPR)", "of the normal (FPR)")
+    groups: tuple[tuple[str, int], ...] = (("", 1), ("called anomalous", 2))
     if level.out_of_domain:
         refused = level.out_of_domain
         columns, groups = (*columns, "of the anomalous", "of the normal"), (*groups, ("out of domain", 2))
@@ -152,7 +153,7 @@ def _pixel_rows(maps: Mapping[str, Localisation]) -> tuple[Row, ...]:
 def _lesion_table(report: Report) -> Table:
     first = next(iter(report.lesions.values()))
     rows = [Row("mean of these", tuple(_cell(found.mean_sensitivity) for found in report.lesions.values()))]
-    for rate in reversed(first.sensitivity):
+    for rate in reversed(list(first.sensitivity)):
         rows.insert(0, Row(f"{rate} per scan", tuple(_cell(found.sensitivity[rate]) for found in report.lesions.values())))
     return Table(
         name="froc",

@@ -15,7 +15,7 @@ from medood.export.verdict import Verdict
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
     from PIL.ImageDraw import ImageDraw
-    from PIL.ImageFont import FreeTypeFont
+    from PIL.ImageFont import FreeTypeFont, ImageFont
 
 BACKGROUND, INK, FAINT = (18, 18, 18), (235, 235, 235), (170, 170, 170)
 WARNING = (255, 196, 84)
@@ -39,7 +39,7 @@ def write_card(path: Path, pixels: np.ndarray, scale: MapScale, verdict: Verdict
     card = Image.new("RGB", (width, max(high, 10 * unit) + round(unit * (1.4 * len(lines) + (1 if lines else 0)))), BACKGROUND)
     card.paste(Image.fromarray(pixels), (0, 0))
     draw = ImageDraw.Draw(card)
-    _draw_bar(card, draw, scale, font, left=max(wide, 24 * unit) + unit, height=max(high, 10 * unit))
+    _draw_bar(card, draw, scale, font, unit, left=max(wide, 24 * unit) + unit, height=max(high, 10 * unit))
     top = max(high, 10 * unit) + 0.5 * unit
     for text, ink in lines:
         draw.text((unit, top), text, fill=ink, font=font)
@@ -48,11 +48,10 @@ def write_card(path: Path, pixels: np.ndarray, scale: MapScale, verdict: Verdict
         card.save(part, format="PNG", compress_level=3)
 
 
-def _draw_bar(card: Picture, draw: ImageDraw, scale: MapScale, font: FreeTypeFont, left: int, height: int) -> None:
+def _draw_bar(card: Picture, draw: ImageDraw, scale: MapScale, font: FreeTypeFont | ImageFont, unit: int, left: int, height: int) -> None:
     """The palette as it is, from low to high; what lies below the threshold has no colour."""
     from PIL import Image
 
-    unit = round(font.size)
     top, bottom = round(2.2 * unit), height - 2 * unit
     colours = colour_table()[np.linspace(255, 0, bottom - top).round().astype(int), :3]
     card.paste(Image.fromarray(np.repeat(colours[:, np.newaxis], unit, axis=1)), (left, top))
@@ -64,7 +63,7 @@ def _draw_bar(card: Picture, draw: ImageDraw, scale: MapScale, font: FreeTypeFon
         draw.text((left + 1.7 * unit, place - 0.6 * unit), f"{scale.low + share * (scale.high - scale.low):.3g}", fill=INK, font=font)
 
 
-def _wrapped(verdict: Verdict, font: FreeTypeFont, width: int) -> list[tuple[str, tuple[int, int, int]]]:
+def _wrapped(verdict: Verdict, font: FreeTypeFont | ImageFont, width: int) -> list[tuple[str, tuple[int, int, int]]]:
     """Lines of text that fit into the width, and their colours."""
     lines: list[tuple[str, tuple[int, int, int]]] = []
     for text, ink in [(verdict.headline, INK), *((warning, WARNING) for warning in verdict.warnings)]:

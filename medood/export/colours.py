@@ -49,7 +49,7 @@ def blend(picture: np.ndarray, colours: np.ndarray) -> np.ndarray:
 
 def cross_out(picture: np.ndarray, hidden: np.ndarray) -> np.ndarray:
     """The uint8 RGB `picture` (rows, columns, 3) with the pixels of `hidden` (rows, columns) grey, dim and hatched: nobody looked there."""
-    rows, columns = np.indices(hidden.shape, sparse=True)
+    rows, columns = np.ogrid[: hidden.shape[0], : hidden.shape[1]]
     period = max(6, min(hidden.shape) // 24)
     stripes = ((rows + columns) % period < max(1, period // 4)).astype(np.float32)
     dim = np.float32(0.45) * picture.mean(-1) + 20 + 70 * stripes

@@ -20,7 +20,13 @@ NORMAL, ANOMALOUS, OTHER = "#0072B2", "#D55E00", "#767676"
 _PANEL = (4.6, 4.2)  # inches
 _SQUARE = 5.2  # inches of a square plot as wide as a panel, with its title and labels
 _LEGEND_LINE = 0.2  # inches of a line of a legend below
-_STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "svg.hashsalt": "medood", "svg.fonttype": "path"}
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "medood",
+    "svg.fonttype": "path",
+}
 
 
 Panel = TypeVar("Panel")
@@ -184,9 +190,9 @@ def _draw_scores(ax: Axes, panel: ScorePanel) -> None:
     for label, name, colour, hatch in ((0, "normal", NORMAL, None), (1, "anomalous", ANOMALOUS, "////")):
         values = panel.scores[panel.labels == label]
         if values.size:
-            look = {"color": (colour, 0.35), "edgecolor": colour, "hatch": hatch, "linewidth": 1.2}
+            look: dict[str, Any] = {"color": (colour, 0.35), "edgecolor": colour, "hatch": hatch, "linewidth": 1.2}
             share = np.full(values.size, 1 / values.size)
-            ax.hist(values, edges, weights=share, histtype="stepfilled", label=f"{name} (n = {values.size})", **look)
+            ax.hist(values, edges.tolist(), weights=share, histtype="stepfilled", label=f"{name} (n = {values.size})", **look)
     if panel.threshold is not None:
         ax.axvline(panel.threshold, color="black", linewidth=1.2, linestyle="--", label=f"threshold of the run ({panel.threshold:.4g})")
     if logarithmic:

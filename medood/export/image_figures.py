@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -113,7 +113,7 @@ def _ink(picture: ScoredPicture) -> str:
 
 def _head(ax: Axes, text: str) -> None:
     """The class, above the score of its first image."""
-    place = {"xy": (0.5, 1), "xytext": (0, 17), "xycoords": "axes fraction", "textcoords": "offset points"}
+    place: dict[str, Any] = {"xy": (0.5, 1), "xytext": (0, 17), "xycoords": "axes fraction", "textcoords": "offset points"}
     ax.annotate(text, ha="center", va="bottom", fontsize=9, fontweight="bold", **place)
 
 

@@ -136,7 +136,7 @@ def write_nrrd(path: Path, array: np.ndarray, geometry: Geometry) -> None:
     with atomic_file(path) as part, part.open("wb") as file:
         file.write(("\n".join(fields) + "\n\n").encode("ascii"))
         with gzip.GzipFile(filename="", fileobj=file, mode="wb", compresslevel=1, mtime=0) as packed:
-            packed.write(stored)
+            packed.write(stored.data)
 
 
 def _read_nrrd(path: Path) -> tuple[np.ndarray, Geometry]:
@@ -176,7 +176,7 @@ def _write_nifti(path: Path, array: np.ndarray, geometry: Geometry) -> None:
 def _read_nifti(path: Path) -> tuple[np.ndarray, Geometry]:
     import nibabel as nib
 
-    image = nib.load(path)
+    image = nib.Nifti1Image.from_filename(path)
     array = np.asarray(image.dataobj, np.float32).T
     if array.ndim != 3:
         raise ValueError("not a volume")

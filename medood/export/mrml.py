@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 from xml.etree import ElementTree
 
@@ -123,14 +124,24 @@ def _add_hidden(root: ElementTree.Element, view: View, files: Files) -> str:
 def _add_image(root: ElementTree.Element, view: View, file: str) -> str:
     kind = "Vector" if view.colour else "Scalar"
     display = f"vtkMRML{kind}VolumeDisplayNode1"
-    settings = {"window": view.window[1] - view.window[0], "level": sum(view.window) / 2, "autoWindowLevel": 0, "applyThreshold": 0}
+    settings: dict[str, Any] = {
+        "window": view.window[1] - view.window[0],
+        "level": sum(view.window) / 2,
+        "autoWindowLevel": 0,
+        "applyThreshold": 0,
+    }
     _add(root, f"{'Vector' * view.colour}VolumeDisplay", display, **settings, interpolate=1, colorNodeID="vtkMRMLColorTableNodeGrey")
     return _add_volume(root, kind, 1, view.name, file, display)
 
 
 def _add_map(root: ElementTree.Element, view: View, scale: MapScale, file: str) -> str:
     """The map: its window is the scale, its legend is shown beside it."""
-    settings = {"window": scale.high - scale.low, "level": (scale.high + scale.low) / 2, "autoWindowLevel": 0, "interpolate": 1}
+    settings: dict[str, Any] = {
+        "window": scale.high - scale.low,
+        "level": (scale.high + scale.low) / 2,
+        "autoWindowLevel": 0,
+        "interpolate": 1,
+    }
     settings |= {"lowerThreshold": scale.threshold, "upperThreshold": _NO_UPPER_THRESHOLD, "applyThreshold": 1, "autoThreshold": 0}
     _add(root, "VolumeDisplay", _MAP_DISPLAY, **settings, colorNodeID=_COLOURS)
     legend = "vtkMRMLColorLegendDisplayNode1"
@@ -152,7 +163,7 @@ def _add_volume(root: ElementTree.Element, kind: str, number: int, name: str, fi
     """A volume whose grid is in its file; returns its id. `displays` are ids with spaces between, the first draws the volume."""
     storage = f"vtkMRMLVolumeArchetypeStorageNode{number if kind != 'LabelMap' else 3}"
     identifier = f"vtkMRML{kind}VolumeNode{number}"
-    reading = {"useCompression": 1, "readState": 0, "writeState": 0, "centerImage": 0, "UseOrientationFromFile": 1}
+    reading: dict[str, Any] = {"useCompression": 1, "readState": 0, "writeState": 0, "centerImage": 0, "UseOrientationFromFile": 1}
     _add(root, "VolumeArchetypeStorage", storage, fileName=quote(file), **reading)
     _add(
         root,
@@ -192,8 +203,8 @@ def _add_slice(root: ElementTree.Element, screen: str, view: View) -> None:
 
 def _add_layers(root: ElementTree.Element, screen: str, image: str, anomaly: str, hidden: str) -> None:
     """What a slice view shows: the map over the image, and what was not examined over both."""
-    labels = {"labelVolumeID": hidden, "labelOpacity": _HIDDEN_OPACITY} if hidden else {}
-    linked = {"linkedControl": 1, "hotLinkedControl": 1, "doPropagateVolumeSelection": 1}
+    labels: dict[str, Any] = {"labelVolumeID": hidden, "labelOpacity": _HIDDEN_OPACITY} if hidden else {}
+    linked: dict[str, Any] = {"linkedControl": 1, "hotLinkedControl": 1, "doPropagateVolumeSelection": 1}
     _add(
         root,
         "SliceComposite",
@@ -210,7 +221,7 @@ def _add_layers(root: ElementTree.Element, screen: str, image: str, anomaly: str
     )
 
 
-def _add(root: ElementTree.Element, tag: str, identifier: str, *, name: str = "", **attributes: object) -> None:
+def _add(root: ElementTree.Element, tag: str, identifier: str, *, name: str = "", **attributes: Any) -> None:
     values = {key: _number(value) if isinstance(value, float) else str(value) for key, value in attributes.items()}
     ElementTree.SubElement(root, tag, {"id": identifier, "name": name or tag, **values})
 

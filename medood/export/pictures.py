@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import nibabel as nib
 import numpy as np
@@ -91,11 +91,11 @@ def write_montage_png(
         image, window = image[:1], window or grey_window(image[0])
     image, array = turn.apply(image), turn.apply(array)
     hidden = np.zeros(array.shape, bool) if hidden is None else turn.apply(hidden)
-    positions = sorted({*hottest_slices(array, count), *_middle_of_longest(hidden.all(axis=(1, 2)))})
+    positions = sorted({*hottest_slices(array, count), *_middle_of_longest([bool(each.all()) for each in hidden])})
     columns = int(np.ceil(np.sqrt(len(positions))))
     rows = int(np.ceil(len(positions) / columns))
     figure = Figure(figsize=(max(2.6 * columns, 5.2) + 1.0, 2.9 * rows + 0.6), layout="constrained", facecolor="black")
-    frames = figure.subplots(rows, columns, squeeze=False).ravel()
+    frames = figure.subplots(rows, columns, squeeze=False).ravel().tolist()
     for frame in frames:
         frame.set_axis_off()
     for frame, k in zip(frames, positions, strict=False):
@@ -154,7 +154,7 @@ def _upright(geometry: Geometry, axis: int) -> Orientation:
     return orientation_towards(geometry, ("sagittal", "coronal", "axial")[normal])
 
 
-def _middle_of_longest(flags: np.ndarray) -> list[int]:
+def _middle_of_longest(flags: Sequence[bool]) -> list[int]:
     """The middle of the longest run of True, if there is any."""
     edges = np.flatnonzero(np.diff([False, *flags, False]))
     runs = [(int(end - start), int(start)) for start, end in zip(edges[::2], edges[1::2], strict=True)]
@@ -169,7 +169,7 @@ def _name_sides(frame: Axes, turned: Geometry) -> None:
 
     left, top = side_letters(turned)
     rim = withStroke(linewidth=2, foreground="black")
-    style = {"transform": frame.transAxes, "color": "white", "fontsize": 8, "path_effects": [rim]}
+    style: dict[str, Any] = {"transform": frame.transAxes, "color": "white", "fontsize": 8, "path_effects": [rim]}
     frame.text(0.02, 0.5, left, va="center", **style)
     frame.text(0.5, 0.98, top, ha="center", va="top", **style)
 

@@ -72,8 +72,10 @@ def write_bundle(
 def hottest_voxel(array: np.ndarray) -> tuple[int, int, int]:
     """Index of the highest value (the first of several), or of the middle voxel when all values are equal."""
     if array.min() == array.max():
-        return tuple(size // 2 for size in array.shape)
-    return tuple(int(i) for i in np.unravel_index(np.argmax(array), array.shape))
+        k, j, i = (size // 2 for size in array.shape)
+    else:
+        k, j, i = (int(index) for index in np.unravel_index(np.argmax(array), array.shape))
+    return k, j, i
 
 
 def _pixels(image: np.ndarray, colour: bool) -> np.ndarray:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 MISSING = "–"
+
+Better = Literal["high", "low"]
+"""Which numbers of a column are the better ones."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +61,7 @@ class Table:
     title: str
     groups: tuple[tuple[str, int], ...]
     columns: tuple[str, ...]
-    best: tuple[Literal["high", "low"] | None, ...]
+    best: tuple[Better | None, ...]
     blocks: tuple[Block, ...]
     notes: tuple[str, ...] = ()
     intervals: bool = True
@@ -101,14 +104,15 @@ def best_cells(table: Table) -> frozenset[tuple[int, int, int]]:
     found = set()
     for b, block in enumerate(table.blocks):
         for c, direction in enumerate(table.best):
-            values = {r: round(row.cells[c].value, 3) for r, row in enumerate(block.rows) if row.kind == "ours" and measured(row.cells[c])}
+            own = [row.cells[c] if row.kind == "ours" else None for row in block.rows]
+            values = {r: round(cell.value, 3) for r, cell in enumerate(own) if measured(cell)}
             if direction and len(values) > 1:
                 best = max(values.values()) if direction == "high" else min(values.values())
                 found |= {(b, r, c) for r, value in values.items() if value == best}
     return frozenset(found)
 
 
-def measured(cell: Number | str | None) -> bool:
+def measured(cell: Number | str | None) -> TypeGuard[Number]:
     """Whether a cell holds a number that can be printed."""
     return isinstance(cell, Number) and math.isfinite(cell.value)
 
@@ -136,9 +140,11 @@ def printed(cell: Number | str | None, table: Table) -> Printed:
     if not measured(cell):
         return Printed(MISSING)
     spread = f"±{decimal(cell.spread)}" if table.spreads and _finite(cell.spread) else ""
-    bounded = table.intervals and _finite(cell.low) and _finite(cell.high)
-    return Printed(decimal(cell.value), spread, f"[{decimal(cell.low)}, {decimal(cell.high)}]" if bounded else "")
+    interval = ""
+    if table.intervals and _finite(cell.low) and _finite(cell.high):
+        interval = f"[{decimal(cell.low)}, {decimal(cell.high)}]"
+    return Printed(decimal(cell.value), spread, interval)
 
 
-def _finite(value: float | None) -> bool:
+def _finite(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -46,7 +46,7 @@ def _draw(ax: Axes, panel: TrainingPanel) -> None:
     from matplotlib.ticker import MaxNLocator
 
     for number, (name, (epochs, values)) in enumerate(panel.losses.items()):
-        look = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.4}
+        look: dict[str, Any] = {"color": _COLOURS[number % len(_COLOURS)], "linestyle": _DASHES[number % len(_DASHES)], "linewidth": 1.4}
         ax.plot(epochs, values, label=name, marker=_marker(epochs), markersize=3.5, **look)
     epochs, values = panel.validation
     if epochs.size:
