@@ -304,8 +304,21 @@ def advise(
     from medood.tasks.advise import advise as carry_out
 
     kinds, names = ([word.strip() for word in text.split(",") if word.strip()] for text in (anomalies, detectors))
-    given = {"source": source, "table": table, "images": images, "budget": budget, "dinov2": dinov2, "device": device}
-    advice = carry_out(folder, out, anomalies=kinds, detectors=names, **given, seed=seed, overwrite=overwrite, cache=cache)
+    advice = carry_out(
+        folder,
+        out,
+        source=source,
+        table=table,
+        images=images,
+        budget=budget,
+        anomalies=kinds,
+        detectors=names,
+        dinov2=dinov2,
+        device=device,
+        seed=seed,
+        overwrite=overwrite,
+        cache=cache,
+    )
     from medood.export.tables import as_text
 
     typer.echo(as_text(advice.table, shutil.get_terminal_size().columns if sys.stdout.isatty() else 140))
@@ -335,8 +348,20 @@ def plot(
     """
     from medood.tasks.plot import plot as draw
 
-    given = {"source": source, "table": table, "part": part, "labels": labels, "plane": plane}
-    for path in draw(run, folders or (), out, **given, rows=rows, limit=limit, device=device):
+    written = draw(
+        run,
+        folders or (),
+        out,
+        source=source,
+        table=table,
+        part=part,
+        labels=labels,
+        plane=plane,
+        rows=rows,
+        limit=limit,
+        device=device,
+    )
+    for path in written:
         typer.echo(path)
 
 

@@ -25,5 +25,5 @@ def labels_of(name: str, folder: Path, out: Path, *, table: str | None = None, c
     known = {"": list(cards[name].parameters.model_fields) if name in cards else []}
     if problems := apply_changes(parameters, {}, changes if name in cards else (), lambda _: known):
         raise RecipeError(problems)
-    problems = write_labels(open_source(name, folder, **parameters), out)
-    return tuple(problem for problem in problems if not is_harmless(problem))
+    left_out = write_labels(open_source(name, folder, **parameters), out)
+    return tuple(problem for problem in left_out if not is_harmless(problem))

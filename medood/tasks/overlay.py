@@ -50,7 +50,7 @@ def overlay(maps: Path, out: Path, *, images: Path | None = None, only: Sequence
     written: list[Path] = []
     labelled = failed = 0
     for job in console.track(jobs, "Writing scenes", len(jobs)):
-        made = attempt(lambda _, job=job: _show(job, source, maps, scale, out), job.entry)
+        made = _attempt_show(job, source, maps, scale, out)
         if isinstance(made, Problem):
             console.warn(f"Left out: {made.path}: {made.message}")
             failed += 1
@@ -91,6 +91,10 @@ def _jobs(maps: Path, lines: Sequence[dict[str, Any]], source: Source, root: Pat
     if lost:
         raise MedoodError(f"{len(lost)} of {len(lines)} maps are missing in {maps}, the first is {lost[0]}: make the maps again.")
     return [_Job(entries[line["id"]], line) for line in lines]
+
+
+def _attempt_show(job: _Job, source: Source, maps: Path, scale: MapScale, out: Path) -> tuple[list[Path], bool] | Problem:
+    return attempt(lambda _: _show(job, source, maps, scale, out), job.entry)
 
 
 def _show(job: _Job, source: Source, maps: Path, scale: MapScale, out: Path) -> tuple[list[Path], bool]:

@@ -21,8 +21,8 @@ from medood.sources.folder import Folder
 from medood.sources.phantoms.brain_phantom import Brain, make_brain
 from medood.sources.phantoms.phantom import Phantom, smallest_lesion
 
-_MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
-_EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
+_MR_IMAGE_STORAGE = pydicom.uid.UID("1.2.840.10008.5.1.4.1.1.4")
+_EXPLICIT_LITTLE_ENDIAN = pydicom.uid.UID("1.2.840.10008.1.2.1")
 _TRUTH = "truth.json"
 
 
@@ -100,7 +100,7 @@ def _write_series(folder: Path, brain: Brain, seed: int) -> None:
         dataset.save_as(folder / f"IM{number:04d}.dcm", enforce_file_format=True)
 
 
-def _slice(affine: np.ndarray, pixels: np.ndarray, k: int, uids: dict[str, str]) -> pydicom.Dataset:
+def _slice(affine: np.ndarray, pixels: np.ndarray, k: int, uids: dict[str, pydicom.uid.UID]) -> pydicom.Dataset:
     """One slice by the MR Image IOD (PS3.3 A.4); DICOM's patient axes are LPS, those of the affine RAS."""
     lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
     across, down, through = (lps[:3, i] for i in range(3))

@@ -78,16 +78,17 @@ def train_recipe(
         check_enough(held_out, recipe)
         if forecast := detector.forecast(len(images)):
             console.say(forecast)
-        facts = {"device": str(target), "train_images": len(images), "index": _fingerprint(parts)}
+        index = _fingerprint(parts)
         if resume:
-            _require_same(out, recipe, facts["index"])
+            _require_same(out, recipe, index)
         if overwrite:
             (out / "manifest.json").unlink(missing_ok=True)  # a run that is being replaced is no longer complete
         started = time.perf_counter()
-        with _remembered(out, recipe, facts["index"]):
+        with _remembered(out, recipe, index):
             options: dict[str, Any] = {"seed": recipe.seed, "device": target, "resume": resume, "progress": progress}
             train(detector, images, held_out, recipe.training, out, augment=augmentation(recipe.augment), **options)
-        facts = {"training_seconds": round(time.perf_counter() - started, 1), **facts}
+        seconds = round(time.perf_counter() - started, 1)
+        facts = {"training_seconds": seconds, "device": str(target), "train_images": len(images), "index": index}
         calibration = _calibration(detector, parts, recipe, target, console)
         hashes = write_hashed(out, images, held_out)
         save_run(out, recipe, detector, calibration, _index_rows(parts), facts, files=[hashes])
