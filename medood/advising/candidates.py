@@ -5,16 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from medood.advising.survey import Survey
 from medood.core.errors import MedoodError
 from medood.features.weights import find_weights
 from medood.recipe import catalogue
 from medood.recipe.recipe import Recipe, resolve
-
-if TYPE_CHECKING:
-    from medood.features.network import FrozenNetwork
 
 Values = dict[str, Any]
 
@@ -111,23 +108,12 @@ class Candidate:
 def candidates(survey: Survey, source: Values, networks: Sequence[Values], *, only: Sequence[str] = (), seed: int = 0) -> list[Candidate]:
     """Those that fit, in the order of the table; `only` of these detectors. Raises MedoodError when none is left."""
     kind = _kind_of(survey)
-    found: list[tuple[str, Values, Values, Values | None, Values]] = []
-    for number, (label, preparation) in enumerate(PREPARATIONS[kind].items()):
-        prepared = preparation | _view(survey)
-        for detector in _SIDES if number == 0 or survey.volumes else _SIDES[:1]:
-            found.append((label, prepared, detector | (_VALUE if survey.volumes else {}), None, {}))
-        for network in networks:
-            whole, places = _LAYERS[network["name"]]
-            looks = [(detector, whole) for detector in _WHOLE if not survey.volumes] + [(detector, places) for detector in _PLACES]
-            found += [(label, prepared, detector, network | {"layers": layers}, {}) for detector, layers in looks]
-        if number == 0:
-            found += [(label, prepared | {"size": _SMALL}, detector, None, training) for detector, training in _TRAINED]
-    unknown = [name for name in only if name not in {detector["name"] for _, _, detector, _, _ in found}]
-    if unknown:
-        known = ", ".join(dict.fromkeys(detector["name"] for _, _, detector, _, _ in found))
-        raise MedoodError(f"{', '.join(unknown)}: no detector that is tried on images of this kind; those are {known}.")
+    rows = _rows(survey, kind, networks)
+    known = list(dict.fromkeys(row.detector["name"] for row in rows))
+    if unknown := [name for name in only if name not in known]:
+        raise MedoodError(f"{', '.join(unknown)}: no detector that is tried on images of this kind; those are {', '.join(known)}.")
     ways = READINGS["volumes" if survey.volumes else kind if kind in READINGS else "pictures"]
-    return [_candidate(row, ways, source, seed) for row in found if not only or row[2]["name"] in only]
+    return [_candidate(row, ways, source, seed) for row in rows if not only or row.detector["name"] in only]
 
 
 def networks(dinov2: str | None = None) -> tuple[list[Values], list[str]]:
@@ -136,7 +122,8 @@ def networks(dinov2: str | None = None) -> tuple[list[Values], list[str]]:
     said = []
     for name, weights in ((IMAGENET, "imagenet"), (DINO, dinov2 or "dinov2")):
         try:
-            find_weights(weights, cast("type[FrozenNetwork]", catalogue.features()[name].load()).words)
+            extractor: Any = catalogue.features()[name].load()
+            find_weights(weights, extractor.words)
         except MedoodError as error:
             if weights == dinov2:
                 raise
@@ -144,7 +131,33 @@ def networks(dinov2: str | None = None) -> tuple[list[Values], list[str]]:
                 said.append(f"Hand-made features are used instead of a network: {str(error).removeprefix('features: ')}")
             continue
         found.append({"name": name, "weights": weights})
-    return (found if said == [] else [{"name": HAND_MADE}, *found]), said
+    return [{"name": HAND_MADE}, *found] if said else found, said
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A preparation with its name, and what goes with it."""
+
+    label: str
+    preparation: Values
+    detector: Values
+    features: Values | None = None
+    training: Values | None = None
+
+
+def _rows(survey: Survey, kind: str, networks: Sequence[Values]) -> list[_Row]:
+    found: list[_Row] = []
+    for number, (label, preparation) in enumerate(PREPARATIONS[kind].items()):
+        prepared = preparation | _view(survey)
+        for detector in _SIDES if number == 0 or survey.volumes else _SIDES[:1]:
+            found.append(_Row(label, prepared, detector | (_VALUE if survey.volumes else {})))
+        for network in networks:
+            whole, places = _LAYERS[network["name"]]
+            looks = [(detector, whole) for detector in _WHOLE if not survey.volumes] + [(detector, places) for detector in _PLACES]
+            found += [_Row(label, prepared, detector, network | {"layers": layers}) for detector, layers in looks]
+        if number == 0:
+            found += [_Row(label, prepared | {"size": _SMALL}, detector, None, training) for detector, training in _TRAINED]
+    return found
 
 
 def _kind_of(survey: Survey) -> str:
@@ -163,13 +176,14 @@ def _view(survey: Survey) -> Values:
     return {"min_foreground": 0.5} | ({} if side is None else {"field_of_view": [side, side]})
 
 
-def _candidate(row: tuple[str, Values, Values, Values | None, Values], ways: Mapping[str, Values], source: Values, seed: int) -> Candidate:
-    label, preparation, detector, features, training = row
-    values: Values = {"source": source, "transforms": preparation, "detector": detector, "seed": seed}
-    values |= {"features": features} if features else {}
-    values |= {"training": training} if training else {}
+def _candidate(row: _Row, ways: Mapping[str, Values], source: Values, seed: int) -> Candidate:
+    detector = row.detector
+    values: Values = {"source": source, "transforms": row.preparation, "detector": detector, "seed": seed}
+    values |= {"features": row.features} if row.features else {}
+    values |= {"training": row.training} if row.training else {}
     recipe = resolve(values, {}, "advise")
     plans = {way: {"pooling": plan} for way, plan in ways.items()} if detector["name"] not in _MAPLESS else {"": {}}
     readings = {way: Reading(resolve(values | plan, {}, "advise"), values | plan) for way, plan in plans.items()}
     apart = [str(detector[key]) for key in ("side", "error") if key in detector]
-    return Candidate(" ".join([detector["name"], *apart]), features["name"] if features else "", label, recipe, readings)
+    on = row.features["name"] if row.features else ""
+    return Candidate(" ".join([detector["name"], *apart]), on, row.label, recipe, readings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -133,8 +134,8 @@ def _growth(detector: Detector, images: int, few: int) -> float:
     most = getattr(detector, "candidates", None)
     if most is None:
         return images / few
-    rows, columns = vars(detector)["grid"]
-    places = rows * columns
+    grid: Any = detector.grid
+    places = int(np.prod(grid))
     return min(images * places, most) / min(few * places, most)
 
 

@@ -20,7 +20,7 @@ _OUTSIDE = 0.15  # share of a volume that is no body before it counts as surroun
 _NO_COLOUR = 0.01  # of the largest value: what JPEG leaves between the channels of a grey picture
 
 Surroundings = Literal["none", "constant", "air"]
-Value = TypeVar("Value")
+Value = TypeVar("Value", bool, Surroundings)
 
 
 @dataclass(frozen=True)
@@ -114,9 +114,9 @@ def _sizes(seen: Sequence[_Seen]) -> list[str]:
     if len(sizes) == 1:
         ((rows, columns),) = sizes
         return [f"Size: {rows} x {columns} pixels."]
-    heights, widths = zip(*sizes, strict=True)
+    down, across = zip(*sizes, strict=True)
     return [
-        f"Sizes differ: {min(heights)} to {max(heights)} rows, {min(widths)} to {max(widths)} columns. All are brought to one size, with "
+        f"Sizes differ: {min(down)} to {max(down)} rows, {min(across)} to {max(across)} columns. All are brought to one size, with "
         "their proportions."
     ]
 

@@ -85,7 +85,7 @@ def advise(
     given: Values = {"name": source, "root": str(folder.resolve())} | ({"csv": table} if table else {})
     opened, parts = _opened(given, seed, console)
     survey, parts = _surveyed(opened, parts, console)
-    on, missing = networks(dinov2)
+    on, missing = networks(str(Path(dinov2).resolve()) if dinov2 else None)
     for sentence in missing:
         console.warn(sentence)
     found = candidates(survey, given, on, only=detectors, seed=seed)
