@@ -15,12 +15,14 @@ from medood.core.volume import Volume
 
 Kind = Literal["bright", "dark", "veil", "rough", "blur", "foreign", "seamless", "moved", "swollen"]
 KINDS: tuple[Kind, ...] = ("bright", "dark", "veil", "rough", "blur", "foreign", "seamless", "moved", "swollen")
-SIZES: dict[str, tuple[float, float]] = {"small": (0.07, 0.15), "medium": (0.2, 0.35), "large": (0.4, 0.7)}
-"""Diameters, as shares of the square root of the body's area in a slice."""
+SIZES: dict[str, tuple[float, float]] = {"small": (0.07, 0.2), "large": (0.25, 0.6), "many": (0.07, 0.25)}
+"""Diameters, as shares of the square root of the body's area in a slice; one anomaly, or "many": disease often has several sites."""
 
+_MANY = (4, 8)  # anomalies in an image
 _TRIES = 10
 _VISIBLE = 0.03  # of the body's spread of values: a change that nobody could see is drawn again
 _SMALLEST = 2.0  # pixels, of a radius
+_INSIDE = 0.2  # weight from which a pixel belongs to an anomaly
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +52,7 @@ class Normal:
 
 @dataclass(frozen=True, eq=False)
 class Pasted:
-    """A volume with one anomaly, and where it is: bool (slices, rows, columns)."""
+    """A volume with an anomaly, or several of a kind, and where it is: bool (slices, rows, columns)."""
 
     volume: Volume
     mask: np.ndarray
@@ -65,7 +67,7 @@ def cases(kinds: Sequence[str]) -> list[tuple[Kind, str]]:
 
 
 def paste(normal: Normal, other: Normal, kind: Kind, size: str, random: np.random.Generator) -> Pasted:
-    """One anomaly of a kind and size in a normal volume; `random` decides everything, and `normal` stays as it is.
+    """An anomaly of a kind and size, or many, in a normal volume; `random` decides everything, and `normal` stays as it is.
 
     bright, dark  a level is added or taken away, 0.1 to 0.5 of the body's spread of values (its 5th to 95th percentile)
     veil          values are drawn towards a bright level, as by an opacity: contrast goes, brightness comes
@@ -76,21 +78,33 @@ def paste(normal: Normal, other: Normal, kind: Kind, size: str, random: np.rando
 
     The edge is wavy and more or less soft. No pixel outside the body changes, and none leaves the range of the body's values.
     """
-    image, spread = normal.volume.image, _spread(normal.values)
-    for _ in range(_TRIES):
-        spot = _spot(normal, size, random)
+    scene = _Scene(normal, other, _spread(normal.values))
+    image, mask = normal.volume.image.copy(), np.zeros(normal.body.shape, bool)
+    number = None
+    for _ in range(int(random.integers(_MANY[0], _MANY[1] + 1)) if size == "many" else 1):
+        spot, made = _visible(image, kind, size, scene, random, number)
+        number = int(spot.middle[0])  # the others are in the same slice
         own = image[(slice(None), *spot.box)]
-        made = _EFFECTS[kind](own, spot, _Scene(normal, other, spread), random)
-        made = (own + spot.weight * (made - own)).clip(*normal.ends).astype(np.float32)
+        image[(slice(None), *spot.box)] = np.where(spot.weight > 0, made, own)
+        mask[spot.box] |= spot.weight > _INSIDE
+    return Pasted(replace(normal.volume, image=image), mask)
+
+
+def _visible(
+    image: np.ndarray, kind: Kind, size: str, scene: _Scene, random: np.random.Generator, number: int | None
+) -> tuple[_Spot, np.ndarray]:
+    """A place, and what its box looks like with the anomaly; drawn anew while nobody could see it."""
+    for _ in range(_TRIES):
+        spot = _spot(scene.normal, size, random, number)
+        own = image[(slice(None), *spot.box)]
+        made = _EFFECTS[kind](own, spot, scene, random)
+        made = (own + spot.weight * (made - own)).clip(*scene.normal.ends).astype(np.float32)
         if (own == np.rint(own)).all():  # as a file of whole numbers holds them
             made = np.rint(made)
-        inside = spot.weight > 0.2
-        if inside.any() and float(np.abs(made - own).mean(0)[inside].mean()) > _VISIBLE * spread:
+        inside = spot.weight > _INSIDE
+        if inside.any() and float(np.abs(made - own).mean(0)[inside].mean()) > _VISIBLE * scene.spread:
             break
-    changed, mask = image.copy(), np.zeros(image.shape[1:], bool)
-    changed[(slice(None), *spot.box)] = np.where(spot.weight > 0, made, own)
-    mask[spot.box] = inside
-    return Pasted(replace(normal.volume, image=changed), mask)
+    return spot, made
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,9 +129,9 @@ def _spread(values: np.ndarray) -> float:
     return float(high - low) or 1.0
 
 
-def _spot(normal: Normal, size: str, random: np.random.Generator) -> _Spot:
-    """A wavy ellipsoid around a random voxel of the body, within the run of normal slices around it."""
-    number = int(random.choice(normal.usable))
+def _spot(normal: Normal, size: str, random: np.random.Generator, number: int | None) -> _Spot:
+    """A wavy ellipsoid around a random voxel of the body, within the run of normal slices around it; of the slice `number` if given."""
+    number = int(random.choice(normal.usable)) if number is None else number
     places = np.argwhere(normal.body[number])
     row, column = places[random.integers(len(places))] if len(places) else np.array(normal.body.shape[1:]) // 2
     radius = random.uniform(*SIZES[size]) * max(1, len(places)) ** 0.5 / 2 * random.uniform(0.75, 1.33, 2)

@@ -23,17 +23,19 @@ class Ranked:
 def rank(scores: Mapping[str, np.ndarray], case: np.ndarray, groups: np.ndarray, *, seed: int = 0) -> list[Ranked]:
     """By mean AUROC, the best first; of equal ones in the order given.
 
-    scores  (n,) of every image, higher is more anomalous, by name;  case  (n,) "" for normal images, which every case is compared with
+    scores  (n,) of every image, higher is more anomalous, by name
+    case    (n,) "" for normal images. Every case is compared with those of its own patients, in the same proportions, so that an anomaly
+            counts and not who got it: what changes nothing has an AUROC of exactly one half
     groups  (n,) patients, who are resampled
     """
     sampled = GroupBootstrap(groups, (case != "").astype(int), seed=seed)
-    names = [name for name in dict.fromkeys(case.tolist()) if name]
+    compared = {name: _Case.of(name, case, groups) for name in dict.fromkeys(case.tolist()) if name}
     found = []
     for name, values in scores.items():
-        by_case = {one: float(_auroc(values, case, one)) for one in names}
+        by_case = {one: float(each.auroc(values)) for one, each in compared.items()}
 
         def mean(weights: np.ndarray | None, values: np.ndarray = values) -> dict[str, np.ndarray]:
-            return {"mean": np.nanmean([_auroc(values, case, one, weights) for one in names], axis=0)}
+            return {"mean": np.nanmean([each.auroc(values, weights) for each in compared.values()], axis=0)}
 
         found.append(Ranked(name, sampled.estimates(mean)["mean"], by_case))
     return sorted(found, key=lambda each: -each.mean.value)
@@ -53,6 +55,24 @@ def only_a_shortcut(best: Ranked, trivial: Ranked) -> bool:
     return trivial.mean.value >= (best.mean.value if best.mean.low is None else best.mean.low)
 
 
-def _auroc(values: np.ndarray, case: np.ndarray, one: str, weights: np.ndarray | None = None) -> np.ndarray:
-    rows = (case == "") | (case == one)
-    return auroc(curve(values[rows], (case[rows] == one).astype(int), None if weights is None else weights[:, rows]))
+@dataclass(frozen=True, eq=False)
+class _Case:
+    """The rows that are compared, their labels, and how often each counts."""
+
+    rows: np.ndarray
+    labels: np.ndarray
+    times: np.ndarray
+
+    @classmethod
+    def of(cls, one: str, case: np.ndarray, groups: np.ndarray) -> _Case:
+        times = np.where(case == one, 1.0, 0.0)
+        for group in np.unique(groups[case == one]):
+            own = (case == "") & (groups == group)
+            times[own] = np.count_nonzero((case == one) & (groups == group)) / max(np.count_nonzero(own), 1)
+        if not times[case == ""].any():  # none of these patients has a normal image that counts
+            times[case == ""] = 1.0
+        rows = np.flatnonzero(times > 0)
+        return cls(rows, (case[rows] == one).astype(int), times[rows])
+
+    def auroc(self, values: np.ndarray, weights: np.ndarray | None = None) -> np.ndarray:
+        return auroc(curve(values[self.rows], self.labels, self.times if weights is None else weights[:, self.rows] * self.times))

@@ -79,7 +79,16 @@ def test_each_kind_does_what_it_says() -> None:
 def test_large_anomalies_are_larger() -> None:
     normal, other = volume(1, 0), volume(1, 1)
     areas = {size: [paste(normal, other, "bright", size, np.random.default_rng(seed)).mask.sum() for seed in range(20)] for size in SIZES}
-    assert np.mean(areas["small"]) * 4 < np.mean(areas["medium"]) < np.mean(areas["large"]) / 2
+    assert np.mean(areas["small"]) * 5 < np.mean(areas["large"])
+
+
+def test_many_are_several_in_the_same_slice() -> None:
+    normal, other = volume(24, 0), volume(24, 1)
+    masks = [paste(normal, other, "bright", "many", np.random.default_rng(seed)).mask for seed in range(10)]
+    parts = [ndimage.label(mask)[1] for mask in masks]
+    assert np.mean(parts) > 2
+    assert min(parts) >= 1
+    assert all(ndimage.label(mask.any((1, 2)))[1] == 1 for mask in masks)
 
 
 def test_anomalies_of_volumes_run_through_slices_by_their_millimetres_and_stay_in_normal_ones() -> None:

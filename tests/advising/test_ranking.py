@@ -13,11 +13,17 @@ GROUPS = np.array([f"p{i % 7}" for i in range(35)])
 
 
 def brute_force(scores: np.ndarray) -> float:
-    """Mean over cases of the share of pairs in the right order."""
-    normal, found = scores[CASE == ""], []
+    """Mean over cases of the share of pairs in the right order; a normal image counts as often as its patient has anomalous ones."""
+    found = []
     for one in ("bright, small", "dark, small"):
-        anomalous = scores[one == CASE]
-        found.append(np.mean((anomalous[:, None] > normal) + 0.5 * (anomalous[:, None] == normal)))
+        right, pairs = 0.0, 0.0
+        for normal in np.flatnonzero(CASE == ""):
+            same = (CASE == "") & (GROUPS[normal] == GROUPS)
+            times = np.sum((one == CASE) & (GROUPS[normal] == GROUPS)) / same.sum()
+            for anomalous in np.flatnonzero(one == CASE):
+                right += times * ((scores[anomalous] > scores[normal]) + 0.5 * (scores[anomalous] == scores[normal]))
+                pairs += times
+        found.append(right / pairs)
     return float(np.mean(found))
 
 
@@ -34,6 +40,14 @@ def test_the_order_is_that_of_the_mean_over_cases_whatever_their_size() -> None:
         assert each.mean.low <= each.mean.value <= each.mean.high
     assert found[1].cases["bright, small"] == 1.0
     assert rank({"all": sees_all}, CASE, GROUPS)[0] == found[0], "the same seed gives the same interval"
+
+
+def test_it_does_not_matter_who_got_the_anomalies() -> None:
+    """Two patients whose images look odd in any case are not taken for anomalous ones."""
+    case, groups = np.array([""] * 10 + ["blur, small"] * 4), np.array([f"p{i}" for i in range(10)] + ["p8", "p9"] * 2)
+    scores = np.where(np.isin(groups, ["p8", "p9"]), 5.0, 0.0)
+    assert rank({"unmoved": scores}, case, groups)[0].mean.value == 0.5
+    assert rank({"moved": scores + 9.0 * (case != "")}, case, groups)[0].mean.value == 1.0
 
 
 def test_there_is_no_interval_for_two_patients() -> None:

@@ -63,7 +63,7 @@ def test_what_sees_bright_lesions_comes_first_and_what_cannot_last(bright: tuple
     assert order[-1].startswith("intensity lower")
     assert bright[0].ranked[0].mean.value > 0.75
     assert bright[0].ranked[-1].mean.value < 0.5
-    assert set(bright[0].ranked[0].cases) == {"bright, small", "bright, medium", "bright, large"}
+    assert set(bright[0].ranked[0].cases) == {"bright, small", "bright, large", "bright, many"}
 
 
 def test_the_recipe_says_how_it_was_chosen_and_trains(bright: tuple[Advice, Path], pictures: Path, tmp_path: Path) -> None:
