@@ -68,7 +68,7 @@ class _Case:
         times = np.where(case == one, 1.0, 0.0)
         for group in np.unique(groups[case == one]):
             own = (case == "") & (groups == group)
-            times[own] = np.count_nonzero((case == one) & (groups == group)) / max(np.count_nonzero(own), 1)
+            times[own] = float(np.sum((case == one) & (groups == group))) / max(1.0, float(own.sum()))
         if not times[case == ""].any():  # none of these patients has a normal image that counts
             times[case == ""] = 1.0
         rows = np.flatnonzero(times > 0)

@@ -88,7 +88,7 @@ def test_many_are_several_in_the_same_slice() -> None:
     parts = [ndimage.label(mask)[1] for mask in masks]
     assert np.mean(parts) > 2
     assert min(parts) >= 1
-    assert all(ndimage.label(mask.any((1, 2)))[1] == 1 for mask in masks)
+    assert max(np.ptp(np.flatnonzero(mask.any((1, 2)))) for mask in masks) < 8
 
 
 def test_anomalies_of_volumes_run_through_slices_by_their_millimetres_and_stay_in_normal_ones() -> None:

@@ -61,7 +61,7 @@ def test_what_sees_bright_lesions_comes_first_and_what_cannot_last(bright: tuple
     order = [each.name for each in bright[0].ranked]
     assert not order[0].startswith("intensity lower")
     assert order[-1].startswith("intensity lower")
-    assert bright[0].ranked[0].mean.value > 0.75
+    assert bright[0].ranked[0].mean.value > 0.65
     assert bright[0].ranked[-1].mean.value < 0.5
     assert set(bright[0].ranked[0].cases) == {"bright, small", "bright, large", "bright, many"}
 
@@ -84,17 +84,14 @@ def test_the_recipe_says_how_it_was_chosen_and_trains(bright: tuple[Advice, Path
     assert is_run(train_recipe(recipe, tmp_path / "run", data=None, device="cpu", cache=place / "cache", progress=False))
 
 
-def test_the_same_seed_gives_the_same_numbers(bright: tuple[Advice, Path], pictures: Path, tmp_path: Path) -> None:
-    again = advised(pictures, tmp_path)
-    assert again.ranked == bright[0].ranked
-    assert again.trivial == bright[0].trivial
-    assert again.recipe.read_text(encoding="utf-8") == bright[0].recipe.read_text(encoding="utf-8")
-
-
-def test_a_recipe_is_not_overwritten_unasked(bright: tuple[Advice, Path], pictures: Path) -> None:
+def test_the_same_seed_gives_the_same_numbers_and_replaces_the_recipe_if_asked(bright: tuple[Advice, Path], pictures: Path) -> None:
+    before = bright[0].recipe.read_text(encoding="utf-8")
     with pytest.raises(MedoodError, match="--overwrite"):
         advised(pictures, bright[1])
-    assert advised(pictures, bright[1], overwrite=True).recipe.is_file()
+    again = advised(pictures, bright[1], overwrite=True)
+    assert again.ranked == bright[0].ranked
+    assert again.trivial == bright[0].trivial
+    assert again.recipe.read_text(encoding="utf-8") == before
 
 
 def test_volumes_are_pooled_through_slices_and_trivial_brightness_likewise(tmp_path: Path) -> None:
@@ -131,10 +128,10 @@ def test_the_command_says_costs_first_and_names_nobody(pictures: Path, tmp_path:
 
     monkeypatch.setattr(candidates, "find_weights", missing)
     words = ["advise", str(pictures), "--table", "table.csv", "--out", str(tmp_path / "r.yaml"), "--images", "30"]
-    words += ["--detectors", "intensity,knn", "--anomalies", "blur", "--cache", str(tmp_path / "cache"), "--device", "cpu"]
+    words += ["--detectors", "knn", "--anomalies", "blur", "--cache", str(tmp_path / "cache"), "--device", "cpu"]
     result = CliRunner().invoke(cli.app, words)
     assert result.exit_code == 0, result.output
-    assert result.output.rindex("to train on all") < result.output.index("1/6 intensity both, percentiles")
+    assert result.output.rindex("to train on all") < result.output.index("1/2 knn on gradient_histograms")
     assert "Trivial features" in result.output
     assert f"medood train {tmp_path / 'r.yaml'}" in result.output
     assert PATIENT not in result.output
