@@ -181,3 +181,19 @@ def test_timed_maps_are_written_after_every_fold_and_not_measured_again(tmp_path
     assert "auroc of pooled" in capsys.readouterr().out
     with pytest.raises(SystemExit):
         main([*how, "--seconds", "9"])
+
+
+def test_advice_is_measured_by_its_regret_and_the_correlation_of_ranks() -> None:
+    from advise_ranks import summary
+
+    def results(**rows: tuple[float, float, float]) -> list[dict[str, Any]]:
+        named = {n: {"test": t, "cases": {"bright, small": b, "blur, small": u}} for n, (t, b, u) in rows.items()}
+        return [{"candidates": named, "trivial": {"mean, higher": {"test": 0.6}}, "seconds": 60.0}]
+
+    row = summary("set", results(a=(0.9, 0.5, 0.6), b=(0.8, 0.7, 0.8), c=(0.4, 0.9, 0.1)))  # by all kinds b, a, c; by bright alone c, b, a
+    assert row["Spearman"] == "0.50"
+    assert row["first of advise"] == "b (0.800)"
+    assert row["best in hindsight"] == "a (0.900)"
+    assert [row[key] for key in ("regret", "by lot", "worst", "regret, bright alone")] == ["0.100", "0.200", "0.500", "0.500"]
+    assert row["Spearman, bright alone"] == "-1.00"
+    assert row["best trivial feature"] == "mean, higher (0.600)"
