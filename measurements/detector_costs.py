@@ -55,7 +55,7 @@ def training_cost(recipe: Recipe, count: int, threads: int, device: str, weights
     import torch
     from safetensors.torch import save_file
 
-    from medood.recipe.run import build_detector
+    from medood.recipe.building import build_detector
     from medood.training.trainer import train
     from medood.transforms.pipeline import augmentation
 
@@ -105,7 +105,7 @@ def scoring_cost(recipe: Recipe, count: int, threads: int, device: str, weights:
     import torch
     from safetensors.torch import load_file
 
-    from medood.recipe.run import build_detector
+    from medood.recipe.building import build_detector
     from medood.scoring.inference import score_images
 
     torch.set_num_threads(threads)

@@ -50,7 +50,7 @@ def patch_core(recipe: Recipe, slices: int, threads: int) -> dict[str, Any]:
     import torch
 
     from medood.core.detector import Batch
-    from medood.recipe.run import build_detector
+    from medood.recipe.building import build_detector
 
     torch.set_num_threads(threads)
     detector = build_detector(recipe).to(memory_format=torch.channels_last).eval()

@@ -32,8 +32,8 @@ from medood.features.grids import pooled
 from medood.features.interface import Extractor, keep_features
 from medood.metrics.intervals import GroupBootstrap
 from medood.metrics.ranking import auroc, curve
+from medood.recipe.building import build_detector
 from medood.recipe.recipe import Recipe, load_recipe
-from medood.recipe.run import build_detector
 from medood.transforms.pipeline import Pipeline
 
 FOLDS = 5

@@ -14,8 +14,8 @@ from medood.advising.images import Shown, Some
 from medood.core.detector import Detector
 from medood.features.interface import keep_features
 from medood.metrics.trivial import PLAIN_FEATURES, POOLED_FEATURES, trivial_features
+from medood.recipe.building import build_detector
 from medood.recipe.recipe import Recipe
-from medood.recipe.run import build_detector
 from medood.scoring.inference import score_images
 from medood.scoring.pooling import Pool
 from medood.training.trainer import train

@@ -80,11 +80,13 @@ class Batch:
     image    float32 (B, C, H, W) in the range of the spec
     hidden   bool (B, 1, H, W), True where an `augment` step of the recipe hid the image from the network; None without such a step
     inputs   (B, ...), what `inputs` of the phase said of each image before the phase began; None for a phase without
+    patient  int64 (B,), a number for each patient, for a phase on held-out images; None where nobody knows
     """
 
     image: Tensor
     hidden: Tensor | None = None
     inputs: Tensor | None = None
+    patient: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
@@ -94,8 +96,8 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        hidden, inputs = (None if tensor is None else change(tensor) for tensor in (self.hidden, self.inputs))
-        return Batch(change(self.image), hidden, inputs)
+        others = (None if tensor is None else change(tensor) for tensor in (self.hidden, self.inputs, self.patient))
+        return Batch(change(self.image), *others)
 
 
 @dataclass
@@ -133,11 +135,15 @@ class Phase:
     `finish` of every phase run without gradients.
 
     Only parameters, buffers and the state of optimizers survive a restart between epochs: keep what must last in a buffer.
+
+    held_out  for a closed form that learns how normal images score which nothing was trained on: at least how many held-out images it
+              needs. It then runs on those and not on the training images
     """
 
     name: str = "train"
     epochs: int = 1
     optimizers: Mapping[str, Optimizer] = {}
+    held_out: int = 0
 
     def begin(self) -> None:
         """Freeze parts, compute what the phase needs from earlier phases, forget what an interrupted pass collected.
@@ -199,10 +205,10 @@ class Detector(nn.Module):
         self._sized_by_fitting: tuple[str, ...] = ()
         self.register_buffer("fitted_", torch.zeros((), dtype=torch.bool))
 
-    def fitted_later(self, *names: str) -> None:
-        """Add float32 buffers whose sizes only fitting knows: empty until then, and as large as what is loaded into them."""
+    def fitted_later(self, *names: str, dtype: torch.dtype = torch.float32) -> None:
+        """Add buffers whose sizes only fitting knows: empty until then, and as large as what is loaded into them."""
         for name in names:
-            self.register_buffer(name, torch.empty(0))
+            self.register_buffer(name, torch.empty(0, dtype=dtype))
         self._sized_by_fitting += names
 
     def _load_from_state_dict(self, state_dict: Mapping[str, Tensor], prefix: str, *rest: Any) -> None:
@@ -231,7 +237,7 @@ class Detector(nn.Module):
         images    normal images (N, C, H, W) in the range of the spec, or (N, H, W) of one channel; or a list, data set or DataLoader of
                   such images: its items are images (C, H, W), tuples that begin with one, or mappings with one under "image"
         held_out  normal images of other patients; every learning phase ends with the weights of the epoch that was best on them, without
-                  them with those of its last epoch
+                  them with those of its last epoch. An ensemble cannot do without
         seed      decides the order of the images and all that is random in training; torch's own generators are left as they were. The
                   first weights were drawn when the detector was made: call `torch.manual_seed` before that
         augment   changes every training image anew, as `medood.augmentation(["mask_boxes"])` does; Patch-GAN cannot do without
@@ -261,6 +267,8 @@ class Detector(nn.Module):
     @final
     def mark_fitted(self) -> Self:
         """Say that a loop of one's own over `phases` is done: from now on the detector scores. Puts it into eval mode and returns it.
+
+        A phase with `held_out` above 0 is to be run on held-out images.
 
         ```
         for phase in detector.phases():

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from medood.core.errors import MedoodError
 from medood.core.volume import Entry
 from medood.data.cache import SELECTING, CachedImages
 from medood.data.near_copies import HashedImages, perceptual_hash
@@ -28,10 +29,27 @@ def write_hashed(folder: Path, train: CachedImages, held_out: CachedImages) -> s
 
     Entries are numbered as in index.json, the training entries first.
     """
+    _hashed(train, held_out).save(folder / _HASHES)
+    return _HASHES
+
+
+def require_same_images(folder: Path, train: CachedImages, held_out: CachedImages) -> None:
+    """Raises MedoodError unless the run in the folder was made from these training images and these held-out images, wherever they lie."""
+    known, ours = index_in(folder), _hashed(train, held_out)
+    theirs = HashedImages.load(folder / _HASHES, [row["id"] for row in known])
+    parts = ["train"] * len(train.entries) + ["held_out"] * len(held_out.entries)
+    same = list(theirs.ids) == list(ours.ids) and [row["part"] for row in known] == parts and np.array_equal(theirs.owner, ours.owner)
+    if not (same and np.array_equal(theirs.hashes, ours.hashes)):
+        raise MedoodError(
+            f"{folder} was trained or calibrated on other images than this recipe names: members of an ensemble must come from the same "
+            "source with the same split and seed."
+        )
+
+
+def _hashed(train: CachedImages, held_out: CachedImages) -> HashedImages:
     parts = train.hashed(), held_out.hashed()
     owner = np.concatenate([parts[0].owner, parts[1].owner + len(parts[0].ids)])
-    HashedImages(np.concatenate([part.hashes for part in parts]), owner, (*parts[0].ids, *parts[1].ids)).save(folder / _HASHES)
-    return _HASHES
+    return HashedImages(np.concatenate([part.hashes for part in parts]), owner, (*parts[0].ids, *parts[1].ids))
 
 
 def seen_before(run: Run, entries: Sequence[Entry]) -> int:

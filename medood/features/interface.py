@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +32,11 @@ class Extractor(nn.Module):
     sha256       checksum of the weights file, or None without one
     fingerprint  changes with everything that the features of an image depend on besides the image and the choice of layers
     store        where features are kept from one call to the next, if anywhere
+    last         the images of the last call and their features, inside `each_batch_once`; None outside
     """
 
     sha256: str | None = None
+    last: list[Any] | None = None
 
     def __init__(self, spec: ImageSpec, layers: Sequence[Any], size: tuple[int, int]) -> None:
         super().__init__()
@@ -55,14 +58,24 @@ class Extractor(nn.Module):
 
         float32, but rounded to half precision, so that what is kept on disk is what is computed, in half the space.
         """
-        if self.store is None:
-            return self.afresh(image)
-        return self.store.features(image, dict(zip(self.layers, self.shapes, strict=True)), self.afresh)
+        if self.last and self.last[0] is image:
+            return self.last[1]
+        grids = self.afresh(image) if self.store is None else self.store.features(image, self._named_shapes(), self.afresh)
+        if self.last is not None:
+            self.last = [image, grids]
+        return grids
 
     def afresh(self, image: Tensor) -> list[Tensor]:
         """The same, neither looked up nor kept: for what a detector made, which nobody will ask for again."""
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             return self._compute(image)
+
+    def part(self, layers: Sequence[Any]) -> Extractor:
+        """The same network for somebody who wants some of its layers, in an order of their own."""
+        return self if tuple(layers) == self.layers else _Part(self, layers)
+
+    def _named_shapes(self) -> dict[Any, tuple[int, int, int]]:
+        return dict(zip(self.layers, self.shapes, strict=True))
 
     def train(self, mode: bool = True) -> Extractor:
         """Does nothing: the mode is always eval."""
@@ -80,6 +93,42 @@ class Extractor(nn.Module):
     def _extract(self, unit: Tensor) -> list[Tensor]:
         """Grids of every layer, of images (B, C, *size) with values 0..1."""
         raise NotImplementedError
+
+
+class _Part(Extractor):
+    """Some layers of another extractor, which computes and keeps them."""
+
+    def __init__(self, whole: Extractor, layers: Sequence[Any]) -> None:
+        super().__init__(whole.spec, layers, whole.size)
+        self.whole, self.places = whole, [whole.layers.index(layer) for layer in layers]
+        self.sha256, self.fingerprint = whole.sha256, whole.fingerprint
+        self.shapes = tuple(whole.shapes[place] for place in self.places)
+        self.eval()
+
+    def forward(self, image: Tensor) -> list[Tensor]:
+        return self._of(self.whole(image))
+
+    def afresh(self, image: Tensor) -> list[Tensor]:
+        return self._of(self.whole.afresh(image))
+
+    def _of(self, grids: list[Tensor]) -> list[Tensor]:
+        return [grids[place] for place in self.places]
+
+
+@contextmanager
+def each_batch_once(network: nn.Module) -> Iterator[None]:
+    """Inside the block every extractor in a network remembers its last batch, so that several who ask for it wait only once.
+
+    Nobody may change images or features in place meanwhile.
+    """
+    extractors = [part for part in network.modules() if isinstance(part, Extractor)]
+    try:
+        for part in extractors:
+            part.last = []
+        yield
+    finally:
+        for part in extractors:
+            part.last = None
 
 
 def keep_features(network: nn.Module, folder: Path) -> None:

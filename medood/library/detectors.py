@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -17,8 +16,11 @@ from medood.core.detector import Augment, Detector, ImageSpec
 from medood.core.errors import InputError, MedoodError, RecipeError
 from medood.core.files import atomic_folder, write_json, write_tensors
 from medood.recipe import catalogue
-from medood.recipe.check import check, nearest
-from medood.recipe.recipe import DEFAULT_FEATURES, check_steps
+from medood.recipe.building import detector_of
+from medood.recipe.check import nearest
+from medood.recipe.choices import named
+from medood.recipe.members import with_features
+from medood.recipe.recipe import check_steps
 from medood.transforms import pipeline
 
 _FORMAT = 1
@@ -34,7 +36,7 @@ def detector(
     features    what a detector works on that works on features: a name that `medood features` lists, or a mapping with its `name` and
                 parameters; without it "efficientnet_lite0" with its published weights. Of the detectors that reconstruct, what
                 `error="perceptual"` compares
-    parameters  of the detector; `medood detectors NAME` explains them
+    parameters  of the detector; `medood detectors NAME` explains them. The `members` of an ensemble are mappings, as in a recipe
 
     The scores are the method's own: higher is more anomalous. For p-values calibrate them on held-out normal images, one patient each here:
     `medood.Calibration.fit(held_out_scores, np.arange(len(held_out_scores))).p_value(scores)`. Recipes, runs and files need none of this.
@@ -51,33 +53,17 @@ def detector(
     if name not in cards:
         raise MedoodError(f"There is no detector called {name!r}{nearest(name, cards) or '.'} Known: {', '.join(cards)}.")
     spec = spec if isinstance(spec, ImageSpec) else ImageSpec(*spec)
-    card, on = cards[name], []
-    given: dict[str, Any] = {}
-    if card.features == "required" or (card.features == "optional" and features is not None):
-        given = {"name": features} if isinstance(features, str) else dict(features or {"name": DEFAULT_FEATURES})
-        on = [_extractor(spec, given)]
-    elif features is not None:
-        raise MedoodError(f"The detector {name} works on no features: leave `features` out.")
-    chosen = _checked(card, parameters, f"detector {name}")
-    made: Detector = card.load()(spec, *on, **chosen.model_dump())
-    made.made_as = name, chosen.model_dump(mode="json") | ({"features": given} if given else {})
-    return made
-
-
-def _extractor(spec: ImageSpec, given: Mapping[str, Any]) -> Any:
-    cards, parameters = catalogue.features(), dict(given)
-    name = parameters.pop("name", DEFAULT_FEATURES)
-    if name not in cards:
-        raise MedoodError(f"There are no features called {name!r}{nearest(name, cards) or '.'} Known: {', '.join(cards)}.")
-    return cards[name].load()(spec, **_checked(cards[name], parameters, f"features {name}").model_dump())
-
-
-def _checked(card: catalogue.Card, parameters: Mapping[str, Any], where: str) -> BaseModel:
     problems: list[str] = []
-    model = check(card.parameters, parameters, {}, where, problems)
-    if model is None:
+    section = named("", {"name": name, **parameters}, cards, {}, f"detector {name}", problems, ("detector",))
+    given = {"name": features} if isinstance(features, str) else features and dict(features)
+    values = {"detector": section, "features": given}
+    filled, on = with_features(values, {}, f"detector {name}", problems)
+    if problems or filled is None:
         raise RecipeError(problems)
-    return model
+    chosen = filled | ({"features": on} if on else {})
+    made = detector_of(chosen, spec)
+    made.made_as = name, {key: value for key, value in chosen.items() if key != "name"}
+    return made
 
 
 def save_detector(detector: Detector, folder: str | Path) -> Path:

@@ -28,7 +28,8 @@ class Card:
 
     kind is "detector", "features", "source" or "step"; summary is the first line of its docstring; parameters are the keyword-only
     arguments of its constructor as a pydantic model that refuses anything else. A detector that works on features takes them as its
-    second argument, `__init__(self, spec, features, *, ...)`; with the default None it can do without.
+    second argument, `__init__(self, spec, features, *, ...)`; with the default None it can do without. One that is made of other
+    detectors takes those as its second argument, `__init__(self, spec, members, *, ...)`; a recipe lists them as its `members`.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Card:
     description: str
     parameters: type[BaseModel]
     features: Literal["none", "optional", "required"] = "none"
+    takes_members: bool = False
 
     def load(self) -> type:
         """Import the class itself; slow where it needs torch or MONAI."""
@@ -82,7 +84,9 @@ def _card(kind: str, path: Path, node: ast.ClassDef) -> Card:
     module = ".".join(("medood", *path.relative_to(_PACKAGE).with_suffix("").parts))
     summary = description.partition("\n")[0]
     parts = [item.args for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
-    return Card(path.stem, kind, module, node.name, summary, description, _parameters(path, node.name, parts), _wanted_features(parts))
+    members = any(argument.arg == "members" for part in parts for argument in part.args)
+    parameters, wanted = _parameters(path, node.name, parts), _wanted_features(parts)
+    return Card(path.stem, kind, module, node.name, summary, description, parameters, wanted, members)
 
 
 def _wanted_features(parts: list[ast.arguments]) -> Literal["none", "optional", "required"]:
@@ -96,6 +100,8 @@ def _wanted_features(parts: list[ast.arguments]) -> Literal["none", "optional", 
 def _parameters(path: Path, name: str, parts: list[ast.arguments]) -> type[BaseModel]:
     fields: dict[str, Any] = {}
     for part in parts:
+        if any(argument.arg == "members" for argument in part.args):
+            fields["members"] = (list[dict[str, Any]], [])
         for argument, default in zip(part.kwonlyargs, part.kw_defaults, strict=True):
             if argument.annotation is None:
                 raise TypeError(f"{path}: parameter {argument.arg} has no annotation")

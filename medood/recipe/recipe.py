@@ -17,12 +17,11 @@ from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, Percen
 from medood.recipe import catalogue
 from medood.recipe.changes import apply_changes
 from medood.recipe.check import check, nearest
+from medood.recipe.choices import below, checked_steps, named
 from medood.recipe.literals import Places, place_of, read_literals
+from medood.recipe.members import with_features
 
 _PACKAGE = Path(__file__).parent.parent
-
-DEFAULT_FEATURES = "efficientnet_lite0"
-"""What a detector works on that needs features, in a recipe that names none."""
 
 
 class _Section(BaseModel):
@@ -169,7 +168,8 @@ class Recipe(_Section):
     augment      steps that change every training image afresh, each `{name: {parameters}}`; `medood steps` lists them
     detector     what is trained: `{name: autoencoder}` with its parameters; `medood detectors` lists what there is
     features     what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default;
-                 for `error: perceptual` of a detector that reconstructs, what it compares
+                 for `error: perceptual` of a detector that reconstructs, what it compares; for an ensemble, what those of its members
+                 work on that need features and name none of their own
     split        which patients are held out; its keys are below, like those of the next four
     training     how the detector is trained
     calibration  how often a normal image may be called anomalous
@@ -235,18 +235,25 @@ def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def changed_keys(before: Recipe, now: Recipe) -> list[str]:
     """Keys of two recipes that train differently. Summaries do not matter, nor where the images lie, nor a checksum that one of them does
-    not know."""
+    not know. The members that come from runs follow from these."""
 
     def matters(recipe: Recipe) -> dict[str, Any]:
         values = recipe.model_dump(mode="json", exclude={"summary": True, "transforms": {"summary"}})
-        return {**values, "source": {key: value for key, value in values["source"].items() if key != "root"}}
+        detector = {key: value for key, value in values["detector"].items() if key != "members" or not values["detector"].get("runs")}
+        return {**values, "detector": detector, "source": {key: value for key, value in values["source"].items() if key != "root"}}
 
     old, new = matters(before), matters(now)
-    if old["features"] and new["features"]:
-        sums = [values["features"].pop("sha256", None) for values in (old, new)]
-        if all(sums):  # the same file may lie elsewhere
-            old["features"]["weights"], new["features"]["weights"] = sums
+    for one, other in zip(_all_features(old), _all_features(new), strict=False):  # fewer members are a change anyway
+        if one and other:
+            sums = [features.pop("sha256", None) for features in (one, other)]
+            if all(sums):  # the same file may lie elsewhere
+                one["weights"], other["weights"] = sums
     return [key for key in new if old[key] != new[key]]
+
+
+def _all_features(values: Mapping[str, Any]) -> list[dict[str, Any] | None]:
+    """Those of the detector and of each of its members."""
+    return [values["features"], *(member.get("features") for member in values["detector"].get("members", []))]
 
 
 def resolve(values: Mapping[str, Any], places: Places, where: str, problems: Sequence[str] = ()) -> Recipe:
@@ -257,9 +264,9 @@ def resolve(values: Mapping[str, Any], places: Places, where: str, problems: Seq
     for section in ("source", "detector"):
         cards = catalogue.sources() if section == "source" else catalogue.detectors()
         if isinstance(values.get(section), dict):
-            values[section] = _named(section, values[section], cards, places, where, problems)
-    values["features"] = _features(values, places, where, problems)
-    values["augment"] = _steps(("augment",), values.get("augment", []), places, where, problems)
+            values[section] = named(section, values[section], cards, places, where, problems)
+    values["detector"], values["features"] = with_features(values, places, where, problems)
+    values["augment"] = checked_steps(("augment",), values.get("augment", []), places, where, problems)
     if problems:
         raise RecipeError(problems)
     assert recipe is not None
@@ -307,7 +314,7 @@ def _transforms(given: Any, places: Places, where: str, problems: list[str]) -> 
     name = changes.pop("name", None)
     if not isinstance(name, str):
         if {"steps", "summary"} <= changes.keys():  # a resolved recipe brings the whole content
-            content, origin, content_places = changes, where, _below(places, ("transforms",))
+            content, origin, content_places = changes, where, below(places, ("transforms",))
         else:
             problems.append(f"{at}: expected the name of a transforms file or a mapping with its `name`, found {given!r}.")
             return None
@@ -321,10 +328,10 @@ def _transforms(given: Any, places: Places, where: str, problems: list[str]) -> 
         content, origin = content | changes, str(path)
         for key in changes:  # those of the recipe stand in the recipe
             content_places = {path: place for path, place in content_places.items() if path[:1] != (key,)}
-        content_places |= {path: f"{place}: transforms" for path, place in _below(places, ("transforms",)).items() if path}
+        content_places |= {path: f"{place}: transforms" for path, place in below(places, ("transforms",)).items() if path}
     content = {key: _both_sides(key, value) for key, value in content.items()}
     preparation = check(Preparation, content, content_places, origin, problems)
-    steps = _steps(("steps",), content.get("steps", []), content_places, origin, problems)
+    steps = checked_steps(("steps",), content.get("steps", []), content_places, origin, problems)
     return preparation.model_copy(update={"steps": steps}) if preparation else None
 
 
@@ -333,79 +340,10 @@ def _both_sides(key: str, value: Any) -> Any:
     return [value, value] if key in ("size", "field_of_view") and type(value) in (int, float) else value
 
 
-def _below(places: Places, path: tuple[Any, ...]) -> Places:
-    """The places of what lies below `path`, by the rest of their paths."""
-    return {key[len(path) :]: place for key, place in places.items() if key[: len(path)] == path}
-
-
-def _features(values: Mapping[str, Any], places: Places, where: str, problems: list[str]) -> dict[str, Any] | None:
-    """The features of a recipe with their defaults filled in, if its detector works on features."""
-    given, detector = values.get("features"), values.get("detector")
-    name = detector.get("name") if isinstance(detector, dict) else None
-    card = catalogue.detectors().get(name) if isinstance(name, str) else None
-    if not isinstance(given, dict | None) or card is None:
-        return None  # reported elsewhere
-    if card.features == "optional" and given is None:
-        return None
-    if card.features != "none":
-        return _named("features", {"name": DEFAULT_FEATURES} | (given or {}), catalogue.features(), places, where, problems)
-    if given is not None:
-        takers = ", ".join(name for name, other in catalogue.detectors().items() if other.features != "none")
-        place = place_of(("features",), places, where)
-        problems.append(f"{place}: features: {card.name} works on none; leave them out, or take one of the detectors {takers}.")
-    return None
-
-
-def _steps(path: tuple[str, ...], given: Any, places: Places, where: str, problems: list[str]) -> list[dict[str, Any]]:
-    """Each `{name: {parameters}}` with its defaults filled in."""
-    resolved: list[dict[str, Any]] = []
-    for i, step in enumerate(given if isinstance(given, list) else []):
-        at = f"{place_of((*path, i), places, where)}: {path[0]}.{i}"
-        if isinstance(step, str):
-            step = {step: {}}
-        if not isinstance(step, dict) or len(step) != 1:
-            problems.append(f"{at}: expected one `name: {{parameters}}`, found {step!r}.")
-            continue
-        ((name, parameters),) = step.items()
-        if not isinstance(parameters or {}, dict) or not isinstance(name, str):
-            problems.append(f"{at}: expected `{name}: {{parameters}}`, found {parameters!r}.")
-            continue
-        flat = {"name": name} | (parameters or {})
-        filled = _named(f"{path[0]}.{i}", flat, catalogue.steps(), places, where, problems, (*path, i, name))
-        resolved.append({name: {k: v for k, v in filled.items() if k != "name"}})
-    return resolved
-
-
-def _named(
-    section: str,
-    values: Mapping[str, Any],
-    cards: Mapping[str, catalogue.Card],
-    places: Places,
-    where: str,
-    problems: list[str],
-    path: tuple[Any, ...] | None = None,
-) -> dict[str, Any]:
-    """A card's parameters with its defaults filled in; a source's `root` is checked when it is opened."""
-    path = path or (section,)
-    name = values.get("name")
-    if not isinstance(name, str) or name not in cards:
-        what = f"{place_of((*path, 'name'), places, where)}: {section}.name"
-        problems.append(f"{what}: found {name!r}, expected one of {', '.join(cards)}{nearest(str(name), cards) or '.'}")
-        return dict(values)
-    root = {"root": values["root"]} if cards is catalogue.sources() and "root" in values else {}
-    if not isinstance(root.get("root", ""), str):
-        at = place_of((*path, "root"), places, where)
-        problems.append(f"{at}: {section}.root: found {root['root']!r}, expected the path of a folder as text.")
-    given = {k: v for k, v in values.items() if k not in ("name", *root)}
-    here = {(): place_of(path, places, where)} | _below(places, path)
-    model = check(cards[name].parameters, given, here, where, problems, prefix=section)
-    return {"name": name, **root, **(model.model_dump(mode="json") if model else given)}
-
-
 def check_source(values: Any, places: Places, where: str, path: tuple[Any, ...], problems: list[str]) -> dict[str, Any]:
     """A source with its defaults filled in; what is wrong with it is appended to `problems`."""
     if isinstance(values, dict):
-        return _named(".".join(map(str, path)), values, catalogue.sources(), places, where, problems, path)
+        return named(".".join(map(str, path)), values, catalogue.sources(), places, where, problems, path)
     problems.append(f"{place_of(path, places, where)}: {'.'.join(map(str, path))}: expected a mapping with a `name`, found {values!r}.")
     return {}
 
@@ -413,7 +351,7 @@ def check_source(values: Any, places: Places, where: str, path: tuple[Any, ...],
 def check_steps(steps: Sequence[Any], where: str) -> list[dict[str, Any]]:
     """Steps with their defaults filled in, from outside a file. Raises RecipeError with every mistake; `where` names the place."""
     problems: list[str] = []
-    resolved = _steps(("augment",), list(steps), {}, where, problems)
+    resolved = checked_steps(("augment",), list(steps), {}, where, problems)
     if problems:
         raise RecipeError(problems)
     return resolved

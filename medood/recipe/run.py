@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from medood import __version__
-from medood.core.detector import Detector, ImageSpec
+from medood.core.detector import Detector
 from medood.core.errors import MedoodError, RecipeError, RunError
 from medood.core.files import sha256, write_json, write_tensors
-from medood.recipe import catalogue
+from medood.recipe.building import build_detector, image_spec
 from medood.recipe.recipe import Recipe, resolve
 from medood.recipe.run_content import calibration_in, index_in
 
@@ -45,36 +45,6 @@ class Run:
     @property
     def name(self) -> str:
         return self.folder.name
-
-
-def build_detector(recipe: Recipe) -> Detector:
-    """A fresh detector as the recipe describes it. Raises MedoodError if it cannot take the size or range of the transforms, or if the
-    weights of its features are not to be had."""
-    name, parameters = recipe.choice("detector")
-    spec, on = image_spec(recipe), []
-    try:
-        if recipe.features is not None:
-            kind, given = recipe.choice("features")
-            on = [catalogue.features()[kind].load()(spec, **_tuples(given))]
-        built: Detector = catalogue.detectors()[name].load()(spec, *on, **_tuples(parameters))
-    except (RuntimeError, MemoryError) as error:  # torch's word for too much memory
-        raise MedoodError(
-            f"The detector {name} of this size does not fit into memory: choose smaller images, widths or latents."
-        ) from error
-    return built
-
-
-def image_spec(recipe: Recipe) -> ImageSpec:
-    plan = recipe.transforms
-    return ImageSpec(plan.channels, *plan.size, *plan.range, plan.background)
-
-
-def with_checksum(recipe: Recipe, detector: Detector) -> Recipe:
-    """The recipe with the sha256 of the weights file that the detector's features came from, so that a run notices when it is another."""
-    if not recipe.features or "sha256" not in recipe.features:
-        return recipe
-    found = [part.sha256 for part in detector.modules() if hasattr(part, "sha256")]
-    return recipe.model_copy(update={"features": recipe.features | {"sha256": found[0] if found else None}})
 
 
 def save_run(
@@ -131,6 +101,12 @@ def load_run(folder: Path) -> Run:
     if recipe.training.channels_last:  # as it was calibrated: another layout is slower and differs in the last bits
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     return Run(folder, recipe, detector.eval(), calibration, content["provenance"])
+
+
+def recipe_of(folder: Path) -> Recipe:
+    """The recipe that a run was made from, without its weights. Raises RunError as `load_run` does."""
+    _verify(folder)
+    return _recipe(folder, _content(folder))
 
 
 def _content(folder: Path) -> dict[str, Any]:
@@ -208,7 +184,3 @@ def _commit() -> str | None:
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
-
-
-def _tuples(parameters: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in parameters.items()}

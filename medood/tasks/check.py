@@ -51,13 +51,15 @@ def _detector(recipe: Recipe) -> list[str]:
     """Why the detector cannot take the images or the parameters, or why the plan does not fit its phases."""
     import torch
 
-    from medood.recipe.run import build_detector
+    from medood.recipe.adoption import with_runs
+    from medood.recipe.building import build_detector
     from medood.training.trainer import check_plan
     from medood.transforms.pipeline import Pipeline, augmentation
 
     try:
         Pipeline(recipe.transforms)
         augmentation(recipe.augment)
+        recipe = with_runs(recipe)
         try:
             with torch.device("meta" if recipe.features is None else "cpu"):  # no memory, no random numbers; weights are of a file
                 detector = build_detector(recipe)

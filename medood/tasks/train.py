@@ -30,14 +30,16 @@ from medood.data.opening import open_source
 from medood.data.patients import unnamed
 from medood.data.side_by_side import side_by_side
 from medood.data.split import split
-from medood.data.training_images import write_hashed
+from medood.data.training_images import require_same_images, write_hashed
 from medood.features.interface import keep_features
+from medood.recipe.adoption import adopt_weights, with_runs
+from medood.recipe.building import build_detector, with_checksum
 from medood.recipe.recipe import Recipe, changed_keys
-from medood.recipe.run import build_detector, is_run, save_run, with_checksum
+from medood.recipe.run import is_run, save_run
 from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoints.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.progress import Silence
-from medood.training.trainer import check_plan, train
+from medood.training.trainer import check_held_out, check_plan, train
 from medood.transforms.pipeline import Pipeline, augmentation
 
 
@@ -63,6 +65,7 @@ def train_recipe(
     """
     with alone(out / ".lock", out):
         console, target = Console(), pick_device(device)
+        recipe = with_runs(recipe)
         _guard(out, recipe, resume, overwrite)
         if _is_done(out, recipe, resume and not overwrite):
             console.say(f"{out} is finished. Train it for longer with --resume --set training.epochs=N, or anew with --overwrite.")
@@ -70,12 +73,16 @@ def train_recipe(
         torch.manual_seed(recipe.seed)
         detector = build_detector(recipe)  # before any file is read: a size or a plan that does not fit is known at once
         recipe = with_checksum(recipe, detector)
+        adopt_weights(detector, recipe)
         keep_features(detector, feature_folder(cache))
         check_plan(detector.phases(), recipe.training)
         check_pooling(detector, recipe)
         recipe, parts = _parts(recipe, data, cache, console)
         images, held_out = parts.values()
         check_enough(held_out, recipe)
+        check_held_out(detector.phases(), len(held_out))
+        for run in recipe.detector.get("runs", []):
+            require_same_images(Path(run), images, held_out)
         if forecast := detector.forecast(len(images)):
             console.say(forecast)
         index = _fingerprint(parts)

@@ -49,6 +49,7 @@ class Batches:
     channels_last: bool = False
     pin: bool = False
     inputs: np.ndarray | None = None
+    patients: np.ndarray | None = None
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -69,7 +70,14 @@ class Batches:
             samples = [self.augment({"image": one}, seed) for one, seed in zip(image, seeds, strict=True)]
             image = _stacked(samples, "image")
             hidden = _stacked(samples, "hidden") if "hidden" in samples[0] else None
-        return _placed(Batch(image, hidden, _rows(self.inputs, numbers)), self.channels_last, self.pin)
+        batch = Batch(image, hidden, _rows(self.inputs, numbers), _rows(self.patients, numbers))
+        return _placed(batch, self.channels_last, self.pin)
+
+
+def patients_of(images: Images) -> np.ndarray | None:
+    """int64 (n,): a number for the patient of every image, if the images know their `groups`."""
+    groups = getattr(images, "groups", None)
+    return None if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
 
 
 def _stacked(samples: list[dict[str, Tensor]], key: str) -> Tensor:

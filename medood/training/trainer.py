@@ -20,7 +20,7 @@ from medood.training.checkpoints.checkpoint import Checkpoint, Checkpoints, disc
 from medood.training.checkpoints.identity import identity
 from medood.training.checkpoints.resuming import Plan, find_start, what_happens
 from medood.training.checkpoints.weights import finite, restore
-from medood.training.data import Batches, Images
+from medood.training.data import Batches, Images, patients_of
 from medood.training.forecast import Forecast
 from medood.training.history import History
 from medood.training.inputs import compute_inputs, has_inputs
@@ -77,6 +77,15 @@ def check_plan(phases: Sequence[Phase], plan: Training) -> list[int]:
     return epochs
 
 
+def check_held_out(phases: Sequence[Phase], found: int) -> None:
+    """Raises TrainingError when there are fewer held-out images than a phase needs that runs on them."""
+    for phase in phases:
+        if found < phase.held_out:
+            raise TrainingError(
+                f"Phase {phase.name!r} needs at least {phase.held_out} held-out normal images, found {found}: hold out more of them."
+            )
+
+
 def planned_epochs(phases: Sequence[Phase], epochs: int | Mapping[str, int] | None) -> list[int]:
     """Epochs of every phase under `training.epochs`. A phase without optimizers keeps its own number."""
     named = epochs if isinstance(epochs, Mapping) else {}
@@ -109,17 +118,19 @@ class _Trainer:
         self.folder = folder
         self.phases = list(detector.phases())
         self.epochs = check_plan(self.phases, plan)
+        check_held_out(self.phases, len(held_out))
         known = identity(detector, self.phases, plan, seed=seed, images=len(images), held_out=len(held_out))
         self.files = Checkpoints(folder, known)
         self.batches = [
             Batches(
-                images,
+                held_out if phase.held_out else images,
                 plan.batch_size,
                 seed,
                 phase.name,
                 augment if phase.optimizers and not has_inputs(phase) else None,
                 channels_last=plan.channels_last,
                 pin=device.type == "cuda",
+                patients=patients_of(held_out) if phase.held_out else None,
             )
             for phase in self.phases
         ]

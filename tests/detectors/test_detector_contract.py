@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from detector_trials import LESIONS, Training, build, extractor, phantoms, plant
+from detector_trials import LESIONS, Training, build, phantoms, plant
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from medood.core.detector import Detector, ImageSpec, Scores
 from medood.core.errors import MedoodError, NotFitted
 from medood.features.interface import Extractor
+from medood.recipe.building import detector_of
 from medood.recipe.catalogue import detectors
 from medood.transforms.mask_boxes import MaskBoxes
 
@@ -27,6 +28,7 @@ class Case:
     """A detector with hyperparameters that make it small, and how it is trained on 64 x 64 phantoms.
 
     features   what the detector works on, if it works on features
+    members    the detectors that it is made of, as in a recipe
     tile       hide boxes in each tile of this side
     spec       None: values 0..1 with background 0, or -1..1 with background -1 if the detector wants those
     lesion     radius of the planted lesions, in sides of the image
@@ -44,6 +46,7 @@ class Case:
     lesion: float = 0.1
     auroc: float = 0.8
     hot: float = 0.7
+    members: tuple[dict[str, Any], ...] = ()
 
     def __str__(self) -> str:
         words = [*self.parameters.values(), *(self.features or {}).values()]
@@ -59,6 +62,10 @@ SMALL_CASCADE = {"width": 8, "latent": 16, "branch_width": 16, "learning_rate": 
 HISTOGRAMS = {"name": "gradient_histograms", "size": (48, 48), "layers": (8, 12)}
 GREYS = {"name": "grey_statistics", "size": (64, 64)}
 RANDOM_NETWORK = {"name": "efficientnet_lite0", "weights": "random", "size": (64, 64), "layers": (1, 2)}
+MEMBERS = (
+    {"name": "patch_core", "features": GREYS | {"layers": (16,)}, "bank": 0.1},
+    {"name": "mahalanobis", "features": HISTOGRAMS},
+)
 CASES = (
     # Its score is what a discriminator says of images that it never saw: of all scores the one that another seed changes most.
     Case("alocc", SMALL_JUDGE, epochs=12, lesion=0.18, auroc=0.7),
@@ -69,6 +76,8 @@ CASES = (
     Case("dae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
     Case("deep_svdd", SMALL_SPHERE, epochs=10),
     Case("deep_svdd", SMALL_SPHERE | {"objective": "soft_boundary", "warmup_epochs": 2}, epochs=10),
+    Case("ensemble", members=MEMBERS),
+    Case("ensemble", {"join": "maximum"}, members=({"name": "intensity"}, {"name": "autoencoder", "width": 4, "learning_rate": 5e-3})),
     Case("f_anogan", SMALL_DRAWER, epochs=8, images=64, lesion=0.14),
     Case("ganomaly", SMALL_CODER, epochs=30, lesion=0.18),
     Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0, "code": 100}, epochs=30, lesion=0.18),
@@ -94,6 +103,7 @@ CASES = (
     Case("pyod", {"method": "pca", "components": 0}, images=200),
     Case("pyod", {"method": "pca_error"}, images=200),
     Case("pyod", {"method": "pca_mahalanobis"}, images=200),
+    Case("pyod", {"method": "lof"}, HISTOGRAMS, images=200),
     Case("synthetic", {"width": 8, "learning_rate": 5e-3}, epochs=12),
     Case("vae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
     Case("vae", {"width": 8, "learning_rate": 5e-3, "sigma2": 0.01, "score": "combi"}, epochs=10),
@@ -109,8 +119,10 @@ class Trained:
 
 
 def make(case: Case, spec: ImageSpec) -> Detector:
-    on = [extractor(spec, case.features)] if case.features else []
-    return build(partial(detectors()[case.name].load(), spec, *on, **case.parameters))
+    section = {"name": case.name, "features": case.features, **case.parameters}
+    if detectors()[case.name].takes_members:
+        section["members"] = [{"label": f"{number}"} | member for number, member in enumerate(case.members or MEMBERS)]
+    return build(partial(detector_of, section, spec))
 
 
 def spec_of(case: Case, channels: int = 1, height: int = 64, width: int = 64) -> ImageSpec:
@@ -137,7 +149,7 @@ def trained(case: Case, spec: ImageSpec, epochs: int | None = None, images: int 
         reached.setdefault(phase.name, set()).update(found)
 
     training = Training(epochs or case.epochs, MaskBoxes(tile=case.tile), after_backward=note)
-    training.fit(detector, phantoms(spec, images or case.images, seed=1))
+    training.fit(detector, phantoms(spec, images or case.images, seed=1), phantoms(spec, 24, seed=9))
     return Trained(detector, spec, reached)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detector_trials import Training, phantoms
+from detector_trials import Training, extractor, phantoms
 from scipy.spatial.distance import mahalanobis
 from scipy.stats import spearmanr
 from sklearn.decomposition import PCA
@@ -17,6 +17,10 @@ from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError, TrainingError
 from medood.detectors.density import pyod as wrapper
 from medood.detectors.density.pyod import PyOD
+from medood.features.grids import pooled
+from medood.features.interface import Extractor
+from medood.recipe.building import build_detector
+from medood.recipe.recipe import resolve
 
 SPEC = ImageSpec(1, 64, 64, 0.0, 1.0, background=0.0)
 TRAIN, TEST = phantoms(SPEC, 120, seed=1), torch.cat([phantoms(SPEC, 20, seed=2), torch.rand((5, *SPEC.shape))])
@@ -75,6 +79,40 @@ def test_pyods_pca_and_a_bandwidth_of_one_are_distances_to_the_mean() -> None:
     assert spearmanr(scores(fitted(method="pca", components=0))[:20], to_mean).statistic > 0.9
     plain = ((small(TEST) - pixels.mean(0)) ** 2).sum(1)
     assert spearmanr(scores(fitted(method="kde", bandwidth=1.0, components=0))[:20], plain[:20]).statistic > 0.99
+
+
+def on_features(**parameters: Any) -> PyOD:
+    greys = extractor(SPEC, {"name": "grey_statistics", "layers": (4, 8)})
+    return Training(1).fit(PyOD(SPEC, greys, **({"components": 8} | parameters)), TRAIN)  # type: ignore[return-value]
+
+
+def described(detector: PyOD, images: torch.Tensor) -> np.ndarray:
+    """Mean and maximum over the body of every channel, of which none may be blown up, in deviations of the training images."""
+    rows, reference = (torch.cat(pooled(detector.features(given), given != 0), 1).double().numpy() for given in (images, TRAIN))
+    deviation = reference.std(0, ddof=1)
+    return (rows - reference.mean(0)) / np.maximum(deviation, 0.1 * deviation.mean())
+
+
+def test_on_features_the_methods_see_their_means_and_maxima() -> None:
+    pytest.importorskip("pyod")
+    detector = on_features(method="lof")
+    pca = PCA(8, svd_solver="full").fit(described(detector, TRAIN))
+    train, test = (pca.transform(described(detector, images)) for images in (TRAIN, TEST))
+    lof = LocalOutlierFactor(n_neighbors=20, novelty=True).fit(train)
+    assert scores(detector) == pytest.approx(-lof.score_samples(test), rel=1e-3)
+    error = ((described(detector, TEST) - pca.inverse_transform(test)) ** 2).mean(1)
+    assert scores(on_features(method="pca_error")) == pytest.approx(error, rel=1e-2)
+    whole = LocalOutlierFactor(n_neighbors=20, novelty=True).fit(described(detector, TRAIN))
+    assert scores(on_features(method="lof", components=0)) == pytest.approx(-whole.score_samples(described(detector, TEST)), rel=1e-3)
+
+
+def test_a_recipe_may_name_features_for_it_or_not() -> None:
+    text = {"source": {"name": "folder"}, "transforms": "grey_image", "detector": {"name": "pyod", "method": "pca_error"}}
+    assert resolve(text, {}, "here").features is None
+    assert resolve(text | {"features": {"name": "grey_statistics"}}, {}, "here").features["layers"] == [16]
+    plain, named = (build_detector(resolve(text | more, {}, "here")) for more in ({}, {"features": {"name": "grey_statistics"}}))
+    assert plain.features is None
+    assert isinstance(named.features, Extractor)
 
 
 def test_the_bandwidth_is_the_likeliest_for_other_images() -> None:

@@ -262,7 +262,7 @@ def test_detectors_on_features_take_them_by_name(tmp_path: Path) -> None:
     assert np.allclose(again.image, scores.image)
     with pytest.raises(medood.MedoodError, match="did you mean"):
         medood.detector("knn", (1, 32, 32), features="grey_statistic")
-    with pytest.raises(medood.MedoodError, match="works on no features"):
+    with pytest.raises(medood.MedoodError, match="works on none"):
         medood.detector("deep_svdd", (1, 32, 32), features="grey_statistics")
 
 

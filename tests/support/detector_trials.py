@@ -73,7 +73,7 @@ class Training:
     after_backward: Callable[[Phase, str], None] = lambda phase, name: None
     losses: list[dict[str, Tensor]] = field(default_factory=list)
 
-    def fit(self, detector: Detector, images: Tensor) -> Detector:
+    def fit(self, detector: Detector, images: Tensor, held_out: Tensor | None = None) -> Detector:
         seed = shifted(self.seed)
         random = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)
@@ -85,9 +85,10 @@ class Training:
             with torch.no_grad():
                 phase.begin()
             for _ in range(min(phase.epochs, self.epochs) if learns else phase.epochs):
-                for numbers in torch.randperm(len(images), generator=random).split(self.batch_size):
+                given = held_out if phase.held_out and held_out is not None else images
+                for numbers in torch.randperm(len(given), generator=random).split(self.batch_size):
                     with torch.set_grad_enabled(learns):
-                        self.losses.append(phase.step(self.batch(images[numbers]), self._update(phase)))
+                        self.losses.append(phase.step(self.batch(given[numbers]), self._update(phase)))
             with torch.no_grad():
                 phase.finish()
         detector.eval()

@@ -15,6 +15,9 @@ from torch.nn.functional import interpolate
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
 from medood.core.types import NonNegativeInt, PositiveFloat, PositiveInt
+from medood.features.grids import pooled
+from medood.features.interface import Extractor
+from medood.nets.neighbours import scale_of
 
 _OURS = ("pca_error", "pca_mahalanobis")
 
@@ -23,8 +26,10 @@ class PyOD(Detector):
     """PyOD's PCA, KDE, LOF, ABOD or MCD on images reduced to a few numbers; no map.
 
     Zhao et al., PyOD, JMLR 2019; `pip install medood[pyod]` (BSD licence; it brings numba and LLVM, some 200 MB). Images are
-    area-averaged to `size` pixels along each side and projected onto their first principal components; the method sees those. Takes images
-    of any size and range. A run keeps the training vectors and not PyOD's objects, which are fitted anew from them in a moment.
+    area-averaged to `size` pixels along each side or, in a recipe with `features`, described by the mean and maximum of every channel over
+    the body, each brought to deviation 1. What comes of that is projected onto its first principal components; the method sees those.
+    Takes images of any size and range. A run keeps the training vectors and not PyOD's objects, which are fitted anew from them in a
+    moment.
 
     method      "lof": local outlier factor, with 20 neighbours unless said otherwise
                 "kde": kernel density, negative logarithm. PyOD's own bandwidth of 1 makes it the distance to the mean, see `bandwidth`
@@ -35,22 +40,24 @@ class PyOD(Detector):
                 standardised values, whatever its name. What PCA is expected to be, without PyOD:
                 "pca_error": mean squared error of the reconstruction from the components
                 "pca_mahalanobis": Mahalanobis distance within the components
-    size        side in pixels of what the method sees
-    components  principal components; 0: the pixels themselves
+    size        side in pixels of what the method sees, without features
+    components  principal components; 0: the pixels or features themselves
     neighbours  of "lof" and "abod"; 0: PyOD's default
     bandwidth   of "kde"; null: the one of 20 under which the training images are likeliest, in 5-fold cross-validation
     most        images to fit at most, drawn with `seed`
     """
 
     localises = False
-    mean_: Tensor  # (pixels,)
-    axes_: Tensor  # (pixels, components), empty without PCA
+    mean_: Tensor  # (pixels or numbers of features,)
+    divisor_: Tensor  # of the same shape, 1 for pixels
+    axes_: Tensor  # (pixels or numbers, components), empty without PCA
     vectors_: Tensor  # (images, components) of the training images
     bandwidth_: Tensor  # (1,)
 
     def __init__(
         self,
         spec: ImageSpec,
+        features: Extractor | None = None,
         *,
         method: Literal["lof", "kde", "abod", "mcd", "pca", "pca_error", "pca_mahalanobis"] = "lof",
         size: PositiveInt = 32,
@@ -68,30 +75,38 @@ class PyOD(Detector):
             )
         if method in (*_OURS, "mcd") and not components:
             raise MedoodError(f"PyOD: the method {method!r} needs `components` of 1 or more.")
+        self.features = features
         self.method, self.size, self.components, self.neighbours = method, size, components, neighbours
         self.bandwidth, self.most, self.seed = bandwidth, most, seed
-        self.fitted_later("mean_", "axes_", "vectors_", "bandwidth_")
+        self.fitted_later("mean_", "divisor_", "axes_", "vectors_", "bandwidth_")
         self._model: tuple[Tensor, Any] | None = None
 
     def phases(self) -> list[Phase]:
         return [_Fit(self)]
 
     def rows(self, image: Tensor) -> Tensor:
-        """(B, C * size * size) in 0..1 of the spec's range."""
+        """(B, C * size * size) in 0..1 of the spec's range, or (B, numbers of features)."""
+        if self.features is not None:
+            return torch.cat(pooled(self.features(image), self.foreground(image)), 1)
         small = interpolate(image, (self.size, self.size), mode="area") if image.shape[2:] != (self.size, self.size) else image
         return (small.flatten(1) - self.spec.low) / (self.spec.high - self.spec.low)
 
     def vectors(self, rows: Tensor) -> Tensor:
-        """What the method sees of the rows (n, pixels)."""
-        return (rows - self.mean_) @ self.axes_ if self.components else rows
+        """What the method sees of the rows (n, d)."""
+        return self.standard(rows) @ self.axes_ if self.components else self.standard(rows)
+
+    def standard(self, rows: Tensor) -> Tensor:
+        """(n, d) rows around 0; features differ in their units, pixels do not."""
+        return (rows - self.mean_) / self.divisor_
 
     def solve(self, rows: Tensor) -> None:
-        """Keep what the method needs of the training images, (n, pixels), and see that it can be fitted."""
+        """Keep what the method needs of the training images, (n, d), and see that it can be fitted."""
         if len(rows) < 2 or not bool((rows != rows[0]).any()):
             raise TrainingError(f"PyOD found {len(rows)} images to fit, or all are the same: give it different normal images.")
-        self.mean_ = rows.mean(0)
+        self.mean_, divisor = scale_of(rows)
+        self.divisor_ = torch.ones_like(divisor) if self.features is None else divisor
         if self.components:
-            _, lengths, axes = torch.linalg.svd((rows - self.mean_).double().cpu(), full_matrices=False)
+            _, lengths, axes = torch.linalg.svd(self.standard(rows).double().cpu(), full_matrices=False)
             kept = min(self.components, int((lengths > 1e-6 * lengths[0]).sum()))
             if self.method == "mcd":
                 kept = max(1, min(kept, (len(rows) - 1) // 5))
@@ -104,7 +119,7 @@ class PyOD(Detector):
         rows = self.rows(image)
         vectors = self.vectors(rows)
         if self.method == "pca_error":
-            left = rows - self.mean_ - vectors @ self.axes_.T
+            left = self.standard(rows) - vectors @ self.axes_.T
             return Scores(left.square().mean(1))
         if self.method == "pca_mahalanobis":
             return Scores((vectors.square() / self.vectors_.var(0)).sum(1).sqrt())
