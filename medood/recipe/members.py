@@ -29,7 +29,7 @@ def with_features(
     given, detector = values.get("features"), values.get("detector")
     name = detector.get("name") if isinstance(detector, dict) else None
     card = catalogue.detectors().get(name) if isinstance(name, str) else None
-    if not isinstance(given, dict | None) or card is None:
+    if not isinstance(given, dict | None) or not isinstance(detector, dict) or card is None:
         return detector, None  # reported elsewhere
     if not card.takes_members:
         return detector, _features(card, given, None, places, where, problems, ("features",))

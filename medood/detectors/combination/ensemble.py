@@ -66,12 +66,17 @@ class Ensemble(Detector):
         self.fitted_later("spread_", "centre_", "normal_")
         self.fitted_later("keys_", "patients_", dtype=torch.int64)
 
+    @property
+    def detectors(self) -> list[Detector]:
+        """The members, in their order."""
+        return [member for member in self.members if isinstance(member, Detector)]
+
     def forecast(self, images: int) -> str:
-        return "" if self.trained else " ".join(filter(None, (member.forecast(images) for member in self.members)))
+        return "" if self.trained else " ".join(filter(None, (member.forecast(images) for member in self.detectors)))
 
     def phases(self) -> list[Phase]:
         phases: list[Phase] = []
-        for label, member in zip(self.labels, self.members, strict=True):
+        for label, member in zip(self.labels, self.detectors, strict=True):
             for phase in () if self.trained else member.phases():
                 phase.name = f"{label}/{phase.name}"
                 phases.append(phase)
@@ -79,7 +84,7 @@ class Ensemble(Detector):
 
     def scores_of_members(self, image: Tensor) -> list[Scores]:
         with each_batch_once(self):
-            return [member._score(image) for member in self.members]
+            return [member._score(image) for member in self.detectors]
 
     def solve(self, normal: Tensor, keys: Tensor, patients: Tensor, levels: list[Tensor]) -> None:
         """Keep what held-out images score, (n, members), with their keys and patients (n,), and the unit of every member's map, from some
