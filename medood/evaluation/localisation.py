@@ -14,6 +14,7 @@ from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import Geometry
 from medood.core.table_file import plain_path
 from medood.evaluation.labelled_scores import Labels, ScoredRow, patient_of
+from medood.export.map_files import PNG_LEVELS
 from medood.export.map_list import HEADER, Line, read_array, read_header, read_lines
 from medood.export.maps import read_map
 from medood.metrics.lesions import LesionDetection, LesionMap, detect
@@ -113,10 +114,13 @@ def _value_and_regions(entry: _Mapped, kind: str) -> tuple[np.ndarray, np.ndarra
 def _inside(entry: _Mapped, outside: float) -> np.ndarray:
     """Bool (slices, rows, columns), True in the body and where it was examined: where the map has another value than `outside`.
 
-    Pixels inside that have this very value are holes, and filled slice by slice.
+    Pixels inside that have this very value are holes, and filled slice by slice. A picture holds a value as the nearest of its levels.
     """
     value, _ = read_array(entry.folder, entry.line, "map")
-    slices = np.moveaxis(value != outside, entry.axis, 0)
+    nearest = value.flat[np.abs(value - outside).argmin()]
+    low, high = entry.line.get("ranges", {}).get("map", (0.0, 0.0))
+    stored = nearest if abs(nearest - outside) <= (high - low) / PNG_LEVELS else outside
+    slices = np.moveaxis(value != stored, entry.axis, 0)
     filled = np.stack([ndimage.binary_fill_holes(each) for each in slices])
     return np.moveaxis(filled, 0, entry.axis)
 

@@ -14,7 +14,7 @@ from medood.transforms.pipeline import Prepared
 MapFormat = Literal["auto", "nrrd", "nii.gz"]
 """auto: single pictures as 16-bit PNG, all else as NRRD; nrrd, nii.gz: everything so, in float32."""
 
-_LEVELS = 4096  # of a map as PNG: at least four for every colour of the scale, and three quarters of the bytes that 65,536 take
+PNG_LEVELS = 4096  # of a map as PNG: at least four for every colour of the scale, and three quarters of the bytes that 65,536 take
 
 
 class MapFiles:
@@ -45,7 +45,7 @@ class MapFiles:
             return self._write(kind, array, self.geometry)
         path = self.folder / f"{self.name}_{kind}.png"
         low, high = min(usual[0], float(array.min())), max(usual[1], float(array.max()))
-        write_png16(path, array, low, high, levels=_LEVELS if (low, high) == usual else 65536)
+        write_png16(path, array, low, high, levels=PNG_LEVELS if (low, high) == usual else 65536)
         self._ranges[kind] = low, high
         return path.name
 
