@@ -42,7 +42,8 @@ def run(
     plan = Training(batch_size=batch_size, epochs=learning or None, schedule="cosine", tensorboard=False)
     augment = augmentation([{"mask_boxes": {"tile": case.tile}}])
     settings = {"seed": 3, "device": torch.device("cpu"), "augment": augment, "progress": False} | options
-    train(detector, Pictures(spec, images, seed=1), Pictures(spec, 3, seed=2), plan, folder, **settings)
+    held_out = max(3, *(phase.held_out for phase in detector.phases()))
+    train(detector, Pictures(spec, images, seed=1), Pictures(spec, held_out, seed=2), plan, folder, **settings)
     return detector
 
 

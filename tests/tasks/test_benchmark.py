@@ -268,7 +268,7 @@ def test_tables_of_nothing_are_refused(data, tmp_path):
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="Ctrl-C is sent as Unix does")
 def test_an_interrupted_benchmark_goes_on_and_ends_with_the_same_numbers(data, finished, tmp_path):
-    _grid(tmp_path, data, GRID.replace("seeds: [0, 1]", "seeds: [0]"))
+    _grid(tmp_path, data, GRID)  # three more trainings after the first: whoever stops it may be slow
     command = [
         sys.executable,
         "-m",
@@ -286,7 +286,7 @@ def test_an_interrupted_benchmark_goes_on_and_ends_with_the_same_numbers(data, f
     with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("[1/2]"):
+            if line.startswith("[1/4]"):
                 os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
                 break
         rest = process.stderr.read()
@@ -299,7 +299,7 @@ def test_an_interrupted_benchmark_goes_on_and_ends_with_the_same_numbers(data, f
     assert "AUC" in again.stdout
     assert first.items() <= _written(tmp_path / "out").items(), "what was finished is kept"
     for key, found in _results(tmp_path / "out").items():
-        assert found["score"]["by_seed"] == _results(finished)[key]["score"]["by_seed"][:1]
+        assert found["score"]["by_seed"] == _results(finished)[key]["score"]["by_seed"]
 
 
 def _entries(names: str, **more) -> tuple[Entry, ...]:
