@@ -67,7 +67,7 @@ def test_score_and_residual_by_hand(spec: ImageSpec) -> None:
     scores = detector.score(images)
     assert scores.image.numpy() == pytest.approx(((code - again) ** 2).mean((1, 2, 3)).numpy(), rel=1e-3)
     residual = (stretched - copy).abs().mean(1, keepdim=True) * (spec.high - spec.low) / 2
-    assert scores.map.numpy() == pytest.approx(residual.numpy(), rel=1e-3, abs=1e-5)
+    assert scores.map.numpy() == pytest.approx(residual.numpy(), rel=1e-3, abs=1e-5 * (spec.high - spec.low))
     assert scores.parts["residual"].numpy() == pytest.approx(scores.map.mean((1, 2, 3)).numpy(), rel=1e-5)
 
 
