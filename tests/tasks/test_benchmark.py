@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -283,7 +284,8 @@ def test_an_interrupted_benchmark_goes_on_and_ends_with_the_same_numbers(data, f
         "1",
     ]
     command += ["--device", "cpu", "--cache", "cache"]
-    with subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, encoding="utf-8", start_new_session=True) as process:
+    pipe: dict[str, Any] = {"cwd": tmp_path, "stderr": subprocess.PIPE, "text": True, "encoding": "utf-8", "start_new_session": True}
+    with subprocess.Popen(command, preexec_fn=_hear_ctrl_c, **pipe) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("[1/4]"):
@@ -300,6 +302,11 @@ def test_an_interrupted_benchmark_goes_on_and_ends_with_the_same_numbers(data, f
     assert first.items() <= _written(tmp_path / "out").items(), "what was finished is kept"
     for key, found in _results(tmp_path / "out").items():
         assert found["score"]["by_seed"] == _results(finished)[key]["score"]["by_seed"]
+
+
+def _hear_ctrl_c() -> None:
+    """A shell that starts the tests in its background has them, and all that they start, ignore it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _entries(names: str, **more) -> tuple[Entry, ...]:
