@@ -155,6 +155,10 @@ def score(
     Exit status 3 says that some files could not be scored; scores.csv has a row with the reason for each. Stopped by Ctrl-C (130) or
     SIGTERM (143), it goes on after the last complete series with --resume.
     """
+    from medood.core.fast_start import import_monai_alone
+
+    import_monai_alone()
+
     from medood.tasks.score import score_folder
 
     outcome = score_folder(

@@ -68,6 +68,25 @@ def test_a_run_is_complete_and_holds_no_pickle(run: Path) -> None:
     assert {"torch", "monai", "seed", "python", "time", "index"} <= provenance.keys()
 
 
+def test_scoring_starts_without_what_only_training_and_plots_need(run: Path, place: Path, tmp_path: Path) -> None:
+    series = next(path for path in (place / "images" / "dicom").iterdir() if path.is_dir())
+    arguments = ["score", str(run), str(series), "--out", str(tmp_path / "scores.csv"), "--device", "cpu"]
+    script = (
+        "import sys\nfrom medood.cli import main\n"
+        f"sys.argv = {['medood', *arguments]!r}\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code, end.code\n"
+        "import monai.transforms, skimage.morphology\n"
+        "assert monai.transforms.utils.has_morphology, 'what is there is used'\n"
+        "print('MODULES', *sys.modules)\n"
+        "import ignite.engine, scipy.signal, sklearn, matplotlib\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.rpartition("MODULES")[2].split())
+    assert "monai" in loaded
+    assert not loaded & {"ignite", "matplotlib", "tensorboard", "sklearn", "scipy.signal", "torch.distributed.fsdp"}
+    assert len(rows_of(tmp_path / "scores.csv")) > 1
+
+
 def test_no_patient_is_in_both_parts_and_no_lesion_is_in_either(run: Path, place: Path) -> None:
     index = json.loads((run / "index.json").read_text())
     parts = {part: {row["group"] for row in index if row["part"] == part} for part in ("train", "held_out")}
