@@ -75,18 +75,23 @@ class ImageSpec:
 
 @dataclass
 class Batch:
-    """Images for one training step. Normal images only.
+    """Images for one training step. Normal images, but for those of `contrast`.
 
-    image    float32 (B, C, H, W) in the range of the spec
-    hidden   bool (B, 1, H, W), True where an `augment` step of the recipe hid the image from the network; None without such a step
-    inputs   (B, ...), what `inputs` of the phase said of each image before the phase began; None for a phase without
-    patient  int64 (B,), a number for each patient, for a phase on held-out images; None where nobody knows
+    image     float32 (B, C, H, W) in the range of the spec
+    hidden    bool (B, 1, H, W), True where an `augment` step of the recipe hid the image from the network; None without such a step
+    inputs    (B, ...), what `inputs` of the phase said of each image before the phase began; None for a phase without
+    classes   int64 (B,), the class of each image as a number, in the order of their names; -1 without one; None where nobody named classes
+    patient   int64 (B,), a number for each patient, for a phase on held-out images; None where nobody knows
+    contrast  as many images of the recipe's `contrast`, which nobody labelled; None without one. If that is `product_of_marginals`, its
+              `inputs` are those of this batch with every number drawn from another image, and its `image` is this batch's own
     """
 
     image: Tensor
     hidden: Tensor | None = None
     inputs: Tensor | None = None
+    classes: Tensor | None = None
     patient: Tensor | None = None
+    contrast: Batch | None = None
 
     def to(self, device: torch.device) -> Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
@@ -96,8 +101,8 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        others = (None if tensor is None else change(tensor) for tensor in (self.hidden, self.inputs, self.patient))
-        return Batch(change(self.image), *others)
+        others = (None if tensor is None else change(tensor) for tensor in (self.hidden, self.inputs, self.classes, self.patient))
+        return Batch(change(self.image), *others, contrast=self.contrast and self.contrast._each(change))
 
 
 @dataclass
@@ -155,9 +160,9 @@ class Phase:
     def inputs(self, batch: Batch) -> Tensor:
         """(B, ...) float32: overwritten by a phase that trains on something that is to be computed once per image, not in every epoch.
 
-        Called after `begin`, for training and held-out images, in eval mode, without gradients, on images as scoring sees them; every
-        batch of the phase then brings its rows, and its images are not augmented. It must not depend on what this phase changes. Frozen
-        features need none of this: they are kept by themselves.
+        Called after `begin`, for training and held-out images and those of the contrast, in eval mode, without gradients, on images as
+        scoring sees them; every batch of the phase then brings its rows, and its images are not augmented. It must not depend on what this
+        phase changes. Frozen features need none of this: they are kept by themselves.
         """
         raise NotImplementedError
 
@@ -198,6 +203,8 @@ class Detector(nn.Module):
     fitted_: Tensor
     localises: bool = True
     """Whether scores come with a map; a subclass without one, or with one only under some of its parameters, says so."""
+    learns_from_contrast: bool = False
+    """Whether training needs batches with a `contrast`; a subclass that does says so."""
 
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
@@ -229,6 +236,7 @@ class Detector(nn.Module):
         *,
         seed: int = 0,
         augment: Augment | None = None,
+        contrast: Tensor | np.ndarray | Dataset[Any] | DataLoader[Any] | Sequence[Tensor] | str | None = None,
         on_epoch: Callable[[Epoch], None] | None = None,
         **training: Any,
     ) -> Self:
@@ -241,6 +249,8 @@ class Detector(nn.Module):
         seed      decides the order of the images and all that is random in training; torch's own generators are left as they were. The
                   first weights were drawn when the detector was made: call `torch.manual_seed` before that
         augment   changes every training image anew, as `medood.augmentation(["mask_boxes"])` does; Patch-GAN cannot do without
+        contrast  for a detector that learns from one: images of other things, which nobody labelled, given as `images` are; "synthetic",
+                  anomalies pasted into the training images; or "product_of_marginals", of a detector on features
         on_epoch  is told of every epoch; `print` will do
         training  keys of a recipe's section `training`, such as epochs=20, batch_size=32, patience=5 (`medood recipe keys` explains all)
 
@@ -256,7 +266,8 @@ class Detector(nn.Module):
         torch.Size([12])
         """
         trainer = import_module("medood.training.fitting")  # by its name, as the catalogue loads detectors: it stands above this room
-        trainer.fit(self, images, held_out, seed=seed, augment=augment, on_epoch=on_epoch, training=training)
+        options = {"seed": seed, "augment": augment, "contrast": contrast, "on_epoch": on_epoch, "training": training}
+        trainer.fit(self, images, held_out, **options)
         return self
 
     @property

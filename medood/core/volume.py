@@ -36,6 +36,7 @@ class Entry:
     part    "train", "val" or "test" where the user's table says so
     mask    file of the lesion mask, if any
     issues  codes of what is odd but not fatal, such as `gantry_tilt:15.0` or `imager_spacing_used`
+    class_name  what the entry shows besides being normal or not (a view, a digit), where the source or the user's table says so
     bytes_per_image  what a slice takes in its file, where the files hold other things too; None: their sizes tell
     """
 
@@ -49,6 +50,7 @@ class Entry:
     origin: Origin = Origin()
     issues: tuple[str, ...] = ()
     bytes_per_image: float | None = None
+    class_name: str | None = None
 
 
 @dataclass(frozen=True)

@@ -103,11 +103,16 @@ class CachedImages:
     Memory-mapped: only what is asked for is read, and the operating system keeps what is asked for often.
     """
 
-    def __init__(self, entries: Sequence[CachedEntry]) -> None:
+    def __init__(self, entries: Sequence[CachedEntry], class_names: Sequence[str] = ()) -> None:
+        """`class_names` are what the numbers in `classes` stand for; without them there are no classes."""
         chosen = [np.flatnonzero(_normal(e.labels)) for e in entries]
         self.entries = entries
         self.owner = np.repeat(np.arange(len(entries)), [len(rows) for rows in chosen])
         self.row = np.concatenate([*chosen, np.zeros(0, int)]).astype(int)
+        number = {name: place for place, name in enumerate(class_names)}
+        of_entry = np.array([number.get(e.entry.class_name or "", -1) for e in entries], np.int64)
+        self.class_names = class_names
+        self.classes = of_entry[self.owner] if class_names else None
         self._open: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,20 @@ def split(index: Index, recipe: Recipe) -> Parts:
         )
     train, held = set(order[aside:]), set(order[:count])
     return Parts([e for e in usable if e.group in train], [e for e in usable if e.group in held])
+
+
+def split_contrast(index: Index, recipe: Recipe, apart: Collection[str] = ()) -> Parts:
+    """What nobody has to label into train and held-out, by patient, as `split` does; the patients `apart` are left out.
+
+    Entries labelled anomalous are left out, as they are everywhere in training, and so is the part "test".
+    """
+    usable = [e for e in index.entries if e.label != 1 and e.part != "test" and e.group not in apart]
+    if any(e.part == "val" for e in usable):
+        return Parts([e for e in usable if e.part != "val"], [e for e in usable if e.part == "val"])
+    groups = sorted({e.group for e in usable})
+    order = [groups[i] for i in np.random.default_rng(recipe.split.seed).permutation(len(groups))]
+    held = set(order[: max(1, round(recipe.split.held_out * len(groups)))]) if len(groups) > 1 else set()
+    return Parts([e for e in usable if e.group not in held], [e for e in usable if e.group in held])
 
 
 def _reasons(index: Index) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,21 +24,22 @@ def reading(run: Run, source: str) -> dict[str, Any]:
     return {key: value for key, value in parameters.items() if key not in ("root", *SELECTING)} if name == source else {}
 
 
-def write_hashed(folder: Path, train: CachedImages, held_out: CachedImages) -> str:
+def write_hashed(folder: Path, parts: Sequence[CachedImages]) -> str:
     """Write the perceptual hashes of the images that a run is made from into its folder; returns the name of the file.
 
-    Entries are numbered as in index.json, the training entries first.
+    Entries are numbered as in index.json, part after part.
     """
-    _hashed(train, held_out).save(folder / _HASHES)
+    _hashed(parts).save(folder / _HASHES)
     return _HASHES
 
 
-def require_same_images(folder: Path, train: CachedImages, held_out: CachedImages) -> None:
-    """Raises MedoodError unless the run in the folder was made from these training images and these held-out images, wherever they lie."""
-    known, ours = index_in(folder), _hashed(train, held_out)
-    theirs = HashedImages.load(folder / _HASHES, [row["id"] for row in known])
-    parts = ["train"] * len(train.entries) + ["held_out"] * len(held_out.entries)
-    same = list(theirs.ids) == list(ours.ids) and [row["part"] for row in known] == parts and np.array_equal(theirs.owner, ours.owner)
+def require_same_images(folder: Path, parts: Mapping[str, CachedImages]) -> None:
+    """Raises MedoodError unless the run in the folder was made from the images of these parts, wherever they lie."""
+    index, ours = index_in(folder), _hashed(list(parts.values()))
+    known = [row for row in index if row["part"] in parts]
+    theirs = _first(len(known), HashedImages.load(folder / _HASHES, [row["id"] for row in index]))
+    named = [part for part, images in parts.items() for _ in images.entries]
+    same = list(theirs.ids) == list(ours.ids) and [row["part"] for row in known] == named and np.array_equal(theirs.owner, ours.owner)
     if not (same and np.array_equal(theirs.hashes, ours.hashes)):
         raise MedoodError(
             f"{folder} was trained or calibrated on other images than this recipe names: members of an ensemble must come from the same "
@@ -46,10 +47,17 @@ def require_same_images(folder: Path, train: CachedImages, held_out: CachedImage
         )
 
 
-def _hashed(train: CachedImages, held_out: CachedImages) -> HashedImages:
-    parts = train.hashed(), held_out.hashed()
-    owner = np.concatenate([parts[0].owner, parts[1].owner + len(parts[0].ids)])
-    return HashedImages(np.concatenate([part.hashes for part in parts]), owner, (*parts[0].ids, *parts[1].ids))
+def _hashed(parts: Sequence[CachedImages]) -> HashedImages:
+    hashed = [part.hashed() for part in parts]
+    starts = np.cumsum([0, *(len(part.ids) for part in hashed)])
+    owner = np.concatenate([part.owner + start for part, start in zip(hashed, starts, strict=False)])
+    return HashedImages(np.concatenate([part.hashes for part in hashed]), owner, tuple(name for part in hashed for name in part.ids))
+
+
+def _first(count: int, hashed: HashedImages) -> HashedImages:
+    """Those of the first entries."""
+    of_them = hashed.owner < count
+    return HashedImages(hashed.hashes[of_them], hashed.owner[of_them], hashed.ids[:count])
 
 
 def seen_before(run: Run, entries: Sequence[Entry]) -> int:
@@ -59,11 +67,12 @@ def seen_before(run: Run, entries: Sequence[Entry]) -> int:
 
 
 def _ids(run: Run) -> set[str]:
-    return {row["id"] for row in index_in(run.folder) if row["images"]}
+    """Those of the folder that was trained on: another folder, that of the contrast, has names of its own."""
+    return {row["id"] for row in index_in(run.folder) if row["images"] and not row["part"].startswith("contrast")}
 
 
 class SeenImages:
-    """The images that a run was trained and calibrated on, to ask of others whether they are among them.
+    """The images that a run was trained, calibrated or contrasted with, to ask of others whether they are among them.
 
     Raises RunError when the run folder does not tell.
     """

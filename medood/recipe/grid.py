@@ -14,6 +14,7 @@ from medood.core.errors import RecipeError
 from medood.core.types import NonNegativeInt, PositiveInt
 from medood.recipe.changes import apply_changes
 from medood.recipe.check import check, nearest
+from medood.recipe.contrast import learner
 from medood.recipe.literals import Places, place_of, read_literals
 from medood.recipe.recipe import Recipe, check_source, find_file, known_keys, load_preparation, load_recipe, resolve, shipped
 
@@ -177,6 +178,8 @@ class _Blocks:
         problems = apply_changes(values, places, self.changes, known_keys)
         values["seed"] = seed
         values["source"] = below(values.get("source"), self.data)
+        # a cohort may name a contrast for all detectors; it is for those that learn from one
+        values["contrast"] = below(values.get("contrast"), self.data) if learner(values.get("detector")) else None
         return resolve(values, places, str(self.path), problems)
 
 

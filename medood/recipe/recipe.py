@@ -18,6 +18,7 @@ from medood.recipe import catalogue
 from medood.recipe.changes import apply_changes
 from medood.recipe.check import check, nearest
 from medood.recipe.choices import below, checked_steps, named
+from medood.recipe.contrast import checked_contrast
 from medood.recipe.literals import Places, place_of, read_literals
 from medood.recipe.members import with_features
 
@@ -167,6 +168,11 @@ class Recipe(_Section):
     transforms   the transforms file that turns volumes into images: its name, its path, or `{name: ...}` with keys of it to replace
     augment      steps that change every training image afresh, each `{name: {parameters}}`; `medood steps` lists them
     detector     what is trained: `{name: autoencoder}` with its parameters; `medood detectors` lists what there is
+    contrast     what a detector learns to tell normal images from, for one that needs it: another source of images that nobody has to
+                 label, `{name: folder, root: ...}`, perhaps with `transforms` of its own, shown at this recipe's size; "synthetic",
+                 anomalies pasted into the training images; or "product_of_marginals", features of which each comes from another image.
+                 Images labelled anomalous and those of the part test are left out. Normal images among the contrast do no harm as long as
+                 they are not most of it: what is learned is in how far the normal images outnumber the contrast
     features     what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default;
                  for `error: perceptual` of a detector that reconstructs, what it compares; for an ensemble, what those of its members
                  work on that need features and name none of their own
@@ -184,6 +190,7 @@ class Recipe(_Section):
     transforms: Preparation
     augment: list[str | dict[str, Any]] = []
     detector: dict[str, Any]
+    contrast: Literal["synthetic", "product_of_marginals"] | dict[str, Any] | None = None
     features: dict[str, Any] | None = None
     split: Split = Field(default_factory=Split)
     training: Training = Field(default_factory=Training)
@@ -222,6 +229,7 @@ def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
     found |= {name: list(section.model_fields) for name, section in sections.items()}
     named = (
         ("source", catalogue.sources(), ["name", "root"]),
+        ("contrast", catalogue.sources(), ["name", "root", "transforms"]),
         ("detector", catalogue.detectors(), ["name"]),
         ("features", catalogue.features(), ["name"]),
     )
@@ -240,7 +248,10 @@ def changed_keys(before: Recipe, now: Recipe) -> list[str]:
     def matters(recipe: Recipe) -> dict[str, Any]:
         values = recipe.model_dump(mode="json", exclude={"summary": True, "transforms": {"summary"}})
         detector = {key: value for key, value in values["detector"].items() if key != "members" or not values["detector"].get("runs")}
-        return {**values, "detector": detector, "source": {key: value for key, value in values["source"].items() if key != "root"}}
+        for section in ("source", "contrast"):
+            if isinstance(values[section], dict):
+                values[section].pop("root", None)
+        return {**values, "detector": detector}
 
     old, new = matters(before), matters(now)
     for one, other in zip(_all_features(old), _all_features(new), strict=False):  # fewer members are a change anyway
@@ -266,11 +277,15 @@ def resolve(values: Mapping[str, Any], places: Places, where: str, problems: Seq
         if isinstance(values.get(section), dict):
             values[section] = named(section, values[section], cards, places, where, problems)
     values["detector"], values["features"] = with_features(values, places, where, problems)
+    given = values.get("contrast")
+    own = given.get("transforms") if isinstance(given, Mapping) else None
+    plan = None if own is None else _transforms(own, places, where, problems, ("contrast", "transforms"))
+    values["contrast"] = checked_contrast(values, plan, places, where, problems)
     values["augment"] = checked_steps(("augment",), values.get("augment", []), places, where, problems)
     if problems:
         raise RecipeError(problems)
     assert recipe is not None
-    return recipe.model_copy(update={k: values[k] for k in ("source", "detector", "features", "augment", "transforms")})
+    return recipe.model_copy(update={k: values[k] for k in ("source", "detector", "contrast", "features", "augment", "transforms")})
 
 
 def load_preparation(name: str | Path, changes: Sequence[str] = ()) -> Preparation:
@@ -307,28 +322,28 @@ def shipped(folder: str) -> list[Path]:
     return sorted((beside if checkout else inside).glob("*.yaml"))
 
 
-def _transforms(given: Any, places: Places, where: str, problems: list[str]) -> Any:
-    """The Preparation that a recipe's `transforms` names, with the recipe's own changes to it."""
-    at = f"{place_of(('transforms',), places, where)}: transforms"
+def _transforms(given: Any, places: Places, where: str, problems: list[str], path: tuple[str, ...] = ("transforms",)) -> Any:
+    """The Preparation that a recipe's `transforms` names, with the recipe's own changes to it; `path` is where in the recipe."""
+    at = f"{place_of(path, places, where)}: {'.'.join(path)}"
     changes = dict(given) if isinstance(given, Mapping) else {"name": given}
     name = changes.pop("name", None)
     if not isinstance(name, str):
         if {"steps", "summary"} <= changes.keys():  # a resolved recipe brings the whole content
-            content, origin, content_places = changes, where, below(places, ("transforms",))
+            content, origin, content_places = changes, where, below(places, path)
         else:
             problems.append(f"{at}: expected the name of a transforms file or a mapping with its `name`, found {given!r}.")
             return None
     else:
         try:
-            path = find_file(name, "transforms", beside=Path(where).parent)
-            content, content_places = read_literals(path)
+            file = find_file(name, "transforms", beside=Path(where).parent)
+            content, content_places = read_literals(file)
         except RecipeError as error:
             problems.extend(f"{at}: {problem}" for problem in error.problems)
             return None
-        content, origin = content | changes, str(path)
+        content, origin = content | changes, str(file)
         for key in changes:  # those of the recipe stand in the recipe
-            content_places = {path: place for path, place in content_places.items() if path[:1] != (key,)}
-        content_places |= {path: f"{place}: transforms" for path, place in below(places, ("transforms",)).items() if path}
+            content_places = {at: place for at, place in content_places.items() if at[:1] != (key,)}
+        content_places |= {at: f"{place}: {'.'.join(path)}" for at, place in below(places, path).items() if at}
     content = {key: _both_sides(key, value) for key, value in content.items()}
     preparation = check(Preparation, content, content_places, origin, problems)
     steps = checked_steps(("steps",), content.get("steps", []), content_places, origin, problems)

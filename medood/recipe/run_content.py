@@ -65,7 +65,7 @@ def calibration_in(folder: Path) -> dict[str, Any]:
 
 
 def index_in(folder: Path) -> list[dict[str, Any]]:
-    """index.json of a run: id, group, part and number of images of every training and held-out entry."""
+    """index.json of a run: id, group, part and number of images of every training and held-out entry, and of those of the contrast."""
     return _read(folder / "index.json", _INDEX)
 
 

@@ -40,8 +40,9 @@ class Folder:
                                    normal/001.png,patient1,0,train,
                                    scans/series3,patient2,1,test,masks/series3.nii.gz
     ```
-    csv  a table below the root with the columns path, group, label (0 normal, 1 anomalous), part (train, val, test) and, if wanted, mask.
-         Only its rows are taken. A path is a file, or the folder or the id of a DICOM series; a group is a patient.
+    csv  a table below the root with the columns path, group, label (0 normal, 1 anomalous), part (train, val, test) and, if wanted, mask
+         and class (what an image shows, in a word). Only its rows are taken. A path is a file, or the folder or the id of a DICOM series; a
+         group is a patient.
     """
 
     def __init__(self, root: Path, *, csv: str | None = None) -> None:
@@ -104,7 +105,8 @@ class Folder:
                 for entry in meant:
                     if entry.id in chosen:
                         mistakes.add(row.line, f"{entry.id} is meant by an earlier row too; keep one of the two rows.")
-                    chosen[entry.id] = replace(entry, group=row.group, label=row.label, part=row.part, mask=mask)
+                    said = {"group": row.group, "label": row.label, "part": row.part, "class_name": row.class_name}
+                    chosen[entry.id] = replace(entry, mask=mask, **said)
         return _sorted_index(self.root, chosen.values(), [p for p in problems if not paths.keys().isdisjoint(_names(p))])
 
     def _found(self, files: list[Path], series: bool = False) -> tuple[list[Entry], list[Problem]]:

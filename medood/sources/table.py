@@ -24,6 +24,7 @@ class Row:
     label: int | None
     part: str | None
     mask: str | None
+    class_name: str | None
 
 
 def table_below(root: Path, name: str) -> Path:
@@ -39,7 +40,7 @@ def table_below(root: Path, name: str) -> Path:
 
 
 def read_table(file: Path) -> list[Row]:
-    """The rows of a table with the columns path, group, label, part and, if wanted, mask; other columns are ignored.
+    """The rows of a table with the columns path, group, label, part and, if wanted, mask and class; other columns are ignored.
 
     label is 0 normal, 1 anomalous or empty; part is train, val, test or empty. Raises TableError with every mistake and its line: an
     unknown value, a path named twice or leading out of the root, a group in two parts.
@@ -68,7 +69,7 @@ def _row(row: table_file.Row, mistakes: Mistakes) -> Row | None:
     if len(mistakes.found) > before:
         return None
     label, part, mask = _LABELS[row["label"]], row["part"].lower() or None, plain_path(row["mask"]) or None
-    return Row(row.line, plain_path(row["path"]), row["group"], label, part, mask)
+    return Row(row.line, plain_path(row["path"]), row["group"], label, part, mask, row["class"] or None)
 
 
 def _check_together(rows: list[Row], mistakes: Mistakes) -> None:

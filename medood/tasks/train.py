@@ -6,9 +6,8 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +20,23 @@ from medood.core.device import pick_device
 from medood.core.errors import MedoodError, ResumeError, TrainingError
 from medood.core.files import write_json
 from medood.core.lock import alone
-from medood.core.volume import Entry, Problem
-from medood.data.attempt import attempt
-from medood.data.cache import Cache, CachedEntry, CachedImages, feature_folder
+from medood.data.cache import Cache, CachedImages, feature_folder
+from medood.data.contrast import contrast_images
 from medood.data.found import check_found
 from medood.data.leaks import leaks
 from medood.data.opening import open_source
 from medood.data.patients import unnamed
-from medood.data.side_by_side import side_by_side
+from medood.data.preparing import prepare
 from medood.data.split import split
 from medood.data.training_images import require_same_images, write_hashed
 from medood.features.interface import keep_features
 from medood.recipe.adoption import adopt_weights, with_runs
-from medood.recipe.building import build_detector, with_checksum
+from medood.recipe.building import build_detector, image_spec, with_checksum
 from medood.recipe.recipe import Recipe, changed_keys
 from medood.recipe.run import is_run, save_run
 from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoints.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
+from medood.training.contrast import Against, Contrast, made_of
 from medood.training.progress import Silence
 from medood.training.trainer import check_held_out, check_plan, train
 from medood.transforms.pipeline import Pipeline, augmentation
@@ -78,11 +77,12 @@ def train_recipe(
         check_plan(detector.phases(), recipe.training)
         check_pooling(detector, recipe)
         recipe, parts = _parts(recipe, data, cache, console)
-        images, held_out = parts.values()
+        images, held_out = parts["train"], parts["held_out"]
         check_enough(held_out, recipe)
         check_held_out(detector.phases(), len(held_out))
         for run in recipe.detector.get("runs", []):
-            require_same_images(Path(run), images, held_out)
+            require_same_images(Path(run), parts)
+        recipe, contrast = _contrast(recipe, parts, cache, console)
         if forecast := detector.forecast(len(images)):
             console.say(forecast)
         index = _fingerprint(parts)
@@ -93,11 +93,12 @@ def train_recipe(
         started = time.perf_counter()
         with _remembered(out, recipe, index):
             options: dict[str, Any] = {"seed": recipe.seed, "device": target, "resume": resume, "progress": progress}
-            train(detector, images, held_out, recipe.training, out, augment=augmentation(recipe.augment), **options)
+            options |= {"augment": augmentation(recipe.augment), "contrast": contrast}
+            train(detector, images, held_out, recipe.training, out, **options)
         seconds = round(time.perf_counter() - started, 1)
         facts = {"training_seconds": seconds, "device": str(target), "train_images": len(images), "index": index}
         calibration = _calibration(detector, parts, recipe, target, console)
-        hashes = write_hashed(out, images, held_out)
+        hashes = write_hashed(out, list(parts.values()))
         save_run(out, recipe, detector, calibration, _index_rows(parts), facts, files=[hashes])
         _tidy(out, keep_checkpoint, console)
     return out
@@ -116,7 +117,9 @@ def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Conso
     check_found(index)
     entries = vars(split(index, recipe))
     store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
-    parts = {part: CachedImages(_prepare(store, source, entries[part], part, console)) for part in ("train", "held_out")}
+    found = {part: prepare(store, source, entries[part], f"{part.replace('_', '-')} images", console) for part in ("train", "held_out")}
+    class_names = sorted({each.entry.class_name for each in found["train"]} - {None})
+    parts = {part: CachedImages(prepared, class_names) for part, prepared in found.items()}
     images, held_out = parts.values()
     _enough(images, held_out)
     groups = len(set(images.groups)), len(set(held_out.groups))
@@ -128,19 +131,16 @@ def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Conso
     return recipe, parts
 
 
-def _prepare(store: Cache, source: Any, entries: Sequence[Entry], part: str, console: Console) -> list[CachedEntry]:
-    """All entries of a part in the cache; those that cannot be used are named and left out."""
-
-    def one(entry: Entry) -> CachedEntry | Problem:
-        return attempt(partial(store.prepared, source), entry)
-
-    results = []
-    for result in console.track(side_by_side(one, entries, workers=4, ahead=8), f"Preparing {part.replace('_', '-')} images", len(entries)):
-        if isinstance(result, Problem):
-            console.warn(f"Left out: {result.path}: {result.message}")
-        else:
-            results.append(result)
-    return results
+def _contrast(recipe: Recipe, parts: dict[str, CachedImages], cache: Path | None, console: Console) -> tuple[Recipe, Against]:
+    """What the detector learns to tell the normal images from; images of its own join `parts`."""
+    images, held_out = parts["train"], parts["held_out"]
+    if isinstance(recipe.contrast, str):
+        return recipe, made_of(recipe.contrast, images, held_out, image_spec(recipe), recipe.seed)
+    if recipe.contrast is None:
+        return recipe, None
+    recipe, more = contrast_images(recipe, images, held_out, console=console, cache=cache)
+    parts |= more
+    return recipe, Contrast(more["contrast"], more["contrast_held_out"])
 
 
 def _enough(images: CachedImages, held_out: CachedImages) -> None:

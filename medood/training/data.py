@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -29,6 +29,11 @@ class Images(Protocol):
         ...
 
 
+def classes_of(images: Images) -> np.ndarray | None:
+    """The class of every image as a number, int64 (n,), or None for images that know of no classes."""
+    return getattr(images, "classes", None)
+
+
 def batch_numbers(order: np.ndarray, size: int) -> list[np.ndarray]:
     """Cut into batches of `size`, the last one partial; a single image left over joins the batch before, as batch norm needs two."""
     edges = list(range(size, len(order), size))
@@ -39,7 +44,11 @@ def batch_numbers(order: np.ndarray, size: int) -> list[np.ndarray]:
 
 @dataclass
 class Batches:
-    """Batches of one phase. What a batch holds follows from (seed, phase, epoch) alone, so a resumed run sees the same."""
+    """Batches of one phase. What a batch holds follows from (seed, phase, epoch) alone, so a resumed run sees the same.
+
+    contrast  batches of the contrast, as many images a batch as there are here, in an order of their own; or a function that makes the
+              contrast of a batch out of the batch and a seed
+    """
 
     images: Images
     size: int
@@ -50,6 +59,7 @@ class Batches:
     pin: bool = False
     inputs: np.ndarray | None = None
     patients: np.ndarray | None = None
+    contrast: Batches | Callable[[Batch, int], Batch | None] | None = None
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -57,11 +67,34 @@ class Batches:
 
     def stream(self, first: int, last: int) -> Generator[Batch, None, None]:
         """All batches of the epochs first..last (counted from 1), one epoch after the other, read ahead across their borders."""
-        plan = ((epoch, numbers) for epoch in range(first, last + 1) for numbers in batch_numbers(self.order(epoch), self.size))
-        return read_ahead(lambda item: self._batch(*item), plan)
+        plan = ((epoch, start, numbers) for epoch in range(first, last + 1) for start, numbers in self._numbers(epoch))
+        return read_ahead(lambda item: self._whole(*item), plan)
 
     def order(self, epoch: int) -> np.ndarray:
         return np.random.default_rng(derived_seed(self.seed, self.phase, epoch)).permutation(len(self.images))
+
+    def _numbers(self, epoch: int) -> Iterator[tuple[int, np.ndarray]]:
+        """The numbers of the images of each batch, after how many images of the epoch come before it."""
+        start = 0
+        for numbers in batch_numbers(self.order(epoch), self.size):
+            yield start, numbers
+            start += len(numbers)
+
+    def _whole(self, epoch: int, start: int, numbers: np.ndarray) -> Batch:
+        """A batch with its contrast, where the network wants it."""
+        batch = self._batch(epoch, numbers)
+        if isinstance(self.contrast, Batches):
+            batch.contrast = self.contrast._batch(epoch, self.contrast._drawn(epoch, start, len(numbers)))
+        elif self.contrast is not None:
+            batch.contrast = self.contrast(batch, derived_seed(self.seed, self.phase, epoch, start))
+        return _placed(batch, self.channels_last, self.pin)
+
+    def _drawn(self, epoch: int, start: int, count: int) -> np.ndarray:
+        """Images start..start + count of an order that begins anew, in another order, whenever all images were drawn."""
+        rounds, size = range(start // len(self.images), (start + count - 1) // len(self.images) + 1), len(self.images)
+        drawn = [np.random.default_rng(derived_seed(self.seed, self.phase, epoch, "contrast", each)).permutation(size) for each in rounds]
+        begin = start - rounds[0] * size
+        return np.concatenate(drawn)[begin : begin + count]
 
     def _batch(self, epoch: int, numbers: np.ndarray) -> Batch:
         image, hidden = self.images.gather(numbers), None
@@ -70,8 +103,7 @@ class Batches:
             samples = [self.augment({"image": one}, seed) for one, seed in zip(image, seeds, strict=True)]
             image = _stacked(samples, "image")
             hidden = _stacked(samples, "hidden") if "hidden" in samples[0] else None
-        batch = Batch(image, hidden, _rows(self.inputs, numbers), _rows(self.patients, numbers))
-        return _placed(batch, self.channels_last, self.pin)
+        return Batch(image, hidden, _rows(self.inputs, numbers), _rows(classes_of(self.images), numbers), _rows(self.patients, numbers))
 
 
 def patients_of(images: Images) -> np.ndarray | None:
@@ -85,22 +117,38 @@ def _stacked(samples: list[dict[str, Tensor]], key: str) -> Tensor:
     return torch.stack([sample[key].as_subclass(Tensor) for sample in samples])
 
 
-def in_order(
-    images: Images, size: int, *, channels_last: bool = False, pin: bool = False, inputs: np.ndarray | None = None
-) -> Generator[Batch, None, None]:
-    """Every image once, as it is, in order, with its row of `inputs`."""
-    plan = (np.arange(start, min(start + size, len(images))) for start in range(0, len(images), size))
-    return read_ahead(lambda numbers: _placed(Batch(images.gather(numbers), None, _rows(inputs, numbers)), channels_last, pin), plan)
+@dataclass(frozen=True)
+class InOrder:
+    """Every image once, as it is, in order, with its row of `inputs`; and beside each batch as many images of `contrast`, over and over."""
+
+    images: Images
+    size: int
+    channels_last: bool = False
+    pin: bool = False
+    inputs: np.ndarray | None = None
+    contrast: InOrder | None = None
+
+    def stream(self) -> Generator[Batch, None, None]:
+        plan = (np.arange(start, min(start + self.size, len(self.images))) for start in range(0, len(self.images), self.size))
+        return read_ahead(lambda numbers: _placed(self._batch(numbers), self.channels_last, self.pin), plan)
+
+    def _batch(self, numbers: np.ndarray) -> Batch:
+        batch = Batch(self.images.gather(numbers), None, _rows(self.inputs, numbers), _rows(classes_of(self.images), numbers))
+        if self.contrast is not None and len(self.contrast.images):
+            batch.contrast = self.contrast._batch(numbers % len(self.contrast.images))
+        return batch
 
 
-def _rows(inputs: np.ndarray | None, numbers: np.ndarray) -> Tensor | None:
-    return None if inputs is None else torch.from_numpy(inputs[numbers])
+def _rows(values: np.ndarray | None, numbers: np.ndarray) -> Tensor | None:
+    return None if values is None else torch.from_numpy(values[numbers])
 
 
 def _placed(batch: Batch, channels_last: bool, pin: bool) -> Batch:
     """The memory layout of the network, and memory from which a GPU copies while it computes."""
     if channels_last:
-        batch.image = batch.image.contiguous(memory_format=torch.channels_last)
+        for part in (batch, batch.contrast):
+            if part is not None:
+                part.image = part.image.contiguous(memory_format=torch.channels_last)
     return batch.pin_memory() if pin else batch
 
 

@@ -13,6 +13,8 @@ from medood.core.detector import Augment, Detector, Epoch
 from medood.core.errors import RecipeError, TrainingError
 from medood.recipe.check import check
 from medood.recipe.recipe import Training
+from medood.training.contrast import MADE, Against, Contrast, made_of
+from medood.training.data import Images
 from medood.training.own_images import as_images
 from medood.training.progress import Silence
 from medood.training.randomness import own_randomness
@@ -26,6 +28,7 @@ def fit(
     *,
     seed: int,
     augment: Augment | None,
+    contrast: Any,
     on_epoch: Callable[[Epoch], None] | None,
     training: Mapping[str, Any],
 ) -> None:
@@ -37,6 +40,7 @@ def fit(
     held_out_images = as_images([] if held_out is None else held_out, detector.spec, "held-out images")
     if held_out is not None and not len(held_out_images):
         raise TrainingError("There are no held-out images: give some, or leave `held_out` out.")
+    against = _against(contrast, train_images, held_out_images, detector, seed)
     with TemporaryDirectory(prefix="medood-") as folder, own_randomness(seed, device):
         train(
             detector,
@@ -47,8 +51,21 @@ def fit(
             seed=seed,
             device=device,
             augment=augment,
+            contrast=against,
             progress=_Told(on_epoch) if on_epoch else Silence(),
         )
+
+
+def _against(given: Any, images: Images, held_out: Images, detector: Detector, seed: int) -> Against:
+    """The contrast that was asked for."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        if given not in MADE:
+            raise TrainingError(f"contrast: found {given!r}, expected images or one of {', '.join(MADE)}.")
+        return made_of(given, images, held_out, detector.spec, seed)
+    nothing = as_images([], detector.spec, "contrast")
+    return Contrast(as_images(given, detector.spec, "contrast"), nothing)
 
 
 def _plan(training: Mapping[str, Any]) -> Training:

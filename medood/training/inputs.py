@@ -10,7 +10,7 @@ import torch
 
 from medood.core.detector import Detector, Phase
 from medood.recipe.recipe import Training
-from medood.training.data import Images, in_order
+from medood.training.data import Images, InOrder
 from medood.training.randomness import derived_seed, own_randomness
 
 
@@ -30,7 +30,7 @@ def compute_inputs(
     path.parent.mkdir(parents=True, exist_ok=True)
     rows: np.ndarray | None = None
     done = 0
-    stream = in_order(images, plan.batch_size, channels_last=plan.channels_last, pin=device.type == "cuda")
+    stream = InOrder(images, plan.batch_size, plan.channels_last, pin=device.type == "cuda").stream()
     with detector.at_rest(), own_randomness(derived_seed(seed, phase.name, "inputs"), device), closing(stream) as batches:
         for batch in batches:
             made = phase.inputs(batch.to(device)).float().cpu().numpy()

@@ -6,8 +6,10 @@ import logging
 import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from rich.progress import Progress
@@ -20,7 +22,8 @@ from medood.training.checkpoints.checkpoint import Checkpoint, Checkpoints, disc
 from medood.training.checkpoints.identity import identity
 from medood.training.checkpoints.resuming import Plan, find_start, what_happens
 from medood.training.checkpoints.weights import finite, restore
-from medood.training.data import Batches, Images, patients_of
+from medood.training.contrast import Against, Contrast, check_contrast, check_marginals, mixed
+from medood.training.data import Batches, Images, InOrder, patients_of
 from medood.training.forecast import Forecast
 from medood.training.history import History
 from medood.training.inputs import compute_inputs, has_inputs
@@ -45,6 +48,7 @@ def train(
     seed: int,
     device: torch.device,
     augment: Augment | None = None,
+    contrast: Against = None,
     resume: bool = False,
     progress: Progress | Silence | bool = True,
 ) -> None:
@@ -52,6 +56,7 @@ def train(
 
     A phase with optimizers runs in train mode on augmented images and ends with the weights of the epoch that was best on `held_out`. A
     phase without them (a closed form) sees the images as scoring does: in eval mode, without gradients, in float32, not augmented.
+    A detector that learns from a contrast gets it beside every batch; without one, or when another gets one, TrainingError is raised.
     `folder` receives `history.jsonl`, `tensorboard/` and `checkpoint/`. With `resume` a training that was killed goes on after its last
     whole epoch, and one with more `plan.epochs` than before, killed or complete, as `find_start` describes; on the same machine and with
     as many threads it ends with the same bits as in one go, unless a schedule follows the number of epochs and that changed. Call it with
@@ -62,11 +67,12 @@ def train(
     """
     if len(images) == 0:
         raise TrainingError("There are no normal images to train on: check the source's folder, the split and the transforms.")
+    check_contrast(detector, contrast)
     torch.manual_seed(seed)
     detector.to(device)
     if plan.channels_last:
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
-    _Trainer(detector, images, held_out, plan, folder, seed, device, augment).run(resume, progress)
+    _Trainer(detector, images, held_out, plan, folder, seed, device, augment, contrast).run(resume, progress)
 
 
 def check_plan(phases: Sequence[Phase], plan: Training) -> list[int]:
@@ -113,31 +119,35 @@ class _Trainer:
         seed: int,
         device: torch.device,
         augment: Augment | None,
+        contrast: Against,
     ) -> None:
         self.detector, self.held_out, self.plan, self.seed, self.device = detector, held_out, plan, seed, device
-        self.folder = folder
+        self.folder, self.contrast = folder, contrast
         self.phases = list(detector.phases())
         self.epochs = check_plan(self.phases, plan)
         check_held_out(self.phases, len(held_out))
-        known = identity(detector, self.phases, plan, seed=seed, images=len(images), held_out=len(held_out))
-        self.files = Checkpoints(folder, known)
-        self.batches = [
-            Batches(
-                held_out if phase.held_out else images,
-                plan.batch_size,
-                seed,
-                phase.name,
-                augment if phase.optimizers and not has_inputs(phase) else None,
-                channels_last=plan.channels_last,
-                pin=device.type == "cuda",
-                patients=patients_of(held_out) if phase.held_out else None,
-            )
-            for phase in self.phases
-        ]
+        check_marginals(self.phases, contrast)
+        numbers = {"training images": len(images), "held-out images": len(held_out), "images to contrast with": _size(contrast)}
+        self.files = Checkpoints(folder, identity(detector, self.phases, plan, seed=seed, numbers=numbers))
+        self.batches = [self._batches(phase, images, augment) for phase in self.phases]
         self.schedules = [
             Schedule(plan, phase.name, phase.optimizers, epochs, len(batches))
             for phase, epochs, batches in zip(self.phases, self.epochs, self.batches, strict=True)
         ]
+
+    def _batches(self, phase: Phase, images: Images, augment: Augment | None) -> Batches:
+        changed = augment if phase.optimizers and not has_inputs(phase) else None
+        size, channels_last, pin = self.plan.batch_size, self.plan.channels_last, self.device.type == "cuda"
+
+        def batches(of: Images) -> Batches:
+            return Batches(of, size, self.seed, phase.name, changed, channels_last, pin)
+
+        if phase.held_out:
+            return replace(batches(self.held_out), patients=patients_of(self.held_out))
+        made = batches(images)
+        if self.contrast is not None:
+            made.contrast = batches(self.contrast.images) if isinstance(self.contrast, Contrast) else mixed
+        return made
 
     def run(self, resume: bool, progress: Progress | Silence | bool) -> None:
         plan = Plan(self.phases, self.epochs, self.plan)
@@ -179,20 +189,22 @@ class _Trainer:
         self.files.write(self._checkpoint(number + 1, 0, BestEpoch()))
 
     def _compute_inputs(self, number: int) -> None:
-        """Once per image what the phase wants once per image, for the training and the held-out images."""
+        """Once per image what the phase wants once per image, for the training and the held-out images and those of the contrast."""
         batches = self.batches[number]
-        batches.inputs, self.held_out_inputs = (
-            compute_inputs(
-                self.detector,
-                self.phases[number],
-                images,
-                self.plan,
-                self.folder / "checkpoint" / f"inputs_{number}_{part}.npy",
-                seed=self.seed,
-                device=self.device,
-            )
-            for part, images in (("train", batches.images), ("held_out", self.held_out))
-        )
+        batches.inputs = self._inputs(number, "train", batches.images)
+        held_out, contrast = self._held_out(number, "held_out", self.held_out), None
+        if isinstance(self.contrast, Contrast) and isinstance(batches.contrast, Batches):
+            batches.contrast.inputs = self._inputs(number, "contrast", self.contrast.images)
+            contrast = self._held_out(number, "contrast_held_out", self.contrast.held_out)
+        self.validated = replace(held_out, contrast=contrast)
+
+    def _held_out(self, number: int, part: str, images: Images) -> InOrder:
+        inputs = self._inputs(number, part, images)
+        return InOrder(images, self.plan.batch_size, self.plan.channels_last, self.device.type == "cuda", inputs)
+
+    def _inputs(self, number: int, part: str, images: Images) -> np.ndarray | None:
+        path = self.folder / "checkpoint" / f"inputs_{number}_{part}.npy"
+        return compute_inputs(self.detector, self.phases[number], images, self.plan, path, seed=self.seed, device=self.device)
 
     def _fit(self, number: int, best: BestEpoch, done: int) -> None:
         """The epochs after `done`. A loss or weight that is no number brings the last good epoch back, then raises TrainingError."""
@@ -262,8 +274,7 @@ class _Trainer:
         phase = self.phases[number]
         if not phase.optimizers or (epoch % self.plan.validate_every and epoch < self.epochs[number]):
             return None
-        held_out, inputs = self.held_out, self.held_out_inputs
-        return validation_loss(self.detector, phase, held_out, self.plan, seed=self.seed, device=self.device, inputs=inputs)
+        return validation_loss(self.detector, phase, self.validated, seed=self.seed, device=self.device)
 
     def _record(self, engine: Engine, number: int, validation: float | None) -> None:
         phase, state = self.phases[number], engine.state
@@ -305,3 +316,8 @@ class _Trainer:
         if start is None:
             return 0
         return self._iterations_before(start.phase) + (start.epoch * len(self.batches[start.phase]) if start.epoch else 0)
+
+
+def _size(contrast: Against) -> int | str | None:
+    """How many images there are to contrast with, or how the contrast is made."""
+    return len(contrast.images) if isinstance(contrast, Contrast) else contrast

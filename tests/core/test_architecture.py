@@ -22,7 +22,7 @@ ALLOWED = {
     "nets": {"core", "nets"},
     "features": {"core", "nets", "features"},
     "detectors": {"core", "nets", "features", "detectors"},
-    "training": {"core", "recipe", "training"},
+    "training": {"core", "recipe", "nets", "training"},
     "metrics": {"core", "metrics"},
     "data": {"core", "recipe", "sources", "transforms", "data"},
     "export": {"core", "transforms", "export"},

@@ -9,7 +9,7 @@ import pytest
 import torch
 from training_toys import SIDE, Pictures, hide
 
-from medood.training.data import Batches, batch_numbers, in_order, read_ahead
+from medood.training.data import Batches, InOrder, batch_numbers, read_ahead
 from medood.training.randomness import derived_seed, own_randomness, random_states
 
 
@@ -97,7 +97,7 @@ def test_memory_layout(channels_last) -> None:
 
     for stream in (
         Batches(Colours(4), 2, 0, "train", channels_last=channels_last).stream(1, 1),
-        in_order(Colours(4), 2, channels_last=channels_last),
+        InOrder(Colours(4), 2, channels_last).stream(),
     ):
         for batch in stream:
             assert batch.image.is_contiguous(memory_format=torch.channels_last) is channels_last
@@ -106,9 +106,9 @@ def test_memory_layout(channels_last) -> None:
 
 def test_in_order_reads_every_image_once() -> None:
     images = Pictures(9)
-    assert torch.equal(torch.cat([batch.image for batch in in_order(images, 4)]), torch.from_numpy(images.values))
+    assert torch.equal(torch.cat([batch.image for batch in InOrder(images, 4).stream()]), torch.from_numpy(images.values))
     assert [len(numbers) for numbers in images.asked] == [4, 4, 1]
-    assert list(in_order(Pictures(0), 4)) == []
+    assert list(InOrder(Pictures(0), 4).stream()) == []
 
 
 def test_reading_goes_on_while_the_consumer_computes_but_not_without_bound() -> None:

@@ -63,6 +63,7 @@ class Ensemble(Detector):
         self.labels, self.members = tuple(members), nn.ModuleList(members.values())
         self.join, self.trained = join, bool(runs)
         self.localises = any(member.localises for member in members.values())
+        self.learns_from_contrast = not runs and any(member.learns_from_contrast for member in members.values())
         self.fitted_later("spread_", "centre_", "normal_")
         self.fitted_later("keys_", "patients_", dtype=torch.int64)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gzip
 import threading
+from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,14 +64,21 @@ class Idx:
     def _entries(self, name: str, path: Path, part: str | None) -> list[Entry]:
         images = self._array(path, 3)
         count, size = len(images), float(images[:1].nbytes)
-        labels = [None] * count if self.normal is None else [int(c != self.normal) for c in self._classes(name, count)]
-        ids = (f"{name}/{number:05d}" for number in range(count))
-        return [Entry(id, (path,), id, label=label, part=part, bytes_per_image=size) for id, label in zip(ids, labels, strict=True)]
+        ids = [f"{name}/{number:05d}" for number in range(count)]
+        said = [self._said(number) for number in self._classes(name, count)]
+        return [Entry(id, (path,), id, part=part, bytes_per_image=size, **known) for id, known in zip(ids, said, strict=True)]
 
-    def _classes(self, images: str, count: int) -> list[int]:
-        """The class of each of the images of a part."""
+    def _said(self, number: int | None) -> dict[str, Any]:
+        """What the class of an image, if it is known, says of its entry."""
+        label = None if self.normal is None else int(number != self.normal)
+        return {"label": label, "class_name": None if number is None else str(number)}
+
+    def _classes(self, images: str, count: int) -> Sequence[int | None]:
+        """The class of each of the images of a part; None of all where nobody needs to know and no file tells."""
         name = images.replace("images-idx3", "labels-idx1")
         path = self._file(name)
+        if path is None and self.normal is None:
+            return [None] * count
         if path is None:
             raise MedoodError(f"{self.root}: {images} is there but {name} is not: put it beside the images, it says which are normal.")
         classes = self._array(path, 1)

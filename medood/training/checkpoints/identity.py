@@ -11,16 +11,18 @@ from medood.core.errors import ResumeError
 from medood.recipe.recipe import Training
 
 
-def identity(detector: Detector, phases: Sequence[Phase], plan: Training, *, seed: int, images: int, held_out: int) -> dict[str, Any]:
+def identity(
+    detector: Detector, phases: Sequence[Phase], plan: Training, *, seed: int, numbers: Mapping[str, int | str | None]
+) -> dict[str, Any]:
     """Everything that training depends on and that can be written down, as plain JSON; taken before training changes it.
 
+    `numbers` are those of the images, by what they are for.
     The number of epochs is left out: a training may go on for longer.
     """
     described = {
         "training": plan.model_dump(exclude={"tensorboard", "epochs"}),
         "seed": seed,
-        "number of training images": images,
-        "number of held-out images": held_out,
+        **{f"number of {what}": number for what, number in numbers.items()},
         "detector": type(detector).__name__,
         "parameter": {name: list(p.shape) for name, p in detector.named_parameters()},
         "phase": {phase.name: {"epochs": phase.epochs, "optimizer": _settings(phase)} for phase in phases},
