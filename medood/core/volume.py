@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -113,6 +113,15 @@ class Volume:
     padding: np.ndarray | None = None
     voi: Sequence[Voi] | None = None
     issues: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class ChecksTraining(Protocol):
+    """A source whose entries can be fit for scoring and not for training."""
+
+    def check_training(self, entries: Sequence[Entry]) -> None:
+        """Raises MedoodError when these entries cannot be trained on."""
+        ...
 
 
 class Source(Protocol):

@@ -56,8 +56,8 @@ def contrast_images(
 
 def _say(images: CachedImages, more: CachedImages, train: CachedImages, held_out: CachedImages, console: Console) -> None:
     """How many there are, and which of them are normal images too. Raises TrainingError when all are."""
-    same = _shared(images, train)
-    if len(same) == len(images.entries):
+    same, copies = _shared(images, train), _shared(images, held_out)
+    if len({*same, *copies}) == len(images.entries):
         raise TrainingError(
             "The contrast is the training set itself, and nothing can be told from itself: name other images under `contrast`."
         )
@@ -68,7 +68,7 @@ def _say(images: CachedImages, more: CachedImages, train: CachedImages, held_out
             f"{len(same)} of {len(images.entries)} series or images of the contrast ({share:.0%}) are training images too: {some(same)}. "
             "That is allowed; they only take away from what the contrast can show."
         )
-    if copies := _shared(images, held_out):
+    if copies:
         console.warn(
             f"{len(copies)} series or images of the contrast are held-out normal images: {some(copies)}. The detector learns to call them "
             "unlike the normal ones, so that its threshold will be too high: take them out of the contrast."

@@ -21,6 +21,7 @@ from medood.recipe.choices import below, checked_steps, named
 from medood.recipe.contrast import checked_contrast
 from medood.recipe.literals import Places, place_of, read_literals
 from medood.recipe.members import with_features
+from medood.recipe.numbers import for_numbers, wrong_for_numbers
 
 _PACKAGE = Path(__file__).parent.parent
 
@@ -34,7 +35,8 @@ class Preparation(_Section):
 
     summary         one line about the file, for you; it changes nothing
     plane           which way volumes are cut; "native" keeps the slices as they were acquired
-    channels        1 for grey images, 3 for colour; the steps `to_grey` and `to_rgb` change one into the other
+    channels        1 for grey images, 3 for colour; the steps `to_grey` and `to_rgb` change one into the other. Of a table of numbers as
+                    many as it has columns
     size            (height, width) of the images; one number for both
     field_of_view   (height, width) in mm that the image shows, or one number for both, cut or padded around the centre, so that a
                     millimetre is as many pixels on every scanner; null: the whole image
@@ -48,7 +50,7 @@ class Preparation(_Section):
 
     summary: str = ""
     plane: Literal["axial", "coronal", "sagittal", "native"] = "native"
-    channels: Literal[1, 3] = 1
+    channels: PositiveInt = 1
     size: tuple[PositiveInt, PositiveInt] = (256, 256)
     field_of_view: tuple[PositiveFloat, PositiveFloat] | None = None
     fit: Literal["pad", "stretch", "crop"] = "pad"
@@ -269,8 +271,9 @@ def _all_features(values: Mapping[str, Any]) -> list[dict[str, Any] | None]:
 
 def resolve(values: Mapping[str, Any], places: Places, where: str, problems: Sequence[str] = ()) -> Recipe:
     """The recipe with every default beside what was given. Raises RecipeError with every mistake, and with the `problems` found before."""
-    problems, values = list(problems), dict(values)
+    problems, values = list(problems), for_numbers(dict(values))
     values["transforms"] = _transforms(values.get("transforms"), places, where, problems)
+    problems += wrong_for_numbers(values, lambda key: f"{place_of((key,), places, where)}: {key}")
     recipe = check(Recipe, values, places, where, problems, skip="transforms")
     for section in ("source", "detector"):
         cards = catalogue.sources() if section == "source" else catalogue.detectors()

@@ -10,8 +10,8 @@ from medood.core.errors import MedoodError
 from medood.core.table_file import Mistakes, is_below, mistakes_of, plain_path
 
 _COLUMNS = ("path", "group", "label", "part")
-_LABELS = {"": None, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
-_PARTS = ("", "train", "val", "test")
+LABELS = {"": None, "0": 0, "0.0": 0, "1": 1, "1.0": 1}
+PARTS = ("", "train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ def read_table(file: Path) -> list[Row]:
 def _row(row: table_file.Row, mistakes: Mistakes) -> Row | None:
     """None after a mistake."""
     before = len(mistakes.found)
-    if row["label"] not in _LABELS:
+    if row["label"] not in LABELS:
         mistakes.add(row.line, f"label {row['label']!r}: expected 0 (normal), 1 (anomalous) or nothing.")
-    if row["part"].lower() not in _PARTS:
+    if row["part"].lower() not in PARTS:
         mistakes.add(row.line, f"part {row['part']!r}: expected train, val, test or nothing.")
     if not row["path"] or not row["group"]:
         mistakes.add(row.line, "path and group must not be empty; the group is a key of the patient.")
@@ -68,7 +68,7 @@ def _row(row: table_file.Row, mistakes: Mistakes) -> Row | None:
             mistakes.add(row.line, f"{row[column]}: expected a path relative to the source's root, without `..`.")
     if len(mistakes.found) > before:
         return None
-    label, part, mask = _LABELS[row["label"]], row["part"].lower() or None, plain_path(row["mask"]) or None
+    label, part, mask = LABELS[row["label"]], row["part"].lower() or None, plain_path(row["mask"]) or None
     return Row(row.line, plain_path(row["path"]), row["group"], label, part, mask, row["class"] or None)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from medood.core.errors import MedoodError, RecipeError
 from medood.recipe.grid import check_file
+from medood.recipe.numbers import is_numbers
 from medood.recipe.recipe import Recipe, shipped
 
 
@@ -38,10 +39,15 @@ def _table(recipe: Recipe, *, must_exist: bool) -> list[str]:
         return []
     if not (must_exist or (Path(root) / table).is_file()):
         return []
+    from medood.data.opening import open_source
     from medood.sources.table import read_table, table_below
 
     try:
-        read_table(table_below(Path(root), table))
+        if is_numbers(recipe.source):
+            name, parameters = recipe.choice("source")
+            open_source(name, **parameters).index()
+        else:
+            read_table(table_below(Path(root), table))
     except MedoodError as error:
         return [f"source.csv: {error}"]
     return []

@@ -24,6 +24,7 @@ from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
 from medood.features.interface import keep_features
 from medood.recipe.check import nearest
+from medood.recipe.numbers import is_numbers
 from medood.recipe.run import Run, load_run
 from medood.scoring.map_folder import EXTRAS, MapFolder
 from medood.scoring.rows import Scorer
@@ -64,6 +65,8 @@ def score_folder(
     console, outcome = Console(), Outcome()
     files = _Files(out, maps, map_format, sorted(maps_with), resume, overwrite)
     run, target = load_run(run_folder), pick_device(device)
+    if is_numbers(run.recipe.source) and source == "folder":
+        raise MedoodError(f"{run.name} was trained on a table of numbers: name the table to score with --source numbers --table TABLE.csv.")
     run.detector.to(target)
     if features:
         keep_features(run.detector, features)

@@ -20,11 +20,12 @@ from medood.core.device import pick_device
 from medood.core.errors import MedoodError, ResumeError, TrainingError
 from medood.core.files import write_json
 from medood.core.lock import alone
+from medood.core.volume import ChecksTraining
 from medood.data.cache import Cache, CachedImages, feature_folder
 from medood.data.contrast import contrast_images
 from medood.data.found import check_found
 from medood.data.leaks import leaks
-from medood.data.opening import open_source
+from medood.data.opening import open_source, with_columns
 from medood.data.patients import unnamed
 from medood.data.preparing import prepare
 from medood.data.split import split
@@ -64,7 +65,7 @@ def train_recipe(
     """
     with alone(out / ".lock", out):
         console, target = Console(), pick_device(device)
-        recipe = with_runs(recipe)
+        recipe = with_runs(with_columns(recipe, data))
         _guard(out, recipe, resume, overwrite)
         if _is_done(out, recipe, resume and not overwrite):
             console.say(f"{out} is finished. Train it for longer with --resume --set training.epochs=N, or anew with --overwrite.")
@@ -116,6 +117,8 @@ def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Conso
         index = source.index()
     check_found(index)
     entries = vars(split(index, recipe))
+    if isinstance(source, ChecksTraining):
+        source.check_training(entries["train"])
     store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
     found = {part: prepare(store, source, entries[part], f"{part.replace('_', '-')} images", console) for part in ("train", "held_out")}
     class_names = sorted({each.entry.class_name for each in found["train"]} - {None})

@@ -58,6 +58,8 @@ def made_of(kind: Made, images: Images, held_out: Images, spec: ImageSpec, seed:
     """The contrast of a `kind` that needs no other images."""
     if kind == "product_of_marginals":
         return kind
+    if spec.height == spec.width == 1:
+        raise TrainingError("`synthetic` pastes anomalies into images, and a table of numbers has none: choose another contrast.")
     return Contrast(Pasted(images, spec, seed), Pasted(held_out, spec, seed))
 
 
@@ -81,7 +83,7 @@ HOW = (
 def check_marginals(phases: list[Phase], against: Against) -> None:
     """Raises TrainingError for a product of marginals of what are no features."""
     if against == "product_of_marginals" and not any(has_inputs(phase) for phase in phases):
-        raise TrainingError("`product_of_marginals` mixes features, and this detector works on images: choose another contrast.")
+        raise TrainingError("`product_of_marginals` mixes features that are trained on, and this detector trains on none: choose another.")
 
 
 def mixed(batch: Batch, seed: int) -> Batch | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -190,6 +190,7 @@ class _Trainer:
 
     def _compute_inputs(self, number: int) -> None:
         """Once per image what the phase wants once per image, for the training and the held-out images and those of the contrast."""
+        self._forget_inputs(number)
         batches = self.batches[number]
         batches.inputs = self._inputs(number, "train", batches.images)
         held_out, contrast = self._held_out(number, "held_out", self.held_out), None
@@ -197,6 +198,16 @@ class _Trainer:
             batches.contrast.inputs = self._inputs(number, "contrast", self.contrast.images)
             contrast = self._held_out(number, "contrast_held_out", self.contrast.held_out)
         self.validated = replace(held_out, contrast=contrast)
+
+    def _forget_inputs(self, number: int) -> None:
+        """Those of the phases before, which may be large."""
+        for batches in self.batches[:number]:
+            batches.inputs = None
+            if isinstance(batches.contrast, Batches):
+                batches.contrast.inputs = None
+        for path in (self.folder / "checkpoint").glob("inputs_*.npy"):
+            with suppress(OSError):  # a system that keeps what is still open
+                path.unlink()
 
     def _held_out(self, number: int, part: str, images: Images) -> InOrder:
         inputs = self._inputs(number, part, images)

@@ -130,7 +130,7 @@ class Pipeline:
         if len(stack) == self.spec.channels:
             return
         kind = {1: "grey", 3: "RGB colour"}
-        found, wanted = kind.get(len(stack), f"{len(stack)}-channel"), kind[self.spec.channels]
+        found, wanted = (kind.get(number, f"{number}-channel") for number in (len(stack), self.spec.channels))
         raise InputError(
             f"{volume.entry.id}: a {found} image where these transforms expect {wanted} images. "
             "Use a run that was trained on such images, or a transforms file with a `to_grey` or `to_rgb` step.",

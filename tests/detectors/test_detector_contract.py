@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from detector_trials import LESIONS, Training, build, phantoms, plant
+from detector_trials import LESIONS, Training, build, extractor, pasted, phantoms, plant
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
@@ -66,6 +67,8 @@ MEMBERS = (
     {"name": "patch_core", "features": GREYS | {"layers": (16,)}, "bank": 0.1},
     {"name": "mahalanobis", "features": HISTOGRAMS},
 )
+SMALL_FLOW = {"components": 12, "blocks": 3, "width": 24, "learning_rate": 5e-3}
+FEWER = {"blocks": 2, "width": 24, "learning_rate": 5e-3, "places": 16}
 CASES = (
     # Its score is what a discriminator says of images that it never saw: of all scores the one that another seed changes most.
     Case("alocc", SMALL_JUDGE, epochs=12, lesion=0.18, auroc=0.7),
@@ -87,9 +90,19 @@ CASES = (
     # Of these images it sees four crops, so its map has four values.
     Case("one_class_svm", {"input": "crop32", "min_foreground": 0.75, "gamma": "auto", "variance": 1.0}, images=300, hot=0.6),
     Case("patch_gan", SMALL_GAN | {"reading": "image256", "learning_rate": 5e-3}, epochs=10),
+    Case("contrastive_flow", SMALL_FLOW, HISTOGRAMS, epochs=12),
+    Case("contrastive_flow", SMALL_FLOW | {"level": "location", "bound": "quantile", "places": 16}, RANDOM_NETWORK, epochs=8),
+    Case("flow", SMALL_FLOW, HISTOGRAMS, epochs=20),
+    Case("flow", {"level": "location", "components": 0, "coupling": "scaled_tanh"} | FEWER, GREYS, epochs=8),
+    Case("flow_ratio", SMALL_FLOW | {"from_contrast": True}, HISTOGRAMS, epochs=12),
+    Case("flow_ratio", SMALL_FLOW | {"level": "location", "places": 16, "pool": "maximum"}, GREYS, epochs=6, hot=0.6),
     Case("knn", {}, HISTOGRAMS),
     Case("knn", {"metric": "cosine", "level": "location", "most": 60}, RANDOM_NETWORK),
     Case("mahalanobis", {}, HISTOGRAMS),
+    Case("mse", {}, HISTOGRAMS),
+    Case("mse", {"sphere": True}, GREYS),
+    Case("mse_ratio", {}, HISTOGRAMS),
+    Case("outlier_exposure", SMALL_FLOW, HISTOGRAMS, epochs=12),
     Case("padim", {"channels": 16, "pool": "maximum"}, RANDOM_NETWORK),
     Case("padim", {"channels": 4, "reduce": "choice"}, GREYS),
     Case("patch_core", {"bank": 300, "candidates": 3000, "pool": "percentile"}, RANDOM_NETWORK),
@@ -138,6 +151,10 @@ def spec_of(case: Case, channels: int = 1, height: int = 64, width: int = 64) ->
     return spec
 
 
+def contrast_of(detector: Detector) -> Callable[[Tensor], Tensor] | None:
+    return pasted(detector.spec) if detector.learns_from_contrast else None
+
+
 def trained(case: Case, spec: ImageSpec, epochs: int | None = None, images: int | None = None) -> Trained:
     """A detector trained on phantoms, with the names of the parameters that gradients other than 0 reached, by phase."""
     detector = make(case, spec)
@@ -148,7 +165,7 @@ def trained(case: Case, spec: ImageSpec, epochs: int | None = None, images: int 
         found = {n for n, p in detector.named_parameters() if id(p) in owned and p.grad is not None and bool((p.grad != 0).any())}
         reached.setdefault(phase.name, set()).update(found)
 
-    training = Training(epochs or case.epochs, MaskBoxes(tile=case.tile), after_backward=note)
+    training = Training(epochs or case.epochs, MaskBoxes(tile=case.tile), contrast=contrast_of(detector), after_backward=note)
     training.fit(detector, phantoms(spec, images or case.images, seed=1), phantoms(spec, 24, seed=9))
     return Trained(detector, spec, reached)
 
@@ -320,12 +337,13 @@ def test_gradients_reach_every_trainable_parameter(fitted: Trained) -> None:
 
 
 def test_validation_is_a_loss_per_image_that_repeats(fitted: Trained) -> None:
-    training = Training(1, MaskBoxes())
+    contrast = contrast_of(fitted.detector)
+    training = Training(1, MaskBoxes(), contrast=contrast)
     images = phantoms(fitted.spec, 4, seed=5)
     for phase in fitted.detector.phases():
         with torch.no_grad():
             once = phase.validate(training.batch(images))
-            again = phase.validate(Training(1).batch(images))
+            again = phase.validate(Training(1, contrast=contrast).batch(images))
         assert bool(phase.optimizers) or once is None
         if once is not None:
             assert once.shape == (4,)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medood.core.detector import Detector, ImageSpec, Phase
 from medood.recipe.recipe import Training
+from medood.training.contrast import made_of
 from medood.training.trainer import train
 from medood.transforms.pipeline import augmentation
 
@@ -43,7 +44,10 @@ def run(
     augment = augmentation([{"mask_boxes": {"tile": case.tile}}])
     settings = {"seed": 3, "device": torch.device("cpu"), "augment": augment, "progress": False} | options
     held_out = max(3, *(phase.held_out for phase in detector.phases()))
-    train(detector, Pictures(spec, images, seed=1), Pictures(spec, held_out, seed=2), plan, folder, **settings)
+    pictures = Pictures(spec, images, seed=1), Pictures(spec, held_out, seed=2)
+    if detector.learns_from_contrast:
+        settings["contrast"] = made_of("synthetic", *pictures, spec, seed=3)
+    train(detector, *pictures, plan, folder, **settings)
     return detector
 
 

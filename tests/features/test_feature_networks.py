@@ -118,15 +118,20 @@ def test_layers_must_be_named_once(layers) -> None:
         random_network("resnet18", ImageSpec(1, 64, 64), layers=layers)
 
 
+SIDES = {"columns": (1, 1)}
+"""Sizes of what is no image."""
+
+
 @pytest.mark.parametrize("name", sorted(features()))
 def test_an_extractor_never_trains_and_keeps_its_weights_to_itself(name: str) -> None:
     parameters = {"weights": "random", "size": (56, 56)} if name in NETWORKS else {}
-    network = extractor(ImageSpec(1, 56, 56), {"name": name, **parameters})
+    spec = ImageSpec(1, *SIDES.get(name, (56, 56)))
+    network = extractor(spec, {"name": name, **parameters})
     assert not list(network.parameters())
     assert not network.state_dict()
     network.train()
     assert not any(module.training for module in network.modules())
-    grids = network(torch.rand(2, 1, 56, 56).requires_grad_())
+    grids = network(torch.rand(2, *spec.shape).requires_grad_())
     assert not any(grid.requires_grad for grid in grids)
     assert all(grid.dtype == torch.float32 for grid in grids)
     assert tuple(tuple(grid.shape[1:]) for grid in grids) == network.shapes
@@ -135,8 +140,9 @@ def test_an_extractor_never_trains_and_keeps_its_weights_to_itself(name: str) ->
 @pytest.mark.parametrize("name", sorted(features()))
 def test_each_image_has_its_features_whatever_stands_beside_it(name: str) -> None:
     parameters = {"weights": "random", "size": (56, 56)} if name in NETWORKS else {}
-    network = extractor(ImageSpec(3, 60, 50), {"name": name, **parameters})
-    images = torch.rand(3, 3, 60, 50, generator=torch.Generator().manual_seed(0))
+    spec = ImageSpec(3, *SIDES.get(name, (60, 50)))
+    network = extractor(spec, {"name": name, **parameters})
+    images = torch.rand(3, *spec.shape, generator=torch.Generator().manual_seed(0))
     together = network(images)
     for number in range(3):
         for all_of_them, alone in zip(together, network(images[number : number + 1]), strict=True):

@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase
 from medood.features.interface import Extractor
+from medood.nets.pasted import Paste
 from medood.recipe import catalogue
 from medood.transforms.hidden_parts import HidesParts
 
@@ -63,13 +64,15 @@ class Training:
 
     epochs  at most so many of a learning phase
     hide    draws what is hidden, afresh for every image of every batch
-    steps   called after backward and before the optimizer's step, with phase and optimizer name
+    contrast  makes the contrast of a batch out of its images
+    after_backward  called after backward and before the optimizer's step, with phase and optimizer name
     """
 
     epochs: int
     hide: HidesParts | None = None
     batch_size: int = 16
     seed: int = 0
+    contrast: Callable[[Tensor], Tensor] | None = None
     after_backward: Callable[[Phase, str], None] = lambda phase, name: None
     losses: list[dict[str, Tensor]] = field(default_factory=list)
 
@@ -96,9 +99,9 @@ class Training:
         return detector
 
     def batch(self, images: Tensor) -> Batch:
-        if self.hide is None:
-            return Batch(images)
-        return Batch(images, torch.stack([self.hide({"image": image})["hidden"] for image in images]))
+        contrast = None if self.contrast is None else Batch(self.contrast(images))
+        hidden = None if self.hide is None else torch.stack([self.hide({"image": image})["hidden"] for image in images])
+        return Batch(images, hidden, contrast=contrast)
 
     def _update(self, phase: Phase) -> Callable[[Tensor, str], None]:
         def update(loss: Tensor, name: str) -> None:
@@ -109,6 +112,12 @@ class Training:
             optimizer.step()
 
         return update
+
+
+def pasted(spec: ImageSpec) -> Callable[[Tensor], Tensor]:
+    """A contrast for images of the spec: anomalies pasted into them, the same ones into the same images."""
+    paste = Paste(share=1.0, low=spec.low, high=spec.high)
+    return lambda images: paste(images, images != spec.low, torch.Generator().manual_seed(0)).image
 
 
 def extractor(spec: ImageSpec, features: Mapping[str, Any]) -> Extractor:

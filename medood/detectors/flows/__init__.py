@@ -1,0 +1,1 @@
+"""Densities of features, learned by normalizing flows, with and without a contrast."""
