@@ -110,7 +110,8 @@ def test_a_flow_orders_as_the_true_density_does(coupling: str) -> None:
 
 def test_principal_components_do_not_change_what_is_unlikely() -> None:
     random = torch.Generator().manual_seed(0)
-    rows = torch.randn((50, 6), generator=random) @ torch.randn((6, 6), generator=random)
+    turned = torch.linalg.qr(torch.randn((6, 6), generator=random)).Q
+    rows = torch.randn((50, 6), generator=random) * torch.tensor([3.0, 2.0, 1.0, 1.0, 0.5, 0.2]) @ turned
     rows -= rows.mean(0)
     components = rows @ principal_axes(rows, 6)
     torch.testing.assert_close(components.T @ components / 50, torch.eye(6), atol=1e-3, rtol=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pickle
 
 import pytest
@@ -36,7 +37,7 @@ def test_densities_are_those_of_the_change_of_variables(coupling: str, features:
     for number, row in enumerate(rows):
         change = made.flow.transform(None if given is None else given[number])
         jacobian = torch.autograd.functional.jacobian(change, row)
-        normal = -0.5 * change(row).square().sum() - features / 2 * torch.log(torch.tensor(2 * torch.pi).double())
+        normal = -0.5 * change(row).square().sum() - features / 2 * math.log(2 * math.pi)
         torch.testing.assert_close(found[number], normal + jacobian.det().abs().log(), rtol=1e-9, atol=1e-9)
         torch.testing.assert_close(change.inv(change(row)), row, rtol=1e-9, atol=1e-9)
 
@@ -48,7 +49,8 @@ def test_a_density_has_a_mass_of_one(coupling: str) -> None:
     line = torch.arange(-12, 12, step).double()
     plane = torch.cartesian_prod(line, line)
     assert float(flow(2, coupling=coupling).log_density(plane).exp().sum()) * step**2 == pytest.approx(1, abs=0.01)
-    assert float(flow(1, coupling=coupling).log_density(line[:, None]).exp().sum()) * step == pytest.approx(1, abs=0.01)
+    fine = torch.arange(-12, 12, 0.001).double()  # new splines of single numbers are steep
+    assert float(flow(1, coupling=coupling).log_density(fine[:, None]).exp().sum()) * 0.001 == pytest.approx(1, abs=0.01)
 
 
 def test_what_a_density_is_conditional_on_matters() -> None:
