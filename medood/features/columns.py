@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from medood.core.detector import ImageSpec
@@ -20,5 +19,4 @@ class Columns(Extractor):
         self.settle({})
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        with torch.no_grad():
-            return [image.float()]
+        return [image.detach().float()]
