@@ -105,8 +105,7 @@ class Folder:
                 for entry in meant:
                     if entry.id in chosen:
                         mistakes.add(row.line, f"{entry.id} is meant by an earlier row too; keep one of the two rows.")
-                    said = {"group": row.group, "label": row.label, "part": row.part, "class_name": row.class_name}
-                    chosen[entry.id] = replace(entry, mask=mask, **said)
+                    chosen[entry.id] = replace(entry, group=row.group, label=row.label, part=row.part, mask=mask, class_name=row.class_name)
         return _sorted_index(self.root, chosen.values(), [p for p in problems if not paths.keys().isdisjoint(_names(p))])
 
     def _found(self, files: list[Path], series: bool = False) -> tuple[list[Entry], list[Problem]]:

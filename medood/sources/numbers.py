@@ -70,8 +70,9 @@ class Numbers:
                 problems.append(Problem(name, "not_a_number", f"No number in {lacking}; fill the cells or drop the row."))
                 continue
             patient = patients.setdefault(row[column], f"patient-{len(patients) + 1:04d}") if column else name
-            said = {"label": LABELS[row["label"]], "part": row["part"].lower() or None, "class_name": row["class"] or None}
-            entries.append(Entry(name, (file,), patient, bytes_per_image=size, **said))
+            label, part = LABELS[row["label"]], row["part"].lower() or None
+            entry = Entry(name, (file,), patient, label=label, part=part, bytes_per_image=size, class_name=row["class"] or None)
+            entries.append(entry)
         return Index(self.root, tuple(entries), tuple(problems))
 
     def read(self, entry: Entry) -> Volume:
@@ -122,7 +123,9 @@ def _read(file: Path, wanted: Sequence[str] | None, group: str | None) -> _Table
     columns = tuple(wanted or (name for name in rows[0].cells if name and name not in other))
     if not columns:
         raise TableError([f"{file}: no column is left for numbers."])
-    values, missing, text = {}, {}, {}
+    values: dict[int, np.ndarray] = {}
+    missing: dict[str, list[int]] = {}
+    text: dict[str, list[int]] = {}
     for row in rows:
         numbers = [_number(row[name]) for name in columns]
         for name, number in zip(columns, numbers, strict=True):

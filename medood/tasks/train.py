@@ -121,7 +121,7 @@ def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Conso
         source.check_training(entries["train"])
     store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
     found = {part: prepare(store, source, entries[part], f"{part.replace('_', '-')} images", console) for part in ("train", "held_out")}
-    class_names = sorted({each.entry.class_name for each in found["train"]} - {None})
+    class_names = sorted({each.entry.class_name for each in found["train"] if each.entry.class_name})
     parts = {part: CachedImages(prepared, class_names) for part, prepared in found.items()}
     images, held_out = parts.values()
     _enough(images, held_out)
