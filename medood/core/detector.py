@@ -101,8 +101,9 @@ class Batch:
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        others = (None if tensor is None else change(tensor) for tensor in (self.hidden, self.inputs, self.classes, self.patient))
-        return Batch(change(self.image), *others, contrast=self.contrast and self.contrast._each(change))
+        known = self.hidden, self.inputs, self.classes, self.patient
+        hidden, inputs, classes, patient = (None if tensor is None else change(tensor) for tensor in known)
+        return Batch(change(self.image), hidden, inputs, classes, patient, self.contrast and self.contrast._each(change))
 
 
 @dataclass

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from detector_trials import LESIONS, Training, build, extractor, pasted, phantoms, plant
+from detector_trials import LESIONS, Training, build, pasted, phantoms, plant
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn

@@ -267,4 +267,6 @@ def test_cards_are_complete(cards) -> None:
 
 
 def _required(card: catalogue.Card) -> dict[str, object]:
-    return {key: 1 for key, field in card.parameters.model_fields.items() if field.is_required()}
+    """A value of its type for every parameter without a default."""
+    fields = card.parameters.model_fields.items()
+    return {key: "table.csv" if field.annotation is str else 1 for key, field in fields if field.is_required()}
