@@ -94,8 +94,9 @@ CASES = (
     Case("contrastive_flow", SMALL_FLOW | {"level": "location", "bound": "quantile", "places": 16}, RANDOM_NETWORK, epochs=8),
     Case("flow", SMALL_FLOW, HISTOGRAMS, epochs=20),
     Case("flow", {"level": "location", "components": 0, "coupling": "scaled_tanh"} | FEWER, GREYS, epochs=8),
-    Case("flow_ratio", SMALL_FLOW | {"from_contrast": True}, HISTOGRAMS, epochs=12),
-    Case("flow_ratio", SMALL_FLOW | {"level": "location", "places": 16, "pool": "maximum"}, GREYS, epochs=6, hot=0.6),
+    Case("flow_ratio", SMALL_FLOW, HISTOGRAMS, epochs=12),
+    # Two flows fitted apart differ by chance where both saw little, so that a map of their ratio wants one that begins as the other.
+    Case("flow_ratio", SMALL_FLOW | {"level": "location", "places": 16, "pool": "maximum", "from_contrast": True}, GREYS, epochs=6),
     Case("knn", {}, HISTOGRAMS),
     Case("knn", {"metric": "cosine", "level": "location", "most": 60}, RANDOM_NETWORK),
     Case("mahalanobis", {}, HISTOGRAMS),
