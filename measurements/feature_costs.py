@@ -1,6 +1,7 @@
 """What frozen features cost: images per second and thread of every extractor, and time and memory of a PatchCore on many slices.
 
-    python measurements/feature_costs.py [--size 256] [--images 64] [--slices 1000 4000] [--threads 1] [--set detector.bank=4000]
+    python measurements/feature_costs.py [--extractors NAME ...] [--size 256] [--images 64] [--slices 1000 4000] [--threads 1] \\
+        [--set detector.bank=4000]
 
 Extractors have their defaults and random weights where they have weights, for these take as long as any; images are noise, one at a time
 as medood computes them on a CPU. PatchCore is that of the recipe `default_grey` with random weights, on generated images that are in
@@ -68,7 +69,8 @@ def patch_core(recipe: Recipe, slices: int, threads: int) -> dict[str, Any]:
         phase.finish()
         solved = time.perf_counter()
         detector.mark_fitted()
-        detector.score(noise)
+        for batch in noise.split(BATCH):
+            detector.score(batch)
         scored = time.perf_counter()
     return {
         "features": collected - started,
@@ -118,8 +120,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], dest="changes")
     options = parser.parse_args(arguments)
     size, threads = options.size, options.threads
-    rows = [speed_row(name, in_fresh_process(speed, name, size, options.images, threads)) for name in options.extractors]
-    print(f"{options.images} images of {size} x {size} x 1, {threads} thread(s)\n\n{table(rows)}\n", flush=True)
+    print(f"{options.images} images of {size} x {size} x 1, {threads} thread(s)\n")
+    if options.extractors:
+        rows = [speed_row(name, in_fresh_process(speed, name, size, options.images, threads)) for name in options.extractors]
+        print(f"{table(rows)}\n", flush=True)
     recipe = load_recipe("default_grey", [f"transforms.size=[{size}, {size}]", "features.weights=random", *options.changes])
     rows = [patch_core_row(slices, in_fresh_process(patch_core, recipe, slices, threads)) for slices in options.slices]
     rows.append(dict.fromkeys(rows[0], "") | {"slices": "*torch alone*", "memory": mib(in_fresh_process(torch_alone))})

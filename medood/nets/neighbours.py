@@ -10,14 +10,18 @@ _CHUNK = 2**22
 
 
 def nearest(queries: Tensor, bank: Tensor, k: int = 1) -> Tensor:
-    """(n, k) Euclidean distances of queries (n, d) to their k nearest rows of the bank (m, d), rising. Exact up to rounding."""
-    squares = bank.square().sum(1)
-    found = []
-    for part in queries.split(max(1, _CHUNK // len(bank))):
-        distances = torch.addmm(squares, part, bank.T, alpha=-2)  # without the square of the query, which changes no order
-        lowest = distances.amin(1, keepdim=True) if k == 1 else distances.topk(k, largest=False).values
-        found.append((lowest + part.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_())
-    return torch.cat(found)
+    """(n, k) Euclidean distances of queries (n, d) to their k nearest rows of the bank (m, d), rising. Exact up to rounding.
+
+    What it finds and the distances of a chunk have their places from the start: pieces made one by one would lie between the chunks in
+    memory, so that no chunk could take the place of the one before.
+    """
+    squares, size = bank.square().sum(1), max(1, _CHUNK // len(bank))
+    found, held = queries.new_empty(len(queries), k), queries.new_empty(min(size, len(queries)), len(bank))
+    for part, lowest in zip(queries.split(size), found.split(size), strict=True):
+        distances = torch.addmm(squares, part, bank.T, alpha=-2, out=held[: len(part)])  # without the query's square: it changes no order
+        lowest.copy_(distances.amin(1, keepdim=True) if k == 1 else distances.topk(k, largest=False).values)
+        lowest.add_(part.square().sum(1, keepdim=True)).clamp_(min=0).sqrt_()
+    return found
 
 
 def greedy_coreset(rows: Tensor, number: int, seed: int, *, dimensions: int = 64) -> Tensor:

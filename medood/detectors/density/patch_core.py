@@ -59,7 +59,7 @@ class PatchCore(Detector):
         drawn = min(self.candidates, images * places)
         kept = self.kept_of(images * places, drawn)
         size = kept * channels * 4 / 2**20
-        training = (drawn * (2 * channels + 66) + kept * channels) * 4 / 2**20
+        training = (drawn * (channels + 66) + kept * channels) * 4 / 2**20
         return (
             f"patch_core chooses {kept} of up to {drawn} patches with {channels} channels: about {training:.0f} MiB while it trains, "
             f"{size:.0f} MiB in the run."
@@ -78,7 +78,7 @@ class PatchCore(Detector):
         return joined([smoothed(grid) for grid in self.features(image)]).flatten(2).transpose(1, 2)
 
     def solve(self, rows: Tensor, seen: int) -> None:
-        """Choose the bank from rows (n, channels), drawn from `seen` patches."""
+        """Choose the bank from rows (n, channels), drawn from `seen` patches; the rows are scaled in place, so that none is held twice."""
         if len(rows) < 2 or not bool((rows != rows[0]).any()):
             raise TrainingError(
                 f"patch_core found {len(rows)} patch(es) inside the body, or all are the same: give it different normal images, and check "
@@ -91,7 +91,7 @@ class PatchCore(Detector):
                 "or set `by_place` to false."
             )
         self.mean_, self.divisor_ = scale_of(rows)
-        rows = (rows - self.mean_) / self.divisor_
+        rows.sub_(self.mean_).div_(self.divisor_)
         self.bank_ = rows[greedy_coreset(rows, kept, self.seed)]
 
     def solve_usual(self, number: Tensor, total: Tensor, squares: Tensor) -> None:
