@@ -59,6 +59,7 @@ SMALL_SPHERE = {"width": 4, "code": 32, "learning_rate": 1e-3}
 SMALL_JUDGE = {"refiner_width": 8, "discriminator_width": 16, "refiner_updates": 1, "learning_rate": 3e-4}
 SMALL_CODER = {"width": 8, "code": 300, "learning_rate": 5e-4, "epochs": 30}
 SMALL_DRAWER = {"width": 4, "latent": 16, "critic_steps": 1, "kappa": 0.01, "learning_rate": 2e-3, "encoder_learning_rate": 5e-3}
+SMALL_BLIND_SPOT = {"width": 4, "latent": 16, "warmup": 20, "learning_rate": 5e-3, "side": "both", "score": "peak"}
 SMALL_CASCADE = {"width": 8, "latent": 16, "branch_width": 16, "learning_rate": 5e-3}
 HISTOGRAMS = {"name": "gradient_histograms", "size": (48, 48), "layers": (8, 12)}
 GREYS = {"name": "grey_statistics", "size": (64, 64)}
@@ -73,6 +74,8 @@ CASES = (
     # Its score is what a discriminator says of images that it never saw: of all scores the one that another seed changes most.
     Case("alocc", SMALL_JUDGE, epochs=12, lesion=0.18, auroc=0.7),
     Case("autoencoder", {"width": 8, "learning_rate": 5e-3}, epochs=10),
+    Case("blind_spot_vae", SMALL_BLIND_SPOT, epochs=12),
+    Case("blind_spot_vae", SMALL_BLIND_SPOT | {"reduction": "sum", "ensemble": 2, "score": "dose"}, epochs=12),
     Case("autoencoder", {"architecture": "medianomaly", "error": "ssim", "width": 4, "learning_rate": 5e-3}, epochs=10),
     Case("cvad", SMALL_CASCADE | {"learning_rate": 1e-2, "discriminator_epochs": 6}, epochs=20, lesion=0.14),
     Case("cvad", SMALL_CASCADE | {"branch_latent": "paper", "head": "paper", "combine": "logit_sum", "discriminator_epochs": 4}, epochs=14),

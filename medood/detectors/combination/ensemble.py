@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from typing import Literal
 
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.detectors.combination.image_keys import keys_of
 from medood.detectors.combination.surprise import joined, surprise
 from medood.features.interface import each_batch_once
 
@@ -131,12 +131,6 @@ class Ensemble(Detector):
             return None
         stack = torch.stack(maps)
         return (stack.amax(0) if self.join == "maximum" else stack.mean(0)) * self.foreground(image)
-
-
-def keys_of(images: Tensor) -> np.ndarray:
-    """int64 (B,): a number for every image by which it is known again."""
-    rows = images.detach().float().cpu().contiguous().numpy()
-    return np.array([int.from_bytes(hashlib.blake2b(row.tobytes(), digest_size=8).digest(), "little", signed=True) for row in rows])
 
 
 def _surprises(scores: np.ndarray, normal: np.ndarray) -> np.ndarray:
