@@ -266,6 +266,41 @@ def benchmark(
         raise typer.Exit(SOME_FAILED)
 
 
+@app.command("blind-spot")
+def blind_spot(
+    run: Run,
+    folder: Annotated[Path, typer.Argument(help="Folder of images of the run's kind that it was not made from.", show_default=False)],
+    shift: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=FOLDER",
+            help="Also show it these images of another kind; may be repeated. Or 'T1={name: brats, root: FOLDER, modality: t1}'.",
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the tables and cases.csv.")] = Path("blind_spot"),
+    source: Source = "folder",
+    table: Table = None,
+    part: Annotated[str | None, typer.Option(help="Only this part of the table or cohort: test, say.")] = None,
+    most: Annotated[int | None, typer.Option(min=1, help="Files or series to take at most, evenly spaced.", show_default="all")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the generated lesions and shifts.")] = 0,
+    device: Device = "auto",
+) -> None:
+    """Ask whether a run knows when not to score: show it normal images, lesions, and images of another kind.
+
+    Lesions (bright blobs) and shifts (turned, mirrored, upside down, inverted, noise, bias field, motion, ghosting, another organ, a
+    photograph) are made from the normal images; images that are labelled anomalous are lesions too. Prints how often each is called in
+    domain and normal, in domain and abnormal, or out of domain, the AUROC of every score, and which score fails on which shift.
+    """
+    from medood.export.tables import as_text
+    from medood.tasks.blind_spot import blind_spot as carry_out
+
+    made = carry_out(run, folder, out, source=source, table=table, part=part, shifts=shift or (), most=most, seed=seed, device=device)
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 140
+    for each in made.tables:
+        typer.echo(as_text(each, width) + "\n")
+    typer.echo(f"{made.folder} has them as Markdown, LaTeX and CSV too, and cases.csv every image", err=True)
+
+
 @app.command()
 def advise(
     folder: Annotated[

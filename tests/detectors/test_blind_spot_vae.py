@@ -288,7 +288,7 @@ def test_concentrated_is_a_lesion_and_diffuse_is_a_shift() -> None:
     assert min(p()) > 0.2
     for lesion in ({"entropy": -5.0}, {"peak": 5.0}, {"entropy": -4.0, "peak": 4.0}):
         assert p(**lesion)[1] < 0.05 < 0.2 < p(**lesion)[0], lesion
-    for shift in ({"level": 5.0}, {"level": -5.0}, {"kl": -5.0}, {"kl": 5.0}, {"entropy": 5.0}):
+    for shift in ({"level": 5.0}, {"level": -5.0}, {"kl": -5.0}, {"kl": 5.0}, {"bits": 5.0}, {"entropy": 5.0}):
         assert p(**shift)[0] < 0.05, shift
 
 

@@ -13,7 +13,7 @@ from sklearn.svm import OneClassSVM
 from medood.detectors.combination.surprise import joined, surprise
 
 DOSE = "rec", "kl", "elbo", "entropy", "gradient", "complexity"
-STATISTICS = *DOSE, "level", "peak"
+STATISTICS = *DOSE, "bits", "level", "peak"
 """In the order of the columns of every array of statistics."""
 
 JUDGEMENTS = "typicality", "dose", "dose_svm", "shift", "lesion"
@@ -60,14 +60,15 @@ class Normals:
     def _kinds(self, statistics: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(b,) twice: how surprisingly diffuse, and how surprisingly concentrated, what is unusual about an image is.
 
-        What is diffuse changes even what a lesion leaves alone: the median of the error over the body, in either direction, the divergence
-        in either direction, and the entropy of the residual upwards. A lesion lowers the entropy, and its hottest pixels are hot.
+        What is diffuse changes even what a lesion leaves alone: the median of the error over the body, the divergence and how well the
+        image compresses, each in either direction, and the entropy of the residual upwards. A lesion lowers the entropy, and its hottest
+        pixels are hot.
         """
         at = {name: (statistics[:, i], self.statistics[:, i]) for i, name in enumerate(STATISTICS)}
         high = {name: surprise(*pair) for name, pair in at.items()}
         low = {name: surprise(-asked, -normal) for name, (asked, normal) in at.items()}
-        either = {name: np.maximum(high[name], low[name]) - np.log(2) for name in ("level", "kl")}
-        shift = joined(np.stack([either["level"], either["kl"], high["entropy"]], 1), "harmonic_mean")
+        either = {name: np.maximum(high[name], low[name]) - np.log(2) for name in ("level", "kl", "bits")}
+        shift = joined(np.stack([*either.values(), high["entropy"]], 1), "harmonic_mean")
         return shift, joined(np.stack([low["entropy"], high["peak"]], 1), "harmonic_mean")
 
 

@@ -40,15 +40,16 @@ class BlindSpotVAE(Detector):
     reconstructions use the means of the latent variables; entropies are exact; DoSE sums log densities; WAIC is the mean of the negative
     ELBO plus its variance; all densities are of held-out images, which are judged by other patients' images.
 
-    The rule is ours, after the paper's idea. What a shift changes is diffuse: the median error over the body, the divergence (either tail
-    of both) or the entropy of the residual (high). What a lesion changes is concentrated: the entropy (low) or the hottest residual. Both
-    become conformal p-values among held-out normal images.
+    The rule is ours, after the paper's idea. What a shift changes is diffuse: the median error over the body, the divergence, how well the
+    image compresses (either tail of each) or the entropy of the residual (high). What a lesion changes is concentrated: the entropy (low)
+    or the hottest residual. Both become conformal p-values among held-out normal images.
 
     scale          of the Laplace distribution of a pixel, as a share of the range: 0.07 is about a standard deviation of the brain in
                    `transforms: brats_flair`, the paper's unit
     reduction      "mean": the error per pixel of the body plus the divergence per latent variable, as the authors train; "sum": both in
                    nats, a true ELBO, in which the error weighs many times more, and WAIC's variance too
-    beta           weight of the divergence at last
+    beta           weight of the divergence at last. With the reduction "mean" a true ELBO has `latent` divided by the pixels of the body, 0.02
+                   or so; the authors' 1 is many times more, and leaves few latent variables in use
     warmup         training steps in which it rises there, in a straight line from 0
     mask_from      training step from which the error counts inside the body alone
     latent         number of latent variables
@@ -67,7 +68,8 @@ class BlindSpotVAE(Detector):
 
     Parts: "rec" L1 and "kl" divergence as trained; "elbo", the negative one; "entropy" of the residual, 0 concentrated to 1 diffuse;
     "gradient", the length of the ELBO's derivative by the image; "complexity", bits by the model minus bits as a PNG, per value of the body
-    (Serra et al., ICLR 2020); "level" and "peak", median of the absolute error and 99th percentile of the residual away from the rim;
+    (Serra et al., ICLR 2020); "bits" as a PNG, per value of the body; "level" and "peak", median of the absolute error and 99th percentile
+    of the residual, away from the rim;
     "typicality", distance of the ELBO from its mean (Nalisnick et al., 2019); "dose" and "dose_svm" (Morningstar et al., AISTATS 2021);
     "waic" (Choi et al., 2018); "shift_p" and "lesion_p", p-values, small is suspicious; "outcome" of the rule: 0 in domain and normal,
     1 in domain and abnormal, 2 out of domain.
@@ -107,7 +109,7 @@ class BlindSpotVAE(Detector):
         nu: Fraction = 0.1,
         shift_rate: Fraction = 0.05,
         lesion_rate: Fraction = 0.05,
-        score: Literal["rec", "kl", "elbo", "gradient", "complexity", "level", "peak", "typicality", "dose", "dose_svm"] = "rec",
+        score: Literal["rec", "kl", "elbo", "gradient", "complexity", "bits", "level", "peak", "typicality", "dose", "dose_svm"] = "rec",
         learning_rate: PositiveFloat = 1e-4,
         epochs: PositiveInt = 100,
     ) -> None:
@@ -180,23 +182,27 @@ class BlindSpotVAE(Detector):
             deep = eroded(inside, self.erosion)
             heat = residual_map(image, made, deep, self.side, self.median)
             error = absolute_error(image, made)
+            bits = compressed_bits(image, self.spec) / self._values(inside)
             found = {
                 "rec": rec,
                 "kl": kl,
                 "elbo": elbo,
                 "entropy": residual_entropy(heat, deep),
                 "gradient": gradient.flatten(1).norm(dim=1),
-                "complexity": self._complexity(image, error, divergences, inside),
+                "complexity": self._bits_by_model(error, divergences, inside) - bits,
+                "bits": bits,
                 "level": percentile_inside(error, deep, 50),
                 "peak": percentile_inside(heat, deep, 99),
             }
             return torch.stack([found[name].detach() for name in STATISTICS], 1), heat
 
-    def _complexity(self, image: Tensor, error: Tensor, divergences: Tensor, inside: Tensor) -> Tensor:
-        """(B,): bits by the model less bits as a PNG, per value of the body; both of the images in 256 levels."""
-        values = inside.sum((1, 2, 3)).clamp(min=1) * self.spec.channels
-        nats = mean_inside(error, inside) / self.unit + math.log(2 * self.scale * 255) + divergences / values
-        return nats / math.log(2) - compressed_bits(image, self.spec) / values
+    def _bits_by_model(self, error: Tensor, divergences: Tensor, inside: Tensor) -> Tensor:
+        """(B,): bits that the model takes per value of the body, of images in 256 levels."""
+        nats = mean_inside(error, inside) / self.unit + math.log(2 * self.scale * 255) + divergences / self._values(inside)
+        return nats / math.log(2)
+
+    def _values(self, inside: Tensor) -> Tensor:
+        return inside.sum((1, 2, 3)).clamp(min=1) * self.spec.channels
 
     def _score(self, image: Tensor) -> Scores:
         statistics, elbos, heat = self.measure(image)
