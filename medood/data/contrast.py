@@ -2,56 +2,104 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from medood.core.console import Console
 from medood.core.errors import TrainingError
-from medood.core.volume import Entry
+from medood.core.volume import Entry, Index, Source
 from medood.data.cache import Cache, CachedEntry, CachedImages
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.patients import some
 from medood.data.preparing import prepare
-from medood.data.split import split_contrast
+from medood.data.split import Parts, split_contrast
+from medood.recipe.contrast import both_sources
 from medood.recipe.recipe import Preparation, Recipe
 from medood.transforms.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """One source of the contrast, how it is read, and which of its entries may be used."""
+
+    name: str
+    parameters: Mapping[str, Any]
+    source: Source
+    index: Index
+    parts: Parts
+
+    def prepared(self, part: str, pipeline: Pipeline, cache: Path | None, console: Console) -> list[CachedEntry]:
+        store = Cache(pipeline, (self.name, self.parameters), cache)
+        return prepare(store, self.source, getattr(self.parts, part), "images of the contrast", console)
 
 
 def contrast_images(
     recipe: Recipe, train: CachedImages, held_out: CachedImages, *, cache: Path | None, console: Console
 ) -> tuple[Recipe, dict[str, CachedImages]]:
-    """The recipe with the folder of its contrast in full, and the images of the parts "contrast" and "contrast_held_out".
+    """The recipe with the folders of its contrast in full, and the images of the parts "contrast" and "contrast_held_out".
 
     Raises TrainingError when there are none, or when they are those that are trained on. In a folder that holds the normal images too, no
     patient whose normal images are held out is contrasted with.
     """
+    recipe = recipe.model_copy(update={"contrast": _in_full(recipe.contrast)})
     assert isinstance(recipe.contrast, dict)
-    parameters = dict(recipe.contrast)
-    name, root, plan = parameters.pop("name"), parameters.pop("root", None), parameters.pop("transforms", None)
-    source = open_source(name, root, **parameters)
-    if root is not None:
-        root = str(Path(root).resolve())
-        recipe = recipe.model_copy(update={"contrast": {**recipe.contrast, "root": root}})
     with console.step("Indexing the contrast"):
-        index = source.index()
+        pools = [_opened(section, recipe, held_out) for section in both_sources(recipe.contrast)]
+    if len(pools) == 2:
+        pools = _in_shares(pools, recipe.contrast["mixed_with"]["share"], recipe.split.seed)
+    plan = recipe.contrast.get("transforms")
+    pipeline = Pipeline(recipe.transforms if plan is None else Preparation.model_validate(plan))
+    parts = {}
+    for part, name in (("train", "contrast"), ("held_out", "contrast_held_out")):
+        entries = [each for pool in pools for each in pool.prepared(part, pipeline, cache, console)]
+        parts[name] = CachedImages(entries, train.class_names)
+    if len(parts["contrast"]) == 0:
+        found = sum(len(pool.index.entries) for pool in pools)
+        raise TrainingError(
+            f"The contrast has no image to train with: {found} series or images were found in {pools[0].index.root}; those labelled "
+            "anomalous, in the part test, of held-out patients, or of another kind than the transforms take are left out."
+        )
+    _say(parts["contrast"], parts["contrast_held_out"], train, held_out, console)
+    return recipe, parts
+
+
+def _in_full(section: Any) -> Any:
+    """A section of a recipe with the whole paths of its roots."""
+    if not isinstance(section, dict):
+        return section
+    root = {"root": str(Path(section["root"]).resolve())} if section.get("root") is not None else {}
+    return {key: _in_full(value) if key == "mixed_with" else value for key, value in section.items()} | root
+
+
+def _opened(section: Mapping[str, Any], recipe: Recipe, held_out: CachedImages) -> _Pool:
+    parameters = {key: value for key, value in section.items() if key not in ("name", "root", "transforms", "mixed_with", "share")}
+    root = section.get("root")
+    source = open_source(section["name"], root, **parameters)
+    index = source.index()
     check_found(index)
     together = root is not None and root == recipe.source.get("root")
     apart = {each.entry.group for each in held_out.entries} if together else set()
-    pipeline = Pipeline(recipe.transforms if plan is None else Preparation.model_validate(plan))
-    store = Cache(pipeline, (name, parameters), cache)
-    found = vars(split_contrast(index, recipe, apart))
-    parts = {
-        f"contrast{suffix}": CachedImages(prepare(store, source, found[part], "images of the contrast", console), train.class_names)
-        for part, suffix in (("train", ""), ("held_out", "_held_out"))
-    }
-    images = parts["contrast"]
-    if len(images) == 0:
-        raise TrainingError(
-            f"The contrast has no image to train with: {len(index.entries)} series or images were found in {index.root}; those labelled "
-            "anomalous, in the part test, of held-out patients, or of another kind than the transforms take are left out."
-        )
-    _say(images, parts["contrast_held_out"], train, held_out, console)
-    return recipe, parts
+    return _Pool(section["name"], parameters, source, index, split_contrast(index, recipe, apart))
+
+
+def _in_shares(pools: Sequence[_Pool], share: float, seed: int) -> list[_Pool]:
+    """As many entries of two pools as there can be, drawn at random, so that those of the second are this share of all."""
+    shares = (1 - share, share)
+    train = _drawn([pool.parts.train for pool in pools], shares, seed)
+    held_out = _drawn([pool.parts.held_out for pool in pools], shares, seed)
+    return [replace(pool, parts=Parts(*chosen)) for pool, *chosen in zip(pools, train, held_out, strict=True)]
+
+
+def _drawn(parts: Sequence[list[Entry]], shares: Sequence[float], seed: int) -> list[list[Entry]]:
+    total = min(len(entries) / share for entries, share in zip(parts, shares, strict=True) if share)
+    random = np.random.default_rng(seed)
+    orders = [random.permutation(len(entries))[: round(total * share)] for entries, share in zip(parts, shares, strict=True)]
+    return [[entries[i] for i in sorted(order)] for entries, order in zip(parts, orders, strict=True)]
 
 
 def _say(images: CachedImages, more: CachedImages, train: CachedImages, held_out: CachedImages, console: Console) -> None:

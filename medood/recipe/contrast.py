@@ -23,6 +23,13 @@ def learner(detector: Any) -> str | None:
     return None
 
 
+def both_sources(contrast: Any) -> list[dict[str, Any]]:
+    """The sources that a contrast is made of: none, one, or the one that it is mixed with too."""
+    if not isinstance(contrast, dict):
+        return []
+    return [contrast, *([contrast["mixed_with"]] if isinstance(contrast.get("mixed_with"), dict) else [])]
+
+
 def checked_contrast(values: Mapping[str, Any], plan: Any, places: Places, where: str, problems: list[str]) -> Any:
     """The contrast of a recipe with its defaults filled in. `plan` is the Preparation of its own transforms, if it has such."""
     given, detector = values.get("contrast"), values.get("detector")
@@ -38,8 +45,10 @@ def checked_contrast(values: Mapping[str, Any], plan: Any, places: Places, where
         problems.append(f"{at}: {name} has no use for it; leave it out, or take one of the detectors {takers}.")
     if not isinstance(given, dict):
         return given
-    source = {key: value for key, value in given.items() if key != "transforms"}
+    source = {key: value for key, value in given.items() if key not in ("transforms", "mixed_with")}
     source = named("contrast", source, catalogue.sources(), places, where, problems)
+    if "mixed_with" in given:
+        source["mixed_with"] = _mixed_with(given["mixed_with"], places, where, problems)
     if source == values["source"]:
         problems.append(f"{at}: these are the training images themselves, and nothing can be told from itself; name other images.")
     own = values.get("transforms")
@@ -51,3 +60,15 @@ def checked_contrast(values: Mapping[str, Any], plan: Any, places: Places, where
             f"normal ones have {own.channels} with {own.range[0]:g} to {own.range[1]:g}; both must be the same."
         )
     return source | {"transforms": plan.model_copy(update={"size": own.size}).model_dump(mode="json")}
+
+
+def _mixed_with(given: Any, places: Places, where: str, problems: list[str]) -> dict[str, Any]:
+    """A second source and its share of the contrast."""
+    path = ("contrast", "mixed_with")
+    at = f"{place_of(path, places, where)}: contrast.mixed_with"
+    share = given.get("share") if isinstance(given, dict) else None
+    if type(share) not in (int, float) or not 0 <= share <= 1:
+        problems.append(f"{at}: expected a source with its `share` of the contrast, 0 to 1, found {given!r}.")
+        return {}
+    source = {key: value for key, value in given.items() if key != "share"}
+    return {"share": float(share)} | named("contrast.mixed_with", source, catalogue.sources(), places, where, problems, path)

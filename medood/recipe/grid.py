@@ -179,7 +179,7 @@ class _Blocks:
         values["seed"] = seed
         values["source"] = below(values.get("source"), self.data)
         # a cohort may name a contrast for all detectors; it is for those that learn from one
-        values["contrast"] = below(values.get("contrast"), self.data) if learner(values.get("detector")) else None
+        values["contrast"] = _both_below(values.get("contrast"), self.data) if learner(values.get("detector")) else None
         return resolve(values, places, str(self.path), problems)
 
 
@@ -188,6 +188,13 @@ def below(source: Any, data: Path | None) -> Any:
     if data is None or not isinstance(source, Mapping) or not isinstance(source.get("root"), str):
         return source
     return {**source, "root": str(data / source["root"])}
+
+
+def _both_below(contrast: Any, data: Path | None) -> Any:
+    """A contrast with the relative roots of its sources below the folder `data`."""
+    if not isinstance(contrast, Mapping) or "mixed_with" not in contrast:
+        return below(contrast, data)
+    return {**below(contrast, data), "mixed_with": below(contrast["mixed_with"], data)}
 
 
 def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:

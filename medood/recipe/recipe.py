@@ -18,7 +18,7 @@ from medood.recipe import catalogue
 from medood.recipe.changes import apply_changes
 from medood.recipe.check import check, nearest
 from medood.recipe.choices import below, checked_steps, named
-from medood.recipe.contrast import checked_contrast
+from medood.recipe.contrast import both_sources, checked_contrast
 from medood.recipe.literals import Places, place_of, read_literals
 from medood.recipe.members import with_features
 from medood.recipe.numbers import for_numbers, wrong_for_numbers
@@ -171,8 +171,9 @@ class Recipe(_Section):
     augment      steps that change every training image afresh, each `{name: {parameters}}`; `medood steps` lists them
     detector     what is trained: `{name: autoencoder}` with its parameters; `medood detectors` lists what there is
     contrast     what a detector learns to tell normal images from, for one that needs it: another source of images that nobody has to
-                 label, `{name: folder, root: ...}`, perhaps with `transforms` of its own, shown at this recipe's size; "synthetic",
-                 anomalies pasted into the training images; or "product_of_marginals", features of which each comes from another image.
+                 label, `{name: folder, root: ...}`, perhaps with `transforms` of its own, shown at this recipe's size, and perhaps
+                 `mixed_with` a second one, `{share: 0.2, name: ...}`, of which so large a share of the images is; "synthetic", anomalies
+                 pasted into the training images; or "product_of_marginals", features of which each comes from another image.
                  Images labelled anomalous and those of the part test are left out. Normal images among the contrast do no harm as long as
                  they are not most of it: what is learned is in how far the normal images outnumber the contrast
     features     what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default;
@@ -231,7 +232,7 @@ def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
     found |= {name: list(section.model_fields) for name, section in sections.items()}
     named = (
         ("source", catalogue.sources(), ["name", "root"]),
-        ("contrast", catalogue.sources(), ["name", "root", "transforms"]),
+        ("contrast", catalogue.sources(), ["name", "root", "transforms", "mixed_with"]),
         ("detector", catalogue.detectors(), ["name"]),
         ("features", catalogue.features(), ["name"]),
     )
@@ -250,9 +251,8 @@ def changed_keys(before: Recipe, now: Recipe) -> list[str]:
     def matters(recipe: Recipe) -> dict[str, Any]:
         values = recipe.model_dump(mode="json", exclude={"summary": True, "transforms": {"summary"}})
         detector = {key: value for key, value in values["detector"].items() if key != "members" or not values["detector"].get("runs")}
-        for section in ("source", "contrast"):
-            if isinstance(values[section], dict):
-                values[section].pop("root", None)
+        for source in (values["source"], *both_sources(values["contrast"])):
+            source.pop("root", None)
         return {**values, "detector": detector}
 
     old, new = matters(before), matters(now)

@@ -85,6 +85,27 @@ def test_the_contrast_is_told_from_the_normal_images_and_the_run_knows_it(place:
     assert scores(run, place / "namesakes")["o0.png"]["seen_in_training"] == ""
 
 
+@pytest.mark.parametrize(("share", "others", "more"), [(0.0, 6, 0), (0.25, 6, 2), (0.75, 1, 2), (1.0, 0, 2)])
+def test_a_contrast_may_be_mixed_of_two_sources(place: Path, share: float, others: int, more: int) -> None:
+    draw(place / "more", ["m0", "m1", "m2"], seed=3, darker=0.2)
+    recipe = RECIPE.replace(
+        "contrast: {name: folder, root: nowhere}",
+        f"contrast: {{name: folder, root: nowhere, mixed_with: {{share: {share}, name: folder, root: {(place / 'more').as_posix()}}}}}",
+    )
+    (place / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    found = index_of(train(place))["contrast"]
+    assert [sum(name[0] == letter for name in found) for letter in "om"] == [others, more]
+    assert len(set(found)) == len(found)
+
+
+def test_a_contrast_mixed_with_training_images_alone_is_refused(place: Path) -> None:
+    mixed = f"mixed_with: {{share: 1.0, name: folder, root: {(place / 'images').as_posix()}}}"
+    recipe = RECIPE.replace("contrast: {name: folder, root: nowhere}", f"contrast: {{name: folder, root: nowhere, {mixed}}}")
+    (place / "recipe.yaml").write_text(recipe, encoding="utf-8")
+    with pytest.raises(TrainingError, match="the training set itself"):
+        train(place)
+
+
 def test_a_contrast_that_is_the_training_set_is_refused_however_it_is_named(place: Path, capsys: pytest.CaptureFixture) -> None:
     shutil.copytree(place / "images", place / "copies")
     for folder in ("images", "copies"):

@@ -50,8 +50,8 @@ class Cifar:
 
     classes  10 or 100: which of the two
     level    for CIFAR-100: "fine", 100 classes, or "coarse", 20 classes of five each
-    normal   the number of the class that is normal, all others are anomalous; without it no labels are known, so that training takes every
-             image
+    normal   the number of the class that is normal, all others are anomalous; "all": every image is normal, to be told from other sets;
+             without it no labels are known, so that training takes every image
     only     numbers of the classes to take, of a contrast say; null: all
     """
 
@@ -61,7 +61,7 @@ class Cifar:
         *,
         classes: Literal[10, 100] = 10,
         level: Literal["fine", "coarse"] = "fine",
-        normal: NonNegativeInt | None = None,
+        normal: NonNegativeInt | Literal["all"] | None = None,
         only: list[NonNegativeInt] | None = None,
     ) -> None:
         if level == "coarse" and classes == 10:
@@ -102,7 +102,7 @@ class Cifar:
                 (path,),
                 name,
                 part=part,
-                label=None if self.normal is None else int(each != self.normal),
+                label=None if self.normal is None else int(self.normal not in (each, "all")),
                 class_name=str(each),
                 bytes_per_image=float(_PIXELS),
             )
