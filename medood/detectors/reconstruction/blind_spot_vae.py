@@ -48,8 +48,8 @@ class BlindSpotVAE(Detector):
                    `transforms: brats_flair`, the paper's unit
     reduction      "mean": the error per pixel of the body plus the divergence per latent variable, as the authors train; "sum": both in
                    nats, a true ELBO, in which the error weighs many times more, and WAIC's variance too
-    beta           weight of the divergence at last. With the reduction "mean" a true ELBO has `latent` divided by the pixels of the body, 0.02
-                   or so; the authors' 1 is many times more, and leaves few latent variables in use
+    beta           weight of the divergence at last. With the reduction "mean" a true ELBO has `latent` divided by the pixels of the body,
+                   0.02 or so; the authors' 1 is many times more, and leaves few latent variables in use
     warmup         training steps in which it rises there, in a straight line from 0
     mask_from      training step from which the error counts inside the body alone
     latent         number of latent variables
