@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fnmatch
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from medood.benchmarking.rows import NOTHING, Line, Place, Results
@@ -25,6 +26,7 @@ def notes(
     return (
         *_signs(blocks, results.publication.title, intervals, spreads),
         *_thresholds(results, lines, places),
+        *_hindsight(results, lines, places),
         *_missing(results, lines, places),
         *_seeds(results, lines, places),
         *_counts(results, lines, places),
@@ -61,6 +63,17 @@ def _thresholds(results: Results, lines: Sequence[Line], places: Sequence[Place]
         yield f"FPR and TPR at the deployable threshold: from held-out normal images{promise}; no anomalous image took part."
 
 
+def _hindsight(results: Results, lines: Sequence[Line], places: Sequence[Place]) -> Iterator[str]:
+    for line in (line for line in lines if line.hindsight):
+        named = fnmatch.filter(
+            {part for place in places if (found := results.comparison(place, line.detector)) for part in found.parts}, line.part or ""
+        )
+        yield (
+            f"{line.name}: the best of {len(named)} settings in every column, chosen by the labels of the test; no result that can be had "
+            "without them."
+        )
+
+
 def _missing(results: Results, lines: Sequence[Line], places: Sequence[Place]) -> Iterator[str]:
     reasons: dict[str, dict[str, dict[str, None]]] = {}
     missing = [(line, place) for line in lines for place in places if results.cell(line, place) is None]
@@ -89,7 +102,7 @@ def _reason(results: Results, line: Line, place: Place) -> tuple[str, str]:
         return where, _sentence(results.failed.get((place.cohort, line.detector), "not done yet"))
     if place.measure in ("run_fpr", "run_tpr") and getattr(comparison, place.measure) is None:
         return where, f"the run has no threshold for {_LEVELS.get(comparison.level, comparison.level)}"
-    if line.part is not None and line.part not in comparison.parts:
+    if line.ranked(comparison) is None:
         return where, f"the scores have no component {line.part}"
     return where, "cannot be computed from these scores"
 
@@ -126,7 +139,7 @@ def _between_seeds(results: Results, lines: Sequence[Line], places: Sequence[Pla
     for line in lines:
         for place in places:
             cell = results.cell(line, place)
-            if cell and cell.seeds:
+            if isinstance(cell, Number) and cell.seeds:
                 against = "" if place.against == INTRA else f" against {place.against}"
                 yield cell.seeds[1] - cell.seeds[0], *cell.seeds, f"{line.name} on {place.cohort}{against}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import Literal
 
 from medood.benchmarking.published import Figures, Publication
@@ -36,11 +37,24 @@ class Place:
 
 @dataclass(frozen=True)
 class Line:
-    """A row of ours: a detector, or one component of its score."""
+    """A row of ours: a detector, or one component of its score.
+
+    hindsight  the best of the components whose names are like `part`, in every column by the labels of the test
+    """
 
     name: str
     detector: str
     part: str | None = None
+    hindsight: bool = False
+
+    def ranked(self, comparison: Comparison) -> Ranked | None:
+        """What the row shows of a comparison of its detector, if that has it."""
+        if self.part is None:
+            return comparison.score
+        if not self.hindsight:
+            return comparison.parts.get(self.part)
+        found = [ranked for name, ranked in comparison.parts.items() if fnmatchcase(name, self.part)]
+        return max(found, key=lambda ranked: ranked.auroc.value, default=None)
 
 
 class Results:
@@ -71,7 +85,7 @@ class Results:
         published = dict.fromkeys(name for place in places for name in self.publication.beside.get(place.cohort, ()))
         found = []
         for line in lines:
-            found.append(Row(line.name, tuple(self.cell(line, place) for place in places)))
+            found.append(Row(line.name, tuple(self.cell(line, place) for place in places), "hindsight" if line.hindsight else "ours"))
             if line.name in published:
                 found += self._published_row(line.name, places)
         return found
@@ -81,13 +95,13 @@ class Results:
         names = dict.fromkeys(name for place in places for name in self.publication.beside.get(place.cohort, ()) if name not in shown)
         return [row for name in names for row in self._published_row(name, places)]
 
-    def cell(self, line: Line, place: Place) -> Number | None:
+    def cell(self, line: Line, place: Place) -> Number | str | None:
         comparison = self.comparison(place, line.detector)
         if comparison is None:
             return None
         if place.measure in ("run_fpr", "run_tpr"):
-            return _number(getattr(comparison, place.measure))
-        return _measured(comparison.score if line.part is None else comparison.parts.get(line.part), place.measure)
+            return NOTHING if line.hindsight else _number(getattr(comparison, place.measure))
+        return _measured(line.ranked(comparison), place.measure)
 
     def trivial_rows(self, places: Sequence[Place]) -> list[Row]:
         """A row per trivial feature and direction; empty in the columns where the other direction is the better one."""

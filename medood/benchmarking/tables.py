@@ -27,6 +27,7 @@ def tables(
     parts: Mapping[str, Mapping[str, str]],
     published: Mapping[str, Any] | None = None,
     failed: Mapping[tuple[str, str], str] | None = None,
+    hindsight: Mapping[str, str] | None = None,
 ) -> list[Table]:
     """The tables of each layout, in the order of `layouts`; comparisons may be missing.
 
@@ -39,6 +40,7 @@ def tables(
     outliers   names of outlier sets by cohort
     parts      {name of a row: component of the score} by detector
     published  as in a benchmark file; see `read_published`
+    hindsight  by detector: a pattern of the components whose best is one more row, by the labels of the test
     failed     why there is no result, or not of every seed, by (cohort, detector)
 
     Raises MedoodError when published figures do not fit; with no comparisons, that is all that is checked.
@@ -48,11 +50,16 @@ def tables(
     benchmark = _Benchmark(
         Results(comparisons, detectors, outliers, publication, failed or {}),
         tuple(cohorts),
-        tuple(Line(name, name) for name in detectors),
+        tuple(line for name in detectors for line in _lines(name, (hindsight or {}).get(name))),
         tuple(line for name in detectors if parts.get(name) for line in _part_lines(name, parts[name])),
     )
     makers = {"intra": _intra, "inter": _inter, "components": _components, "auroc": _auroc}
     return [table for layout in layouts for table in makers[layout](benchmark)]
+
+
+def _lines(detector: str, hindsight: str | None) -> list[Line]:
+    best = [Line(f"{detector}, hindsight", detector, hindsight, hindsight=True)] if hindsight else []
+    return [Line(detector, detector), *best]
 
 
 def _part_lines(detector: str, parts: Mapping[str, str]) -> list[Line]:

@@ -34,7 +34,7 @@ class Row:
 
     name: str
     cells: tuple[Number | str | None, ...]
-    kind: Literal["ours", "published", "trivial"] = "ours"
+    kind: Literal["ours", "hindsight", "published", "trivial"] = "ours"
 
 
 @dataclass(frozen=True)

@@ -69,8 +69,10 @@ class Benchmark(_Section):
     common     keys of a recipe that hold for every run
     cohorts    by name: keys of a recipe, `source` and `transforms` at least; and `outliers`, the sets or cohorts to compare with
     sets       outlier sets by name
-    detectors  by name: keys of a recipe, `detector` at least; `parts`, components to show as rows: {name of the row: component}; and
-               `seeds` where a detector is to have others
+    detectors  by name: keys of a recipe, `detector` at least; `parts`, components to show as rows: {name of the row: component}; `seeds`
+               where a detector is to have others; and `hindsight`, a pattern such as nu_*: one more row, "NAME, hindsight", with the best
+               of the components of such names in every column, chosen by the labels of the test. Some papers chose so; nobody can who does
+               not know the labels
     published  figures of a publication to show with ours
     """
 
@@ -101,7 +103,8 @@ class Job:
 
 @dataclass(frozen=True)
 class Grid:
-    """A checked benchmark. `outliers` names the sets by cohort; `sets` holds each of them; `parts` the extra rows by detector."""
+    """A checked benchmark. `outliers` names the sets by cohort; `sets` holds each of them; `parts` the extra rows by detector;
+    `hindsight` the names of the components among which a detector's best is shown."""
 
     name: str
     summary: str
@@ -111,6 +114,7 @@ class Grid:
     outliers: Mapping[str, tuple[str, ...]]
     sets: Mapping[str, OutlierSet]
     parts: Mapping[str, Mapping[str, str]]
+    hindsight: Mapping[str, str]
     published: Published | None
     jobs: tuple[Job, ...]
 
@@ -200,9 +204,11 @@ def _both_below(contrast: Any, data: Path | None) -> Any:
 def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
     _check_names(file, blocks, problems)
     cohorts = {name: {k: v for k, v in block.items() if k != "outliers"} for name, block in file.cohorts.items()}
-    detectors = {name: {k: v for k, v in block.items() if k not in ("parts", "seeds")} for name, block in file.detectors.items()}
+    own = {"parts", "seeds", "hindsight"}
+    detectors = {name: {k: v for k, v in block.items() if k not in own} for name, block in file.detectors.items()}
     outliers = {name: _outliers(name, file, blocks, problems) for name in cohorts}
     parts = {name: _parts(name, file, blocks, problems) for name in detectors}
+    hindsight = {name: _hindsight(name, file, blocks, problems) for name in detectors if "hindsight" in file.detectors[name]}
     seeds = {name: _seeds(name, file, blocks, problems) for name in detectors}
     jobs = []
     for cohort, images in cohorts.items():
@@ -230,6 +236,7 @@ def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
         outliers=outliers,
         sets={name: sets[name] for names in outliers.values() for name in names if name in sets},
         parts=parts,
+        hindsight=hindsight,
         published=file.published,
         jobs=tuple(jobs),
     )
@@ -279,6 +286,14 @@ def _parts(detector: str, file: Benchmark, blocks: _Blocks, problems: list[str])
         return {str(name): part for name, part in given.items()}
     problems.append(f"{blocks.line('detectors', detector, 'parts')}: expected names of rows and of components, found {given!r}.")
     return {}
+
+
+def _hindsight(detector: str, file: Benchmark, blocks: _Blocks, problems: list[str]) -> str:
+    given = file.detectors[detector]["hindsight"]
+    if isinstance(given, str) and given:
+        return given
+    problems.append(f"{blocks.line('detectors', detector, 'hindsight')}: expected a pattern of components, such as nu_*, found {given!r}.")
+    return ""
 
 
 def _seeds(detector: str, file: Benchmark, blocks: _Blocks, problems: list[str]) -> list[int]:

@@ -144,6 +144,7 @@ def _tables(grid: Grid, comparisons: Sequence[Comparison], missing: Mapping[tupl
         detectors=grid.detectors,
         outliers=grid.outliers,
         parts=grid.parts,
+        hindsight=grid.hindsight,
         published=grid.published.model_dump() if grid.published else {},
         failed=missing,
     )

@@ -222,6 +222,29 @@ def test_a_component_that_the_scores_lack_is_named() -> None:
     assert "– CVAD on RSNA, IVC-Filter: the scores have no component nonesuch." in table.notes
 
 
+def test_hindsight_is_one_more_row_with_the_best_component_of_every_column_and_says_so() -> None:
+    better = {("RSNA", "intra"): "nu_1", ("RSNA", "BIRD"): "nu_2", ("IVC-Filter", "intra"): "nu_2"}
+    found = []
+    for each in every_comparison():
+        if each.detector == "AE":
+            best = better.get((each.cohort, each.against), "nu_1")
+            parts = {"nu_1": ranked(0.6), "nu_2": ranked(0.6), "other": ranked(0.99)} | {best: ranked(0.7)}
+            each = replace(each, parts=parts)
+        found.append(each)
+    made_tables = made(found=found, hindsight={"AE": "nu_*"}, parts={})
+    table = made_tables["auroc"]
+    assert [line.name for line in table.blocks[0].rows] == ["AE", "AE, hindsight", "CVAD"]
+    assert values(row(table.blocks[0].rows, "AE, hindsight")) == [0.7, 0.7]
+    assert values(row(block(made_tables["inter"], "RSNA").rows, "AE, hindsight")) == [0.7, 0.7]
+    assert values(row(table.blocks[0].rows, "AE")) == [auroc(cohort, "AE", "intra") for cohort in COHORTS]
+    (note,) = [note for note in table.notes if note.startswith("AE, hindsight")]
+    assert "best of 2 settings" in note
+    assert "by the labels of the test" in note
+    assert ".700*" not in as_text(table)  # it does not take part in who is best
+    deployable = row(block(made_tables["intra_thresholds"], "RSNA").rows, "AE, hindsight")
+    assert values(deployable)[3:] == ["", ""]
+
+
 PUBLISHED = {
     "title": "A paper, Tables II to IV",
     "beside": {

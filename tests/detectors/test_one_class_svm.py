@@ -62,6 +62,17 @@ def test_features_are_those_of_scaling_and_pca(scaling: str) -> None:
     assert found * (np.sqrt(120 / 119) if scaling == "standard" else 1) == pytest.approx(expected, rel=1e-3, abs=1e-4)
 
 
+def test_every_pair_of_other_settings_is_a_part_that_says_what_a_machine_of_its_own_would() -> None:
+    detector = fitted(other_nus=(0.1, 0.5), other_gammas=(0.01, 0.5), nu=0.3)
+    test = torch.cat([phantoms(SPEC, 10, seed=2), torch.rand((5, *SPEC.shape))])
+    scores = detector.score(test)
+    assert list(scores.parts) == ["nu_0.1_gamma_0.01", "nu_0.1_gamma_0.5", "nu_0.5_gamma_0.01", "nu_0.5_gamma_0.5"]
+    for nu, gamma in ((0.1, 0.01), (0.5, 0.5)):
+        alone = fitted(nu=nu, gamma=gamma).score(test).image
+        assert scores.parts[f"nu_{nu:g}_gamma_{gamma:g}"].numpy() == pytest.approx(alone.numpy(), abs=1e-5)
+    assert scores.image.numpy() == pytest.approx(fitted(nu=0.3).score(test).image.numpy(), abs=1e-5)
+
+
 def test_nu_bounds_the_share_outside() -> None:
     detector = fitted(images=300, nu=0.2, variance=1.0)
     outside = (detector.score(phantoms(SPEC, 300, seed=1)).image > 1e-4).float().mean()
@@ -76,9 +87,9 @@ def test_no_more_than_most_are_fitted_and_the_seed_chooses_them() -> None:
         phase.begin()
         for part in phantoms(SPEC, 200, seed=1).split(16):
             phase.step(Batch(part), lambda loss, name: None)
-            assert sum(map(len, phase.pixels)) <= 80 + 16
+            assert sum(map(len, phase.choice.rows)) <= 80 + 16
         phase.finish()
-        chosen.append(phase.pixels[0])
+        chosen.append(phase.choice.made())
         given = detector.pixels(phantoms(SPEC, 200, seed=1))
         numbers = torch.cdist(chosen[-1], given).argmin(1)
         assert len(numbers.unique()) == 40
@@ -100,7 +111,7 @@ def test_crops_are_scored_by_themselves_and_the_top_two_make_the_image() -> None
         for j in range(3):
             place = slice(16 * i, 16 * i + 32), slice(16 * j, 16 * j + 32)
             if body[place].mean() >= 0.5:
-                counted.append(float(detector.decide(image[0, 0][place].reshape(1, -1))))
+                counted.append(float(detector.decide(image[0, 0][place].reshape(1, -1))[0, 0]))
                 assert scores.patches[0, 0, i, j] == pytest.approx(counted[-1], abs=1e-5)
     top = sorted(counted, reverse=True)
     assert scores.image.item() == pytest.approx(sum(top[:2]) / 2, abs=1e-5)
@@ -132,7 +143,13 @@ def test_what_cannot_be_fitted_is_refused() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "parameters"),
-    [((64, 64), {"nu": 0.0}), ((64, 64), {"variance": 0.0}), ((16, 64), {"input": "crop32"}), ((40, 64), {"input": "crop32"})],
+    [
+        ((64, 64), {"nu": 0.0}),
+        ((64, 64), {"variance": 0.0}),
+        ((16, 64), {"input": "crop32"}),
+        ((40, 64), {"input": "crop32"}),
+        ((64, 64), {"input": "crop32", "other_nus": (0.1,), "other_gammas": (1.0,)}),
+    ],
 )
 def test_impossible_settings_are_refused(shape: tuple[int, int], parameters: dict[str, Any]) -> None:
     with pytest.raises(MedoodError, match="OneClassSVM"):

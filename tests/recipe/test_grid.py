@@ -55,6 +55,14 @@ def test_every_run_of_the_grid_has_its_own_recipe_and_place(tmp_path):
     assert (chests.transforms.channels, chests.transforms.size, chests.transforms.fit) == (1, (32, 32), "crop")
 
 
+def test_hindsight_is_a_pattern_of_components_and_no_key_of_a_recipe(tmp_path):
+    grid = _load(tmp_path, GRID.replace("parts: {half of it: half}", "hindsight: nu_*"))
+    assert grid.hindsight == {"SVM": "nu_*"}
+    assert not any("hindsight" in job.recipe.model_dump() for job in grid.jobs)
+    with pytest.raises(RecipeError, match=r"detectors\.SVM\.hindsight: expected a pattern of components, such as nu_\*, found True"):
+        _load(tmp_path, GRID.replace("parts: {half of it: half}", "hindsight: true"))
+
+
 def test_a_cohort_wins_over_a_detector_and_a_detector_over_what_is_common(tmp_path):
     grid = _load(tmp_path)
     skin_ae, chests_ae, chests_svm = (grid.jobs[i].recipe.training for i in (0, 4, 6))

@@ -6,14 +6,14 @@ from typing import Literal
 
 import torch
 from sklearn.decomposition import PCA
-from sklearn.svm import OneClassSVM as Libsvm
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, conv_transpose2d, interpolate, unfold
 
 from medood.core.demands import require_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.types import Fraction, NonNegativeInt, PositiveInt
+from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
+from medood.detectors.one_class.rbf_svm import Choice, Machines, pairs, solve
 
 _CROP, _STRIDE = 32, 16
 _CROPS_AT_ONCE = 1024
@@ -34,6 +34,9 @@ class OneClassSVM(Detector):
     nu              upper bound on the share of training images outside the boundary
     gamma           of the kernel exp(-gamma d^2): "scale" is 1 / (features x variance), "auto" is 1 / features. The scores behind the
                     Patch-GAN paper agree with "crop32", "range", variance 1, nu 0.1 and "auto"
+    other_nus, other_gammas   whole images are scored with every pair of these too, as parts, for `hindsight` in a benchmark. The
+                    "RAW-OC-SVM" of Golan and El-Yaniv (NeurIPS 2018) had nu 0.1 to 0.9, gamma 2^-7 to 2^2 (on a range of -1..1: four times
+                    as much here) and variance 1
     most            images (or crops) to fit at most, drawn with `seed`: time grows with the square of their number
     min_foreground  crops with a smaller share of foreground are neither fitted nor counted
     top_crops       see `input`
@@ -43,9 +46,9 @@ class OneClassSVM(Detector):
     divisor_: Tensor  # (pixels,)
     components_: Tensor  # (pixels, features), empty without PCA
     vectors_: Tensor  # (vectors, features)
-    duals_: Tensor  # (vectors,)
-    gamma_: Tensor  # (1,)
-    offset_: Tensor  # (1,)
+    duals_: Tensor  # (machines, vectors): that of nu and gamma, then the others
+    gamma_: Tensor  # (machines,)
+    offset_: Tensor  # (machines,)
 
     def __init__(
         self,
@@ -56,15 +59,20 @@ class OneClassSVM(Detector):
         scaling: Literal["range", "standard"] = "range",
         variance: Fraction = 0.95,
         nu: Fraction = 0.1,
-        gamma: Literal["scale", "auto"] = "scale",
+        gamma: Literal["scale", "auto"] | PositiveFloat = "scale",
+        other_nus: tuple[Fraction, ...] = (),
+        other_gammas: tuple[PositiveFloat, ...] = (),
         most: PositiveInt = 10_000,
         min_foreground: Fraction = 0.5,
         top_crops: PositiveInt = 2,
         seed: NonNegativeInt = 0,
     ) -> None:
         super().__init__(spec)
-        if nu == 0 or variance == 0:
+        if 0 in (nu, variance, *other_nus):
             raise MedoodError("OneClassSVM: `nu` and `variance` are shares above 0: set them to something like 0.1 and 0.95.")
+        self.others = pairs(other_nus, other_gammas)
+        if self.others and input == "crop32":
+            raise MedoodError("OneClassSVM: `other_nus` and `other_gammas` are for whole images: leave them out, or set `input: image`.")
         if input == "crop32":
             require_multiple(spec, _STRIDE, "OneClassSVM on crops", least=_CROP)
         self.crops, self.size, self.scaling, self.variance = input == "crop32", size, scaling, variance
@@ -112,32 +120,24 @@ class OneClassSVM(Detector):
             pca = PCA(self.variance, svd_solver=solver).fit(self.features(pixels).cpu().numpy())
             self.components_ = torch.from_numpy(pca.components_.T.copy()).to(pixels)
         features = self.features(pixels).float()
-        spread = features.shape[1] * (float(features.double().var(correction=0)) if self.gamma == "scale" else 1.0)
-        self.gamma_ = features.new_tensor([1 / spread])
-        svm = Libsvm(nu=self.nu, gamma=float(self.gamma_), cache_size=500).fit(features.cpu().numpy())
-        self.vectors_ = features.new_tensor(svm.support_vectors_)
-        self.duals_ = features.new_tensor(svm.dual_coef_[0])
-        self.offset_ = features.new_tensor(svm.offset_)
+        fitted = solve(features, [(self.nu, self.gamma), *self.others.values()])
+        self.vectors_, self.duals_, self.gamma_, self.offset_ = fitted.vectors, fitted.duals, fitted.gammas, fitted.offsets
 
     def decide(self, pixels: Tensor) -> Tensor:
-        """float32 (n,): the negative decision function."""
-        scores = []
-        for part in pixels.split(_CROPS_AT_ONCE):
-            features = self.features(part)
-            vectors, duals = self.vectors_.to(features), self.duals_.to(features)
-            products = features @ vectors.T
-            distances = features.square().sum(1, keepdim=True) + vectors.square().sum(1) - 2 * products
-            scores.append(self.offset_ - (-self.gamma_ * distances.clamp(min=0)).exp() @ duals)
-        return torch.cat(scores).float()
+        """float32 (n, machines): the negative decision functions."""
+        machines = Machines(self.vectors_, self.duals_, self.gamma_, self.offset_)
+        return torch.cat([machines.decide(self.features(part)).float() for part in pixels.split(_CROPS_AT_ONCE)])
 
     def _score(self, image: Tensor) -> Scores:
         counted = self.counted(image)
-        scores = self.decide(self.pixels(image))
-        return self._pool(scores.view(counted.shape), counted) if self.crops else Scores(scores)
+        scores, *others = self.decide(self.pixels(image)).unbind(1)
+        if self.crops:
+            return self._pool(scores.view(counted.shape), counted)
+        return Scores(scores, parts=dict(zip(self.others, others, strict=True)))
 
     def _pool(self, scores: Tensor, counted: Tensor) -> Scores:
         """Image scores and a map from crop scores (B, 1, h, w); crops that do not count are as normal as a crop can be."""
-        lowest = (self.offset_ - self.duals_.sum()).float()  # at no distance from any support vector
+        lowest = self.offset_[0] - self.duals_[0].sum()  # at no distance from any support vector
         patches = torch.where(counted, scores, lowest)
         numbers = counted.sum((1, 2, 3))
         highest = patches.flatten(1).sort(1, descending=True).values
@@ -164,32 +164,17 @@ def _spread(patches: Tensor, counted: Tensor, lowest: Tensor) -> Tensor:
 
 
 class _Fit(Phase):
-    """Keeps a uniform random choice of at most `most` images or crops while they pass, then fits them."""
-
     name = "fit"
 
     def __init__(self, detector: OneClassSVM) -> None:
         self.detector = detector
 
     def begin(self) -> None:
-        self.random = torch.Generator().manual_seed(self.detector.seed)
-        self.pixels: list[Tensor] = []
-        self.tickets: list[Tensor] = []
+        self.choice = Choice(self.detector.most, self.detector.seed)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        counted = self.detector.counted(batch.image).flatten()
-        pixels = self.detector.pixels(batch.image)[counted]
-        self.pixels.append(pixels)
-        self.tickets.append(torch.rand(len(pixels), generator=self.random).to(pixels.device))
-        if sum(map(len, self.pixels)) > 2 * self.detector.most:
-            self._keep_the_lowest()
+        self.choice.offer(self.detector.pixels(batch.image)[self.detector.counted(batch.image).flatten()])
         return {}
 
     def finish(self) -> None:
-        self._keep_the_lowest()
-        self.detector.solve(self.pixels[0])
-
-    def _keep_the_lowest(self) -> None:
-        pixels, tickets = torch.cat(self.pixels), torch.cat(self.tickets)
-        lowest = tickets.argsort()[: self.detector.most]
-        self.pixels, self.tickets = [pixels[lowest]], [tickets[lowest]]
+        self.detector.solve(self.choice.made())
