@@ -304,6 +304,10 @@ class Detector(nn.Module):
         """A sentence on the memory that training on so many images will take, where that grows with them; said before it starts."""
         return ""
 
+    def cost_of_scoring(self) -> str:
+        """A sentence on why scoring takes many times as long as one would expect; said before it starts."""
+        return ""
+
     def score(self, image: Tensor | np.ndarray) -> Scores:
         """Score (B, C, H, W) images in the range of the spec: in eval mode, without gradients, each image by itself.
 

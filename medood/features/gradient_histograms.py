@@ -24,6 +24,8 @@ class GradientHistograms(Extractor):
     orientations  bins of a half turn
     """
 
+    occludable = False  # every place is compared with its own contrast
+
     def __init__(
         self,
         spec: ImageSpec,

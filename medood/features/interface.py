@@ -31,11 +31,13 @@ class Extractor(nn.Module):
     shapes       (channels, height, width) of every layer
     sha256       checksum of the weights file, or None without one
     fingerprint  changes with everything that the features of an image depend on besides the image and the choice of layers
+    occludable   whether squares can be hidden to see what a score rests on; not where a smooth square is odd by itself
     store        where features are kept from one call to the next, if anywhere
     last         the images of the last call and their features, inside `each_batch_once`; None outside
     """
 
     sha256: str | None = None
+    occludable: bool = True
     last: list[Any] | None = None
 
     def __init__(self, spec: ImageSpec, layers: Sequence[Any], size: tuple[int, int]) -> None:
@@ -129,6 +131,19 @@ def each_batch_once(network: nn.Module) -> Iterator[None]:
     finally:
         for part in extractors:
             part.last = None
+
+
+@contextmanager
+def nothing_kept(network: nn.Module) -> Iterator[None]:
+    """Inside the block no extractor in a network keeps or looks up features: for images that nobody will ask for again."""
+    stores = [(part, part.store) for part in network.modules() if isinstance(part, Extractor)]
+    try:
+        for part, _ in stores:
+            part.store = None
+        yield
+    finally:
+        for part, store in stores:
+            part.store = store
 
 
 def keep_features(network: nn.Module, folder: Path) -> None:

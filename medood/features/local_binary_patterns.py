@@ -27,6 +27,8 @@ class LocalBinaryPatterns(Extractor):
     cells   of the grid, along each side
     """
 
+    occludable = False  # every place is compared with its own contrast
+
     def __init__(
         self,
         spec: ImageSpec,

@@ -43,6 +43,8 @@ def _folders(recipe: Recipe) -> list[Path]:
 def _require_alike(recipe: Recipe, folder: Path, other: Recipe) -> None:
     if "members" in other.detector:
         raise MedoodError(f"{folder} is an ensemble itself: name the runs or list the members that it was made of.")
+    if other.occlusion is not None:
+        raise MedoodError(f"{folder} has a map by occlusion, which a member of an ensemble cannot have: train it without `occlusion`.")
     ours, theirs = (each.transforms.model_dump(mode="json", exclude={"summary"}) for each in (recipe, other))
     if changed := [key for key in ours if ours[key] != theirs[key]]:
         raise MedoodError(

@@ -17,11 +17,19 @@ def build_detector(recipe: Recipe) -> Detector:
     weights of its features are not to be had."""
     section = {**recipe.detector, **({"features": recipe.features} if recipe.features else {})}
     try:
-        return detector_of(section, image_spec(recipe))
+        return _with_map(detector_of(section, image_spec(recipe)), recipe)
     except (RuntimeError, MemoryError) as error:  # torch's word for too much memory
         raise MedoodError(
             f"The detector {section['name']} of this size does not fit into memory: choose smaller images, widths or latents."
         ) from error
+
+
+def _with_map(detector: Detector, recipe: Recipe) -> Detector:
+    """The detector with a map by occlusion, if the recipe asks for one."""
+    if recipe.occlusion is None:
+        return detector
+    built: Detector = catalogue.occlusion().load()(detector, **recipe.occlusion.model_dump())
+    return built
 
 
 def detector_of(section: Mapping[str, Any], spec: ImageSpec) -> Detector:

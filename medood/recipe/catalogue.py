@@ -26,7 +26,7 @@ _TYPES: dict[str, Any] = {"int": int, "float": float, "bool": bool, "str": str, 
 class Card:
     """One thing that a recipe can name.
 
-    kind is "detector", "features", "source" or "step"; summary is the first line of its docstring; parameters are the keyword-only
+    kind is "detector", "features", "source", "step" or "map"; summary is the first line of its docstring; parameters are the keyword-only
     arguments of its constructor as a pydantic model that refuses anything else. A detector that works on features takes them as its
     second argument, `__init__(self, spec, features, *, ...)`; with the default None it can do without. One that is made of other
     detectors takes those as its second argument, `__init__(self, spec, members, *, ...)`; a recipe lists them as its `members`. One that
@@ -52,6 +52,12 @@ class Card:
 @cache
 def detectors() -> dict[str, Card]:
     return _cards("detector", sorted((_PACKAGE / "detectors").glob("*/*.py")))
+
+
+def occlusion() -> Card:
+    """What gives a map to a detector that has none. It is made of that detector, and no recipe names it as one."""
+    (card,) = _cards("map", [_PACKAGE / "detectors" / "occlusion.py"]).values()
+    return card
 
 
 @cache

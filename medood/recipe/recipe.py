@@ -151,6 +151,19 @@ class Pooling(_Section):
         return self.smooth_mm if isinstance(self.smooth_mm, tuple) else (self.smooth_mm,) if self.smooth_mm else ()
 
 
+class OcclusionPlan(_Section):
+    """A map for a detector that has none: by how much its score falls when squares of the image are hidden one after the other.
+
+    side     of the squares, in pixels; null: an eighth of the image's shorter side. They should cover what is looked for
+    stride   from one square to the next, in pixels; null: half a side. Half of it takes four times as long
+    at_once  squares that are scored together; less needs less memory, and the maps are the same
+    """
+
+    side: PositiveInt | None = None
+    stride: PositiveInt | None = None
+    at_once: PositiveInt = 32
+
+
 class Scoring(_Section):
     """How images are scored.
 
@@ -183,6 +196,7 @@ class Recipe(_Section):
     training     how the detector is trained
     calibration  how often a normal image may be called anomalous
     pooling      how a map becomes the score of an image
+    occlusion    a map for a detector that has none, `{}` with the defaults; null: none. Every image is then scored some hundred times
     scoring      how images are scored
     seed         of everything random in training: the same seed gives the same run, to the last bit on the same machine with as many
                  threads
@@ -199,6 +213,7 @@ class Recipe(_Section):
     training: Training = Field(default_factory=Training)
     calibration: CalibrationPlan = Field(default_factory=CalibrationPlan)
     pooling: Pooling = Field(default_factory=Pooling)
+    occlusion: OcclusionPlan | None = None
     scoring: Scoring = Field(default_factory=Scoring)
     seed: NonNegativeInt = 0
 
@@ -226,6 +241,7 @@ def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
         "training": Training,
         "calibration": CalibrationPlan,
         "pooling": Pooling,
+        "occlusion": OcclusionPlan,
         "scoring": Scoring,
     }
     found = {"": list(Recipe.model_fields), "transforms": ["name", *Preparation.model_fields]}

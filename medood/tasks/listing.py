@@ -19,7 +19,7 @@ from medood.recipe import catalogue
 from medood.recipe.check import nearest
 from medood.recipe.grid import Benchmark, OutlierSet, Published
 from medood.recipe.literals import read_literals
-from medood.recipe.recipe import CalibrationPlan, Pooling, Preparation, Recipe, Scoring, Split, Training, shipped
+from medood.recipe.recipe import CalibrationPlan, OcclusionPlan, Pooling, Preparation, Recipe, Scoring, Split, Training, shipped
 
 
 def print_cards(kind: Literal["detectors", "features", "sources", "steps"], name: str | None) -> None:
@@ -73,6 +73,7 @@ def sections() -> dict[str, type[BaseModel]]:
         "Section training": Training,
         "Section calibration": CalibrationPlan,
         "Section pooling": Pooling,
+        "Section occlusion": OcclusionPlan,
         "Section scoring": Scoring,
         "Benchmark": Benchmark,
         "Outlier set of a benchmark": OutlierSet,

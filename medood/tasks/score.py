@@ -79,6 +79,8 @@ def score_folder(
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
+    if cost := run.detector.cost_of_scoring():
+        console.say(cost)
     scorer = Scorer(run, target, plane, SeenImages(run))
     with files.opened(run, place, header) as (rows, folder):
         score_index(scorer, reader, index, rows, folder, outcome, console)
