@@ -46,6 +46,16 @@ def require_square(spec: ImageSpec, sides: Sequence[int], who: str) -> None:
     )
 
 
+def require_square_multiple(spec: ImageSpec, step: int, who: str) -> None:
+    """Raises MedoodError unless the images are square with a side that is a multiple of `step`; the sentence names the nearest ones."""
+    sides = spec.height, spec.width
+    if sides[0] == sides[1] and sides[0] % step == 0:
+        return
+    below, above = min(sides) // step * step, -(-max(sides) // step) * step
+    rule = f"{who} takes square images whose side is a multiple of {step} pixels"
+    _refuse(spec, rule, [(side, side) for side in (below, above) if side])
+
+
 def _refuse(spec: ImageSpec, rule: str, sizes: Sequence[Sequence[int]]) -> None:
     near = " or ".join(f"{height} x {width}" for height, width in sizes)
     raise MedoodError(f"{rule}, such as {near}, found {spec.height} x {spec.width}: set `size` in the transforms file.")

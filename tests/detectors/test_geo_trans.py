@@ -1,0 +1,146 @@
+"""GeoTrans: its scores by hand, what it fits, when it falls back, and how little it holds at a time."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from detector_trials import Training, build, phantoms
+from torch import Tensor
+
+from medood.core.detector import Batch, ImageSpec
+from medood.core.errors import MedoodError
+from medood.detectors.self_supervised.geo_trans import GeoTrans
+
+SPEC = ImageSpec(1, 32, 32)
+
+
+def small(spec: ImageSpec = SPEC, **parameters: Any) -> Any:
+    return build(lambda: GeoTrans(spec, **({"width": 1, "transforms": "turns"} | parameters)))
+
+
+def says(detector: Any, answers: Tensor) -> Any:
+    """A detector whose classifier says answers (N, T, T) of image i, whose only value is i / 100, under transform t."""
+
+    def logits(image: Tensor, number: Tensor | int) -> Tensor:
+        return answers[(100 * image[:, 0, 0, 0]).round().long(), number]
+
+    detector.logits = logits
+    detector.fitted_.fill_(True)
+    return detector
+
+
+def numbered(count: int) -> Tensor:
+    return (torch.arange(count) / 100)[:, None, None, None].expand(-1, 1, 32, 32).contiguous()
+
+
+def random_answers(count: int, sets: int = 8) -> Tensor:
+    return torch.randn((count, sets, sets), generator=torch.Generator().manual_seed(0)).double() + 3 * torch.eye(sets)
+
+
+def test_the_scores_by_hand() -> None:
+    answers = random_answers(4)
+    detector = says(small(), answers)
+    detector.alpha_.copy_(torch.rand((8, 8), generator=torch.Generator().manual_seed(1)) * 5)
+    scores = detector.score(numbered(4))
+    for i in range(4):
+        probabilities = answers[i].softmax(1)
+        dirichlet = sum(((detector.alpha_[t].double() - 1) * probabilities[t].log()).sum() for t in range(8)) / 8
+        assert scores.image[i].item() == pytest.approx(-float(dirichlet), rel=1e-5)
+        assert scores.parts["simplified"][i].item() == pytest.approx(1 - float(probabilities.diag().mean()), abs=1e-6)
+    assert torch.equal(scores.image, scores.parts["dirichlet"])
+    detector.score_by = "simplified"
+    assert torch.equal(detector.score(numbered(4)).image, scores.parts["simplified"])
+
+
+def test_every_transform_has_the_distribution_of_its_own_answers() -> None:
+    answers = random_answers(60)
+    detector = says(small(), answers)
+    phase = detector.phases()[1]
+    phase.begin()
+    for part in numbered(60).split(7):
+        phase.step(Batch(part), phase.update)
+    phase.finish()
+    logs = answers.log_softmax(2)
+    for t in range(8):
+        alpha = detector.alpha_[t].double()
+        gradient = torch.digamma(alpha.sum()) - torch.digamma(alpha) + logs[:, t].mean(0)  # 0 where the likelihood is greatest
+        assert gradient.abs().max() < 1e-5
+    assert not detector.same_.any()
+
+
+def test_a_classifier_that_is_always_as_sure_falls_back_and_says_so() -> None:
+    answers = random_answers(20)
+    answers[:, :3] = 1e4 * torch.eye(8).double()[:3]
+    detector = says(small(), answers)
+    phase = detector.phases()[1]
+    phase.begin()
+    phase.step(Batch(numbered(20)), phase.update)
+    with pytest.warns(UserWarning, match="same probabilities under 3 of 8 transforms"):
+        phase.finish()
+    assert detector.same_.tolist() == [True] * 3 + [False] * 5
+    unsure = torch.cat([answers[:1], answers[:1]])
+    unsure[1, :3] = 0  # gives every transform the same chance
+    first, second = says(detector, unsure).score(numbered(2)).image.tolist()
+    assert second - first == pytest.approx(3 * (1 - 1 / 8) / 8, rel=1e-3)
+
+
+def test_with_as_much_as_a_doubt_there_is_no_warning() -> None:
+    detector = says(small(), random_answers(20))
+    phase = detector.phases()[1]
+    phase.begin()
+    phase.step(Batch(numbered(20)), phase.update)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        phase.finish()
+
+
+@pytest.mark.parametrize(("transforms", "count"), [("all", 72), ("turns", 8), ("shifts", 9)])
+def test_no_more_than_a_batch_is_ever_held(transforms: str, count: int) -> None:
+    detector, seen = small(transforms=transforms), []
+    assert len(detector.transforms) == count
+    detector.network.register_forward_hook(lambda module, given, result: seen.append(len(result)))
+    Training(1, batch_size=4).fit(detector, phantoms(SPEC, 8, seed=1))
+    assert max(seen) == 4
+    assert len(seen) == 2 + 2 * count  # one transform in a pass of training, all of them for the distributions
+    detector.score(phantoms(SPEC, 3, seed=2))
+    assert seen[2 + 2 * count :] == [3] * count
+
+
+def test_training_shows_images_under_all_transforms() -> None:
+    detector, seen = small(), []
+    detector.losses = lambda image, number: seen.append(number) or detector.head.bias.sum().expand(len(image))
+    phase = detector.phases()[0]
+    for _ in range(40):
+        phase.step(Batch(numbered(8)), phase.update)
+    counts = torch.cat(seen).bincount(minlength=8)
+    assert counts.min() > 0.4 * counts.sum() / 8
+
+
+def test_adam_is_that_of_the_authors() -> None:
+    (group,) = small().phases()[0].optimizers["classifier"].param_groups
+    assert (group["lr"], group["eps"], group["weight_decay"]) == (1e-3, 1e-7, 5e-4)
+    assert len(group["params"]) == len(list(small().parameters()))
+
+
+def test_distributions_are_fitted_on_held_out_images_if_asked() -> None:
+    assert small().phases()[1].held_out == 0
+    assert small(fitted_on="held_out").phases()[1].held_out > 1
+
+
+def test_images_that_are_not_square_are_for_shifts_alone() -> None:
+    wide = ImageSpec(1, 32, 64)
+    with pytest.raises(MedoodError, match=r"square images .* such as 32 x 32 or 64 x 64, found 32 x 64: set `size` in the transforms file"):
+        small(wide)
+    with pytest.raises(MedoodError, match="`transforms: shifts`"):
+        small(wide, transforms="all")
+    assert small(wide, transforms="shifts").transforms.places.shape == (9, 32 * 64)
+
+
+def test_what_the_classifier_sees_is_scaled_to_minus_one_to_one() -> None:
+    detector, seen = small(ImageSpec(1, 32, 32, 0.0, 255.0)), []
+    detector.network.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    detector.logits(torch.tensor([0.0, 255.0]).expand(1, 1, 32, 16, 2).reshape(1, 1, 32, 32), 0)
+    assert seen[0].unique().tolist() == [-1.0, 1.0]
