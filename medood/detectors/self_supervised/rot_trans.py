@@ -1,0 +1,119 @@
+"""A classifier of turns and shifts with a head for each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+
+from medood.core.demands import require_multiple, require_square_multiple
+from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.nets.dirichlet import log_probabilities
+from medood.nets.geometric_transforms import GeometricTransforms
+from medood.nets.signed import signed
+from medood.nets.wide_resnet import STEP, WideResNet, linear_head
+
+
+class RotTrans(Detector):
+    """Learns to tell by which turn and which shifts a normal image was changed, with one answer for each of them.
+
+    Hendrycks et al., "Using self-supervised learning can improve model robustness and uncertainty", NeurIPS 2019, "Rot + Trans"; their
+    code for one class was not published, so network, schedule and number of epochs are ours. Where GeoTrans has an answer for each of 72
+    combinations, this has three, of 3, 3 and 4 choices, and a shifted image is continued without repeating its edge. It has no map. Takes
+    any range; squares whose sides are multiples of 32 pixels.
+
+    transforms     which are told apart:
+                   "all": 36, 9 shifts by a quarter of the side x 4 quarter turns
+                   "turns": the 4 turns alone ("RotNet")
+                   "shifts": the 9 shifts alone, for what looks the same however it is turned, such as skin lesions and tissue sections.
+                   Height and width may then differ
+    depth, width   of the wide residual network
+    dropout        inside its blocks, while it learns
+    score          "log": minus the logarithms of the probabilities of the right answers, mean over transforms and answers.
+                   "probability": 1 less the mean probability, which the authors take
+    learning_rate  of SGD with Nesterov momentum 0.9; the authors let it fall to 0: `training.schedule: cosine`
+    weight_decay   of SGD
+    epochs         passes over the images, each of them under one transform that is drawn anew
+
+    Parts: "log" and "probability", whichever is the score.
+    """
+
+    localises = False
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        transforms: Literal["all", "turns", "shifts"] = "all",
+        depth: PositiveInt = 16,
+        width: PositiveInt = 4,
+        dropout: Fraction = 0.3,
+        score: Literal["log", "probability"] = "log",
+        learning_rate: PositiveFloat = 0.1,
+        weight_decay: NonNegativeFloat = 5e-4,
+        epochs: PositiveInt = 200,
+    ) -> None:
+        super().__init__(spec)
+        turned, shifted = transforms != "shifts", transforms != "turns"
+        if turned:
+            require_square_multiple(spec, STEP, "RotTrans with quarter turns (`transforms: shifts` has none)")
+        else:
+            require_multiple(spec, STEP, "RotTrans")
+        self.transforms = GeometricTransforms(spec.height, spec.width, flips=False, shifts=shifted, turns=turned, border="reflect")
+        self.choices = [3, 3] * shifted + [4] * turned
+        self.network = WideResNet(spec.channels, spec.height, spec.width, depth=depth, width=width, dropout=dropout)
+        self.head = linear_head(self.network.features, sum(self.choices))
+        self.score_by, self.learning_rate, self.weight_decay, self.epochs = score, learning_rate, weight_decay, epochs
+
+    def phases(self) -> list[Phase]:
+        return [_Classifier(self)]
+
+    def logits(self, image: Tensor, number: Tensor | int) -> tuple[Tensor, ...]:
+        """For each answer (B, choices): what the heads say of images under the transforms of these numbers."""
+        return self.head(self.network(signed(self.transforms(image, number), self.spec))).split(self.choices, 1)
+
+    def answers(self) -> Tensor:
+        """int64 (T, answers): the right choices for each transform."""
+        labels = self.transforms.labels
+        return labels[:, {2: [1, 2], 1: [3], 3: [1, 2, 3]}[len(self.choices)]]
+
+    def losses(self, image: Tensor, number: Tensor) -> Tensor:
+        """(B,): the mean cross entropy of the answers for each image."""
+        right = self.answers()[number]
+        each = [cross_entropy(a.float(), b, reduction="none") for a, b in zip(self.logits(image, number), right.unbind(1), strict=True)]
+        return torch.stack(each).mean(0)
+
+    def _score(self, image: Tensor) -> Scores:
+        answers, sums = self.answers(), image.new_zeros(2, len(image))
+        for number in range(len(self.transforms)):
+            pairs = zip(self.logits(image, number), answers[number].tolist(), strict=True)
+            logs = torch.stack([log_probabilities(logits)[:, right] for logits, right in pairs])
+            sums += torch.stack([logs, logs.exp()]).mean(1).float()
+        log, probability = sums / len(self.transforms)
+        parts = {"log": -log, "probability": 1 - probability}
+        return Scores(parts[self.score_by], parts=parts)
+
+
+class _Classifier(Phase):
+    name = "classifier"
+
+    def __init__(self, detector: RotTrans) -> None:
+        self.detector = detector
+        self.epochs = detector.epochs
+        parameters = [*detector.network.parameters(), *detector.head.parameters()]
+        optimizer = SGD(parameters, detector.learning_rate, 0.9, nesterov=True, weight_decay=detector.weight_decay)
+        self.optimizers = {"classifier": optimizer}
+
+    def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        loss = self.detector.losses(batch.image, self.detector.transforms.draw(len(batch.image))).mean()
+        update(loss, "classifier")
+        return {"loss": loss.detach()}
+
+    def validate(self, batch: Batch) -> Tensor:
+        """Each image under one transform, the same one in every epoch."""
+        number = self.detector.transforms.draw(len(batch.image), torch.Generator().manual_seed(0))
+        return self.detector.losses(batch.image, number)
