@@ -1,0 +1,155 @@
+"""Classification by the distance from centres of transforms."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+from torch.optim import Adam
+
+from medood.core.demands import require_multiple, require_square_multiple
+from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.nets.geometric_transforms import GeometricTransforms, all_of
+from medood.nets.signed import signed
+from medood.nets.wide_resnet import STEP, WideResNet, linear_head
+
+
+class Goad(Detector):
+    """Draws normal images under one transform together, away from those under others; the distances from the centres are the score.
+
+    Bergman & Hoshen, "Classification-based anomaly detection for general data" (GOAD), ICLR 2020, written from the paper. The transforms
+    are those of GeoTrans. It has no map. Takes any range; squares whose sides are multiples of 32 pixels.
+
+    transforms      which are told apart: "all" 72, "turns" 8, "shifts" 9; GeoTrans says when to take which. With "shifts" height and
+                    width may differ
+    depth, width    of the wide residual network
+    margin          squared distance by which another centre is to be further away than one's own
+    closeness       weight of the loss that demands it, beside the cross entropy of a linear classifier
+    shrinkage       weight of the mean square of the features, which the paper does not have but the authors' code does: without it they
+                    grow until every probability is 0 or 1
+    smoothing       is added to the likelihood of every transform, before they become probabilities: a centre infinitely far away then
+                    costs a finite amount
+    images          that are drawn together at a time, each under all transforms; the centres of training are means over so many
+    learning_rate   of Adam
+    epochs          passes over the images, each of them under all transforms
+
+    Score: minus the logarithm of the probability of the right transform, mean over the transforms, where likelihoods fall with the squared
+    distance from the centres. Unlike in the authors' code, those come from the finished network, which learns with batch norm in all
+    epochs and has the activation in the middle of each block. The last epoch counts.
+    """
+
+    localises = False
+    centres_: Tensor  # (T, features)
+
+    def __init__(
+        self,
+        spec: ImageSpec,
+        *,
+        transforms: Literal["all", "turns", "shifts"] = "all",
+        depth: PositiveInt = 10,
+        width: PositiveInt = 4,
+        margin: NonNegativeFloat = 0.1,
+        closeness: NonNegativeFloat = 0.1,
+        shrinkage: NonNegativeFloat = 10.0,
+        smoothing: NonNegativeFloat = 0.0,
+        images: PositiveInt = 4,
+        learning_rate: PositiveFloat = 1e-3,
+        epochs: PositiveInt = 16,
+    ) -> None:
+        super().__init__(spec)
+        turned, shifted = transforms != "shifts", transforms != "turns"
+        if turned:
+            require_square_multiple(spec, STEP, "GOAD with quarter turns (`transforms: shifts` has none)")
+        else:
+            require_multiple(spec, STEP, "GOAD")
+        self.transforms = GeometricTransforms(spec.height, spec.width, flips=turned, shifts=shifted, turns=turned)
+        self.network = WideResNet(spec.channels, spec.height, spec.width, depth=depth, width=width)
+        self.head = linear_head(self.network.features, len(self.transforms))
+        self.margin, self.closeness, self.shrinkage, self.smoothing = margin, closeness, shrinkage, smoothing
+        self.images, self.learning_rate, self.epochs = images, learning_rate, epochs
+        self.register_buffer("centres_", torch.zeros(len(self.transforms), self.network.features))
+
+    def phases(self) -> list[Phase]:
+        return [_Classifier(self), _Centres(self)]
+
+    def features(self, image: Tensor, number: int) -> Tensor:
+        """(B, features) of images under one transform."""
+        return self.network(signed(self.transforms(image, number), self.spec))
+
+    def loss(self, image: Tensor) -> Tensor:
+        """() of a few images, each under all transforms."""
+        features = self.network(signed(all_of(self.transforms, image), self.spec)).float()
+        right = torch.arange(len(self.transforms), device=image.device).repeat(len(image))
+        told = cross_entropy(self.head(features), right)
+        centres = features.view(len(image), len(self.transforms), -1).mean(0)
+        return told + self.closeness * too_far(features, centres, right, self.margin) + self.shrinkage * features.square().mean()
+
+    def _score(self, image: Tensor) -> Scores:
+        total = image.new_zeros(len(image))
+        for number in range(len(self.transforms)):
+            logs = smoothed_log_probabilities(squared_distances(self.features(image, number), self.centres_), self.smoothing)
+            total -= logs[:, number]
+        return Scores(total / len(self.transforms))
+
+
+def squared_distances(features: Tensor, centres: Tensor) -> Tensor:
+    """(n, T) from (n, features) and (T, features), without the cancellation of a matrix product: a score is made of small differences."""
+    return torch.cdist(features.float(), centres.float(), compute_mode="donot_use_mm_for_euclid_dist").square()
+
+
+def too_far(features: Tensor, centres: Tensor, right: Tensor, margin: float) -> Tensor:
+    """(): by how much features (n, F) are not nearer by `margin` to their `right` centre (n,) than to the nearest other; the mean."""
+    distances = (features[:, None] - centres).square().sum(2)
+    own = distances.gather(1, right[:, None])[:, 0]
+    others = distances.scatter(1, right[:, None], torch.inf).amin(1)
+    return (own + margin - others).clamp(min=0).mean()
+
+
+def smoothed_log_probabilities(distances: Tensor, smoothing: float) -> Tensor:
+    """(n, T): of each transform, from squared distances; likelihoods are exp(-distance) + `smoothing`."""
+    logs = -distances
+    if smoothing:
+        logs = torch.logaddexp(logs, logs.new_tensor(smoothing).log())
+    return logs.log_softmax(1)
+
+
+class _Classifier(Phase):
+    name = "classifier"
+
+    def __init__(self, detector: Goad) -> None:
+        self.detector = detector
+        self.epochs = detector.epochs
+        parameters = [*detector.network.parameters(), *detector.head.parameters()]
+        self.optimizers = {"classifier": Adam(parameters, detector.learning_rate, fused=True)}
+
+    def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        losses = []
+        for images in batch.image.tensor_split(-(-len(batch.image) // self.detector.images)):
+            loss = self.detector.loss(images)
+            update(loss, "classifier")
+            losses.append(loss.detach())
+        return {"loss": torch.stack(losses).mean()}
+
+
+class _Centres(Phase):
+    """The means of the features under each transform over all images; one pass."""
+
+    name = "centres"
+
+    def __init__(self, detector: Goad) -> None:
+        self.detector = detector
+
+    def begin(self) -> None:
+        self.count, self.sums = 0, torch.zeros_like(self.detector.centres_)
+
+    def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
+        self.count += len(batch.image)
+        for number in range(len(self.detector.transforms)):
+            self.sums[number] += self.detector.features(batch.image, number).sum(0)
+        return {}
+
+    def finish(self) -> None:
+        self.detector.centres_.copy_(self.sums / self.count)
