@@ -36,7 +36,7 @@ def read_published(
 
     A row names each figure once, whatever the number of tables that show it: FPR, TPR and AUROC on the cohort's own anomalous images, then
     the AUROC against each outlier set. FPR and TPR are left out where the "intra" table is not printed, and in rows named in `parts`;
-    the first AUROC where none of "intra", "components" and "auroc" is printed. Outlier sets may be left out together. A figure is a number,
+    the first AUROC where "inter" alone is printed. Outlier sets may be left out together. A figure is a number,
     a pair of number and standard deviation, or None.
 
     Raises MedoodError when a row has another number of figures.
@@ -74,7 +74,7 @@ def _first(layouts: Sequence[str], part: bool) -> int:
     """How many figures stand before those of the outlier sets."""
     if "intra" in layouts and not part:
         return 3
-    return 1 if {"components", "auroc"} & set(layouts) else 0
+    return 1 if {"components", "auroc", "classes"} & set(layouts) else 0
 
 
 def _number(value: Any) -> Number | None:

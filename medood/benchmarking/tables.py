@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from medood.benchmarking.class_table import class_tables
 from medood.benchmarking.notes import notes
 from medood.benchmarking.published import Figures, read_published
 from medood.benchmarking.rows import NOTHING, Line, Measure, Place, Results
 from medood.export.table_model import Better, Block, Number, Row, Table
 from medood.recipe.comparison import Comparison
 from medood.recipe.grid import INTRA
+from medood.recipe.turns import Turns
 
 _APART = "Published, on other data, not comparable"
 _HIGH: Better = "high"
@@ -28,6 +30,7 @@ def tables(
     published: Mapping[str, Any] | None = None,
     failed: Mapping[tuple[str, str], str] | None = None,
     hindsight: Mapping[str, str] | None = None,
+    turns: Turns | None = None,
 ) -> list[Table]:
     """The tables of each layout, in the order of `layouts`; comparisons may be missing.
 
@@ -36,12 +39,14 @@ def tables(
     inter       blocks cohorts, rows detectors, columns outlier sets (CVAD, Table III); none without outlier sets
     components  blocks cohorts, rows the parts and the whole of detectors that name parts (CVAD, Table IV); none without parts
     auroc       rows detectors, columns cohorts (Patch-GAN, Table 1); then parts and wholes (Table 2)
+    classes     rows the classes of cohorts in which each is normal once, and their mean, columns detectors (GeoTrans, Table 1)
 
     outliers   names of outlier sets by cohort
     parts      {name of a row: component of the score} by detector
     published  as in a benchmark file; see `read_published`
     hindsight  by detector: a pattern of the components whose best is one more row, by the labels of the test
     failed     why there is no result, or not of every seed, by (cohort, detector)
+    turns      names of the cohorts that stand for one in which each class is normal once, by its name
 
     Raises MedoodError when published figures do not fit; with no comparisons, that is all that is checked.
     """
@@ -52,8 +57,9 @@ def tables(
         tuple(cohorts),
         tuple(line for name in detectors for line in _lines(name, (hindsight or {}).get(name))),
         tuple(line for name in detectors if parts.get(name) for line in _part_lines(name, parts[name])),
+        turns or {},
     )
-    makers = {"intra": _intra, "inter": _inter, "components": _components, "auroc": _auroc}
+    makers = {"intra": _intra, "inter": _inter, "components": _components, "auroc": _auroc, "classes": _classes}
     return [table for layout in layouts for table in makers[layout](benchmark)]
 
 
@@ -74,6 +80,7 @@ class _Benchmark:
     cohorts: tuple[str, ...]
     lines: tuple[Line, ...]
     part_lines: tuple[Line, ...]
+    turns: Turns
 
     def rows(self, lines: Sequence[Line], places: Sequence[Place]) -> tuple[Row, ...]:
         """Ours with the published ones below; below all detectors also what was published of methods that are not in the benchmark."""
@@ -152,6 +159,11 @@ def _auroc(benchmark: _Benchmark) -> Iterator[Table]:
     yield from _auroc_tables(benchmark, "auroc", title, benchmark.lines, benchmark.apart())
     if benchmark.part_lines:
         yield from _auroc_tables(benchmark, "auroc_parts", f"{title}: components", benchmark.part_lines, benchmark.apart(parts=True))
+
+
+def _classes(benchmark: _Benchmark) -> Iterator[Table]:
+    rest = [line for line in benchmark.part_lines if line.part is not None]
+    yield from class_tables(benchmark.results, [*benchmark.lines, *rest], benchmark.turns)
 
 
 def _auroc_tables(

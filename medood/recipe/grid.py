@@ -17,6 +17,7 @@ from medood.recipe.check import check, nearest
 from medood.recipe.contrast import learner
 from medood.recipe.literals import Places, place_of, read_literals
 from medood.recipe.recipe import Recipe, check_source, find_file, known_keys, load_preparation, load_recipe, resolve, shipped
+from medood.recipe.turns import Turns, by_turns
 
 INTRA = "intra"
 """Name of the comparison with the cohort's own anomalous images."""
@@ -24,7 +25,7 @@ INTRA = "intra"
 OWN = "own"
 """Name of the file with the scores of a cohort's own test images."""
 
-Layout = Literal["intra", "inter", "components", "auroc"]
+Layout = Literal["intra", "inter", "components", "auroc", "classes"]
 Figure = float | tuple[float, float] | None
 
 
@@ -64,10 +65,13 @@ class Benchmark(_Section):
     """What a benchmark file may say.
 
     summary    one line about the benchmark, for you; it changes nothing
-    tables     the layouts to print: "intra" (own anomalous images), "inter" (outlier sets), "components" (parts of a score), "auroc"
+    tables     the layouts to print: "intra" (own anomalous images), "inter" (outlier sets), "components" (parts of a score), "auroc",
+               "classes" (each class normal once)
     seeds      every detector is trained once with each
     common     keys of a recipe that hold for every run
-    cohorts    by name: keys of a recipe, `source` and `transforms` at least; and `outliers`, the sets or cohorts to compare with
+    cohorts    by name: keys of a recipe, `source` and `transforms` at least; `outliers`, the sets or cohorts to compare with; and
+               `each_normal`, classes each of which is the normal one once, as a list of values of `source.normal` or as {name of the
+               class: keys of the source}: the cohort then stands for "COHORT, CLASS" of every class
     sets       outlier sets by name
     detectors  by name: keys of a recipe, `detector` at least; `parts`, components to show as rows: {name of the row: component}; `seeds`
                where a detector is to have others; and `hindsight`, a pattern such as nu_*: one more row, "NAME, hindsight", with the best
@@ -104,7 +108,8 @@ class Job:
 @dataclass(frozen=True)
 class Grid:
     """A checked benchmark. `outliers` names the sets by cohort; `sets` holds each of them; `parts` the extra rows by detector;
-    `hindsight` the names of the components among which a detector's best is shown."""
+    `hindsight` the names of the components among which a detector's best is shown; `turns` the cohorts that stand for one in which each
+    class is normal once."""
 
     name: str
     summary: str
@@ -117,6 +122,7 @@ class Grid:
     hindsight: Mapping[str, str]
     published: Published | None
     jobs: tuple[Job, ...]
+    turns: Turns
 
 
 def load_grid(name: str | Path, data: Path | None = None, changes: Sequence[str] = ()) -> Grid:
@@ -131,7 +137,9 @@ def load_grid(name: str | Path, data: Path | None = None, changes: Sequence[str]
     file = check(Benchmark, values, places, str(path), problems)
     if file is None:
         raise RecipeError(problems)
-    grid = _resolve(file, _Blocks(places, path, data, changes), problems)
+    cohorts, turns = by_turns(file.cohorts, places, str(path), problems)
+    file = file.model_copy(update={"cohorts": cohorts})
+    grid = _resolve(file, turns, _Blocks(places, path, data, changes), problems)
     if problems:
         raise RecipeError(list(dict.fromkeys(problems)))
     return grid
@@ -201,7 +209,7 @@ def _both_below(contrast: Any, data: Path | None) -> Any:
     return {**below(contrast, data), "mixed_with": below(contrast["mixed_with"], data)}
 
 
-def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
+def _resolve(file: Benchmark, turns: Turns, blocks: _Blocks, problems: list[str]) -> Grid:
     _check_names(file, blocks, problems)
     cohorts = {name: {k: v for k, v in block.items() if k != "outliers"} for name, block in file.cohorts.items()}
     own = {"parts", "seeds", "hindsight"}
@@ -239,6 +247,7 @@ def _resolve(file: Benchmark, blocks: _Blocks, problems: list[str]) -> Grid:
         hindsight=hindsight,
         published=file.published,
         jobs=tuple(jobs),
+        turns=turns,
     )
 
 

@@ -147,6 +147,7 @@ def _tables(grid: Grid, comparisons: Sequence[Comparison], missing: Mapping[tupl
         hindsight=grid.hindsight,
         published=grid.published.model_dump() if grid.published else {},
         failed=missing,
+        turns=grid.turns,
     )
 
 
