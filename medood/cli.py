@@ -380,7 +380,7 @@ def plot(
     limit: Annotated[int, typer.Option(min=1, help="Score at most so many series or images of each folder, evenly spaced.")] = 200,
     device: Device = "auto",
 ) -> None:
-    """Draw training curves, images with their scores by class, and what the detector reconstructs of them, as PNG and SVG.
+    """Draw training curves, images with their scores by class, histograms, and what the detector makes of images, as PNG and SVG.
 
     --labels, --table, --part and --source are about the first folder, whose classes are then normal and anomalous. Every further folder is
     a class of its own, such as images of another kind.

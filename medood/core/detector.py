@@ -325,6 +325,13 @@ class Detector(nn.Module):
         made = self._at_rest(self._reconstructions, image)
         return {title: value.clamp(self.spec.low, self.spec.high) for title, value in made.items()}
 
+    def made_normal(self, image: Tensor | np.ndarray) -> Tensor | None:
+        """(B, C, H, W) images, each changed step by step until the method finds it more normal: a look at what it takes for normal.
+
+        None for a method that cannot. Otherwise as `score`.
+        """
+        return self._at_rest(self._made_normal, image)
+
     def _at_rest(self, method: Callable[[Tensor], Result], image: Tensor | np.ndarray) -> Result:
         """What `method` says of images that it can take, in eval mode and without gradients."""
         if not self.fitted:
@@ -353,6 +360,10 @@ class Detector(nn.Module):
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         """The method's own reconstructions, if it makes any; called as `_score` is."""
         return {}
+
+    def _made_normal(self, image: Tensor) -> Tensor | None:
+        """The method's own way to make images more normal, if it has one; called as `_score` is."""
+        return None
 
     def foreground(self, image: Tensor) -> Tensor:
         """(B, 1, H, W) bool: True inside the body, from the spec's background value; all True when there is none."""

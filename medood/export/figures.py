@@ -186,7 +186,7 @@ def _legend(ax: Axes) -> None:
 
 
 def _draw_scores(ax: Axes, panel: ScorePanel) -> None:
-    edges, logarithmic = _bins(panel.scores)
+    edges, logarithmic = score_bins(panel.scores)
     for label, name, colour, hatch in ((0, "normal", NORMAL, None), (1, "anomalous", ANOMALOUS, "////")):
         values = panel.scores[panel.labels == label]
         if values.size:
@@ -202,7 +202,7 @@ def _draw_scores(ax: Axes, panel: ScorePanel) -> None:
     ax.legend(loc="upper right", fontsize=8, framealpha=1)
 
 
-def _bins(scores: np.ndarray) -> tuple[np.ndarray, bool]:
+def score_bins(scores: np.ndarray) -> tuple[np.ndarray, bool]:
     """Edges of about 40 bins from the lowest to the highest score, and whether they are equal on a logarithmic axis."""
     low, high = float(scores.min()), float(scores.max())
     if low == high:

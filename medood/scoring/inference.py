@@ -78,6 +78,12 @@ def reconstruct_images(detector: Detector, images: Tensor, batch_size: int, devi
     return {title: np.concatenate([piece[title].float().cpu().numpy() for piece in pieces]) for title in pieces[0]}
 
 
+def make_normal(detector: Detector, images: Tensor, device: torch.device) -> np.ndarray | None:
+    """(n, C, H, W) images made more normal in the eyes of the detector; None for a method that cannot."""
+    made = detector.made_normal(images.to(device))
+    return None if made is None else made.float().cpu().numpy()
+
+
 def _score(detector: Detector, images: Tensor, device: torch.device, residual: bool) -> Scored:
     images = images.to(device)
     scores = detector.score(images)

@@ -20,7 +20,7 @@ from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
 from medood.recipe.run import Run
 from medood.scoring.gate import unlike_training
-from medood.scoring.inference import Scored, reconstruct_images, refusal, score_images
+from medood.scoring.inference import Scored, make_normal, reconstruct_images, refusal, score_images
 from medood.scoring.pooling import Pool
 from medood.transforms.pipeline import Pipeline, Prepared
 
@@ -87,6 +87,9 @@ class Scorer:
 
     def reconstruct(self, images: np.ndarray) -> dict[str, np.ndarray]:
         return reconstruct_images(self.run.detector, torch.from_numpy(images), self.run.recipe.scoring.batch_size, self.device)
+
+    def make_normal(self, images: np.ndarray) -> np.ndarray | None:
+        return make_normal(self.run.detector, torch.from_numpy(images), self.device)
 
 
 def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored | None, scorer: Scorer) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from medood.data.split import of_part
 from medood.data.training_images import reading, seen_before
 from medood.evaluation.cases import Case, Class, Place, classes_of, evenly, look_again
 from medood.evaluation.labelled_scores import read_labels
+from medood.export.class_histogram import class_histogram
 from medood.export.figures import save_figure
 from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture, case_figure, picture_of, reconstruction_figure
 from medood.export.training_figure import TrainingPanel, training_figure
@@ -47,7 +48,9 @@ def plot(
 
     training         the losses of every phase, epoch by epoch
     scores           with folders: a column per class, `rows` images in each, chosen by the quantiles of their scores
+    histogram        with folders: the scores of all classes
     reconstructions  with folders, if the detector makes any: a row per class, the image with the middle score
+    made_normal      with folders, if the detector can: a row per class, the same image changed until the detector finds it more normal
 
     `source`, `table`, `part` and `labels` are about the first folder, whose classes are normal and anomalous if they say so; every
     further folder is read as it is and is a class of its own. Of each, at most `limit` series or images are scored, evenly spaced.
@@ -133,12 +136,17 @@ def _image_figures(places: Sequence[Place], scorer: Scorer, rows: int, out: Path
     failed: list[str] = []
     columns = [_column(chosen, scorer, rows, failed) for chosen in classes]
     rebuilt = [row for chosen in classes for row in _reconstructed(chosen, scorer, failed)]
+    normal = [row for chosen in classes for row in _made_normal(chosen, scorer, failed)]
     if failed := list(dict.fromkeys(failed)):
         console.warn(f"{len(failed)} of the series or images to show could not be read again, and are left out; the first: {failed[0]}")
     columns = [column for column in columns if column.pictures]
     if not columns:
         raise MedoodError(f"Not one of the images to show could be read again: {failed[0]}")
     written = save_figure(case_figure(columns, scorer.image.threshold), out, "scores")
+    scores = {chosen.title: np.array([case.score for case in chosen.cases]) for chosen in classes}
+    written += save_figure(class_histogram(scores, scorer.image.threshold), out, "histogram")
+    if normal:
+        written += save_figure(reconstruction_figure(normal, None), out, "made_normal")
     if not rebuilt:
         return written
     if not rebuilt[0].reconstructions:
@@ -167,6 +175,21 @@ def _reconstructed(chosen: Class, scorer: Scorer, failed: list[str]) -> list[Rec
         return ReconstructionRow(chosen.title, _picture(image, case.score, scorer), made, None if heat is None else heat[place])
 
     return look_again(chosen, chosen.spread(1), scorer, row, failed)
+
+
+def _made_normal(chosen: Class, scorer: Scorer, failed: list[str]) -> list[ReconstructionRow]:
+    """The case with the middle score of a class, made more normal; none if the detector cannot, or if it fails."""
+    spec = scorer.pipeline.spec
+
+    def row(prepared: Prepared, place: int, case: Case) -> ReconstructionRow | None:
+        image = prepared.images[place]
+        made = scorer.make_normal(image[None])
+        if made is None:
+            return None
+        pictures = {"made more normal": picture_of(made[0], spec.low, spec.high)}
+        return ReconstructionRow(chosen.title, _picture(image, case.score, scorer), pictures)
+
+    return [each for each in look_again(chosen, chosen.spread(1), scorer, row, failed) if each]
 
 
 def _picture(image: np.ndarray, score: float, scorer: Scorer) -> ScoredPicture:

@@ -144,3 +144,22 @@ def test_what_the_classifier_sees_is_scaled_to_minus_one_to_one() -> None:
     detector.network.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
     detector.logits(torch.tensor([0.0, 255.0]).expand(1, 1, 32, 16, 2).reshape(1, 1, 32, 32), 0)
     assert seen[0].unique().tolist() == [-1.0, 1.0]
+
+
+@pytest.mark.parametrize("transforms", ["all", "turns"])
+def test_images_are_made_normal_by_what_all_transforms_say(transforms: str) -> None:
+    detector = small(transforms=transforms)
+    used: set[int] = set()
+
+    def logits(image: Tensor, number: int) -> Tensor:
+        used.add(number)
+        mask = torch.nn.functional.one_hot(torch.tensor(number), len(detector.transforms))
+        return image.mean((1, 2, 3))[:, None] * 5 * mask  # the brighter, the surer
+
+    detector.logits = logits
+    detector.fitted_.fill_(True)
+    image = torch.full((2, 1, 32, 32), 0.25)
+    made = detector.made_normal(image)
+    assert (made > 0.9).all()
+    assert used == set(range(len(detector.transforms)))
+    assert not made.requires_grad

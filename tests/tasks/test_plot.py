@@ -211,11 +211,39 @@ def test_curves_have_gaps_signs_and_scales_as_they_come(copied: Path, draw: Draw
 
 def test_images_stand_in_the_column_of_their_class_by_their_score(run: Path, draw: Drawn, tmp_path: Path) -> None:
     written = draw(run, tmp_path, source="phantom", rows=3, saves=True)
-    names = ("training", "scores", "reconstructions")
+    names = ("training", "scores", "histogram", "reconstructions")
     assert [path.name for path in written] == [f"{name}.{kind}" for name in names for kind in ("png", "svg")]
     assert_from_lowest_to_highest(draw, run, tmp_path, opened(run), rows=3)
     threshold = load_run(run).calibration["image"]["threshold"]
     assert f"{threshold:.4g}" in draw.figures["scores"].get_supxlabel()
+
+
+def test_the_histogram_has_all_scores_of_each_class_and_the_threshold(run: Path, draw: Drawn, tmp_path: Path) -> None:
+    draw(run, tmp_path, write_pictures(tmp_path / "others", 3), source="phantom")
+    (ax,) = draw.figures["histogram"].axes
+    scored, labels = scores_of(run, tmp_path), labels_of(opened(run), tmp_path)
+    counts = Counter("normal" if labels[key] == "0" else "anomalous" for key in scored)
+    threshold = load_run(run).calibration["image"]["threshold"]
+    texts = [f"normal (n = {counts['normal']})", f"anomalous (n = {counts['anomalous']})", "others (n = 3)"]
+    assert [text.get_text() for text in ax.get_legend().texts] == [*texts, f"threshold of the run ({threshold:.4g})"]
+    assert ax.lines[0].get_xdata() == [threshold, threshold]
+    assert len(ax.patches) == 3
+    assert all(0 < outline.get_xy()[:, 1].max() <= 1 for outline in ax.patches)
+
+
+def test_images_that_a_detector_made_more_normal_stand_beside_them(
+    run: Path, draw: Drawn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = type(load_run(run).detector)
+    monkeypatch.setattr(kind, "_made_normal", lambda self, image: self.spec.low + self.spec.high - image)
+    draw(run, tmp_path, source="phantom")
+    made, images = draw.pictures("made_normal")
+    known = by_pixels(run, opened(run))
+    assert len(made) == len(images) == 2
+    assert made[0][0] == "made more normal"
+    for (_, changed), (_, image) in zip(made, images, strict=True):
+        assert image.tobytes() in known
+        assert np.abs(changed.astype(int) + image - 255).max() <= 1
 
 
 def test_slices_are_the_images_of_volumes_and_have_their_own_labels(svdd: Path, draw: Drawn, tmp_path: Path) -> None:
@@ -225,7 +253,7 @@ def test_slices_are_the_images_of_volumes_and_have_their_own_labels(svdd: Path, 
 
 def test_a_detector_that_does_not_reconstruct_says_so(svdd: Path, draw: Drawn, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     draw(svdd, tmp_path, source="phantom")
-    assert sorted(draw.figures) == ["scores", "training"]
+    assert sorted(draw.figures) == ["histogram", "scores", "training"]
     assert "deep_svdd does not reconstruct images" in capsys.readouterr().err
 
 
@@ -420,7 +448,7 @@ def test_a_run_without_curves_still_shows_images(copied: Path, draw: Drawn, tmp_
     with pytest.raises(MedoodError, match="no training curves"):
         draw(copied)
     draw(copied, write_pictures(tmp_path / "images", 2))
-    assert sorted(draw.figures) == ["reconstructions", "scores"]
+    assert sorted(draw.figures) == ["histogram", "reconstructions", "scores"]
     assert "no training curves" in capsys.readouterr().err
     history(copied, {"phase": "closed"})
     with pytest.raises(MedoodError, match="no training curves"):
@@ -469,7 +497,9 @@ def test_the_command_names_the_files_it_wrote(run: Path, tmp_path: Path) -> None
     options = ["--table", "t.csv", "--part", "test", "--rows", "2", "--limit", "3", "--out", str(out), "--device", "cpu"]
     result = CliRunner().invoke(app, ["plot", str(run), str(folder), *options])
     assert result.exit_code == 0, result.output
-    assert all(f"{name}.{kind}" in result.output for name in ("training", "scores", "reconstructions") for kind in ("png", "svg"))
+    assert all(
+        f"{name}.{kind}" in result.output for name in ("training", "scores", "histogram", "reconstructions") for kind in ("png", "svg")
+    )
     assert len(list(out.iterdir())) == 6
 
 

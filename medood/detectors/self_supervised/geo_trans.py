@@ -13,12 +13,14 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.nets.ascent import ascend
 from medood.nets.dirichlet import fit_dirichlet, log_probabilities
 from medood.nets.geometric_transforms import GeometricTransforms
 from medood.nets.signed import signed
 from medood.nets.wide_resnet import STEP, WideResNet, linear_head
 
 _LEAST_HELD_OUT = 10
+_AT_ONCE = 8  # transforms in a step towards normality
 
 
 class GeoTrans(Detector):
@@ -113,6 +115,17 @@ class GeoTrans(Detector):
         count = len(self.transforms)
         parts = {"dirichlet": (-normality / count).float(), "simplified": (1 - simplified / count).float()}
         return Scores(parts[self.score_by], parts=parts)
+
+    def _made_normal(self, image: Tensor) -> Tensor:
+        """By the simplified score, as in the paper's figure 1; of all transforms, every step takes a few by turns."""
+        count = len(self.transforms)
+        taken = min(_AT_ONCE, count)
+
+        def normality(image: Tensor, step: int) -> Tensor:
+            numbers = [(step + k * count // taken) % count for k in range(taken)]
+            return torch.stack([self.logits(image, number).softmax(1)[:, number] for number in numbers]).mean(0)
+
+        return ascend(image, normality, self.spec.low, self.spec.high)
 
 
 class _Classifier(Phase):
