@@ -49,8 +49,9 @@ class Pool:
         shape = len(images), *images.shape[2:]
         return np.ones(shape, dtype=bool) if self.background is None else (images != self.background).any(1)
 
-    def __call__(self, scored: Scored, images: np.ndarray, numbers: np.ndarray, raster: Raster) -> Scored:
-        """Scores and maps of one entry as the recipe wants them; what the detector itself scored stays as the part `detector`."""
+    def __call__(self, scored: Scored, images: np.ndarray, numbers: np.ndarray, raster: Raster, *, plain: bool = False) -> Scored:
+        """Scores and maps of one entry as the recipe wants them; what the detector itself scored stays as the part `detector`. With `plain`
+        also brightness and darkness pooled in the same way, which takes as long again."""
         if self.idle or scored.map is None:
             return scored
         body = self.body(images)
@@ -61,7 +62,8 @@ class Pool:
         if self.plan.reduction == "detector":
             return scored
         image, parts = slice_scores(maps, where, raster, self.plan, self.threshold), {"detector": scored.image, **scored.parts}
-        return replace(scored, image=image, parts=parts, plain=self._plain(images, body, where, raster, smoothing))
+        scored = replace(scored, image=image, parts=parts)
+        return replace(scored, plain=self._plain(images, body, where, raster, smoothing)) if plain else scored
 
     def series(self, scored: Scored, images: np.ndarray, raster: Raster, top_slices: int) -> float:
         """The score of a series from the pooled scores and maps of its slices."""

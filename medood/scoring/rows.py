@@ -56,7 +56,7 @@ class Scorer:
 
     def pool(self, scored: Scored, prepared: Prepared) -> Scored:
         """The scores and maps of one whole entry, as the run was calibrated."""
-        return self.pooling(scored, prepared.images, prepared.slices, prepared.raster)
+        return self.pooling(scored, prepared.images, prepared.slices, prepared.raster, plain=True)
 
     def series_score(self, scored: Scored, prepared: Prepared) -> float:
         """The score of a series, from the pooled scores of its slices."""
