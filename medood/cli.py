@@ -141,6 +141,9 @@ def score(
             "intensity, which `evaluate` compares maps with), patches (patch scores).",
         ),
     ] = "",
+    dicom: Annotated[
+        Path | None, typer.Option(help="Folder for DICOM objects of what is found in DICOM series, as `medood dicom` makes them.")
+    ] = None,
     source: Source = "folder",
     table: Table = None,
     part: Annotated[str | None, typer.Option(help="Score only this part of the table or cohort: test, say.")] = None,
@@ -169,6 +172,7 @@ def score(
         maps=maps,
         map_format=map_format,
         maps_with=[kind.strip() for kind in maps_with.split(",") if kind.strip()],
+        objects=dicom,
         device=device,
         table=table,
         part=part,
@@ -202,6 +206,33 @@ def overlay(
 
     for path in make(maps, out, images=images, only=only or ()):
         typer.echo(path)
+
+
+@app.command()
+def dicom(
+    maps: Annotated[Path, typer.Argument(help="Folder that `medood score --maps` filled.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the objects: one folder per series or image, and objects.jsonl, which lists them.")],
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, if it moved since they were scored.")] = None,
+    only: Annotated[list[str] | None, typer.Option(help="Only these ids of scores.csv; may be repeated.")] = None,
+    kinds: Annotated[
+        str, typer.Option(metavar="KINDS", help="Only these: report, segmentation, picture, map, key_objects; with commas between.")
+    ] = "",
+) -> None:
+    """Make DICOM objects of what was found in DICOM series, for a PACS and its viewers.
+
+    report (structured report, TID 1500), segmentation (what lies above the threshold of the map), picture (secondary capture of the
+    hottest slices with score and decision), map (parametric map, float), key_objects (the hottest slices; not for what was called normal).
+
+    They belong to the patient and the study of the images, and so carry name, id, birth date and accession number as these do. All are
+    marked RESEARCH. The same run and series give the same UIDs, so that sending them twice doubles nothing. Exit status 3 says that there
+    are no objects of some images; they are named.
+    """
+    from medood.tasks.dicom import dicom as make
+
+    written = make(maps, out, images=images, only=only or (), kinds=[kind.strip() for kind in kinds.split(",") if kind.strip()])
+    typer.echo(out)
+    if written.failed:
+        raise typer.Exit(SOME_FAILED)
 
 
 @app.command()

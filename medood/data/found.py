@@ -14,6 +14,7 @@ HARMLESS = (
     "archive",
     "dead_link",
     "dicomdir",
+    "own_object",
     "localizer_excluded",
     "duplicate_sop_instance",
     "duplicate",
@@ -28,6 +29,7 @@ _WORDS = {
     "mask_file": "masks by their name or content",
     "not_an_image": "files of other kinds",
     "dead_link": "links to nothing",
+    "own_object": "objects that medood made itself",
 }
 
 

@@ -2,6 +2,7 @@
 
 maps.json
     version, run, source   of this format; the name of the run; name, root and parameters of the source of the images
+    scored_by  detector, checksum and rules of decision of that run, and the version of medood
     scale    low, high, threshold: the colours of the run; null for a detector without maps
     stored   low, high: what 0 and 65535 mean in maps that are 16-bit PNG
     outside  the map's value where nothing was examined, and outside the body

@@ -132,6 +132,12 @@ def side_letters(turned: Geometry) -> tuple[str, str]:
     return _OPPOSITE[right], _OPPOSITE[down]
 
 
+def displayed_directions(geometry: Geometry, axis: int) -> tuple[str, str]:
+    """Where in the patient (L, R, A, P, S, I) the rows and the columns of the slices lead to as a montage shows them."""
+    right, down, _ = nib.aff2axcodes(_upright(geometry, axis).turn(geometry).affine)
+    return right, down
+
+
 def draw_colour_bar(figure: Figure, frames: Sequence[Axes], scale: MapScale, ink: str) -> None:
     """What each colour means: the palette as it is; white line: the threshold. Text is in `ink`."""
     from matplotlib.cm import ScalarMappable

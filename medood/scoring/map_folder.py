@@ -22,6 +22,7 @@ from medood.export.pictures import write_picture
 from medood.export.verdict import Verdict
 from medood.recipe.run import Run
 from medood.scoring.inference import Scored
+from medood.scoring.scored_by import scored_by
 from medood.transforms.pipeline import Prepared
 
 EXTRAS = ("plain", "patches", "picture")
@@ -58,8 +59,8 @@ class MapFolder:
         if not resume:
             self._clear()
         stored = dict(zip(("low", "high"), self._ranges["map"], strict=True))
-        header = {"version": VERSION, "run": run.name, "source": source, "scale": values, "stored": stored, "outside": self._outside}
-        write_json(folder / HEADER, header)
+        header = {"version": VERSION, "run": run.name, "scored_by": scored_by(run).to_dict(), "source": source, "scale": values}
+        write_json(folder / HEADER, header | {"stored": stored, "outside": self._outside})
 
     def add(self, volume: Volume, prepared: Prepared, scored: Scored, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
         """Write the map of an entry whose rows of scores.csv are `rows`; returns codes of what is odd about it.

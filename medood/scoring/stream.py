@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,11 +16,15 @@ from medood.core.shield import kind_of, shield
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.data.attempt import attempt
 from medood.data.side_by_side import side_by_side
+from medood.dicom_objects.kinds import NO_DICOM
 from medood.scoring.inference import OUT_OF_MEMORY, Scored, refusal
 from medood.scoring.map_folder import MapFolder
 from medood.scoring.rows import Scorer, entry_rows, failed_row, joined, problem_row
 from medood.scoring.table import ScoreTable
 from medood.transforms.pipeline import Pipeline, Prepared
+
+if TYPE_CHECKING:
+    from medood.scoring.dicom_folder import DicomFolder
 
 
 @dataclass
@@ -32,6 +36,7 @@ class Outcome:
     unlike           entries that are not of the kind that the run was trained on
     near_copies      entries that are near-copies of images that the run was trained or calibrated on
     without_map      entries with scores whose maps could not be written
+    without_object   entries with scores that no DICOM object could be made of
     seconds          by stage
     """
 
@@ -42,6 +47,7 @@ class Outcome:
     unlike: int = 0
     near_copies: int = 0
     without_map: int = 0
+    without_object: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"index": 0.0, "decode": 0.0, "score": 0.0, "write": 0.0})
 
 
@@ -64,9 +70,16 @@ class Item:
 
 
 def score_index(
-    scorer: Scorer, source: Source, index: Index, table: ScoreTable, maps: MapFolder | None, outcome: Outcome, console: Console
+    scorer: Scorer,
+    source: Source,
+    index: Index,
+    table: ScoreTable,
+    maps: MapFolder | None,
+    outcome: Outcome,
+    console: Console,
+    objects: DicomFolder | None = None,
 ) -> None:
-    """Rows for every entry and problem that `table` does not have yet, and their maps."""
+    """Rows for every entry and problem that `table` does not have yet, and their maps and DICOM objects."""
     first = {problem.path: problem for problem in reversed(index.problems)}  # of several the first: one row a file
     for path in dict.fromkeys(problem.path for problem in index.problems):
         if not table.has_problem(path):
@@ -77,7 +90,7 @@ def score_index(
     for group in scored_groups(scorer, stream, outcome):
         started = time.perf_counter()
         for item in group:
-            rows = _rows(item, scorer, maps, index.root, outcome)
+            rows = _rows(item, scorer, maps, objects, index.root, outcome)
             table.add(rows)
             outcome.rows += len(rows)
         table.sync()
@@ -181,8 +194,10 @@ def _grouped(stream: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield group
 
 
-def _rows(item: Item, scorer: Scorer, maps: MapFolder | None, root: Path, outcome: Outcome) -> list[dict[str, Any]]:
-    """The rows of an entry, after its map: an entry with rows is complete."""
+def _rows(
+    item: Item, scorer: Scorer, maps: MapFolder | None, objects: DicomFolder | None, root: Path, outcome: Outcome
+) -> list[dict[str, Any]]:
+    """The rows of an entry, after its map and its objects: an entry with rows is complete."""
     if isinstance(item.state, Problem):
         return [failed_row(item.entry, item.state, root)]
     decoded = item.state
@@ -191,6 +206,8 @@ def _rows(item: Item, scorer: Scorer, maps: MapFolder | None, root: Path, outcom
         return [failed_row(item.entry, made, root)]
     if maps is not None:
         _add_map(decoded, made, maps, outcome)
+    if objects is not None:
+        _add_objects(decoded, made, objects, outcome)
     outcome.scored += 1
     outcome.unlike += bool(made[-1]["unlike_training"])
     outcome.skipped += sum(row["level"] == "slice" and row["status"] == "skipped" for row in made)
@@ -209,3 +226,17 @@ def _add_map(decoded: Decoded, rows: list[dict[str, Any]], maps: MapFolder, outc
         found = (f"no_map:{found.code}",)
     for row in rows if found else ():
         row["issues"] = joined([*filter(None, row["issues"].split(";")), *found])
+
+
+def _add_objects(decoded: Decoded, rows: list[dict[str, Any]], objects: DicomFolder, outcome: Outcome) -> None:
+    """Write the DICOM objects, and say in the rows why there are none; of a picture that is no DICOM there can be none."""
+    scored = decoded.scored
+    if scored is None:
+        return
+    found = attempt(lambda _: objects.add(decoded.volume, decoded.prepared, scored, rows), decoded.volume.entry)
+    if not isinstance(found, Problem):
+        return
+    outcome.without_object += 1
+    if found.code != NO_DICOM:
+        for row in rows:
+            row["issues"] = joined([*filter(None, row["issues"].split(";")), f"no_dicom_objects:{found.code}"])

@@ -32,15 +32,20 @@ def add_mask(volume: Volume, path: Path, *, label: int | None, min_lesion: int =
 def read_mask(path: Path, geometry: Geometry, name: str) -> np.ndarray:
     """The lesion mask of a volume, uint8 (slices, rows, columns): 1 in the lesion.
 
-    The file is NIfTI, whose axes may be turned and flipped against those of the volume as long as the voxels are the same, or a picture of
-    the volume's size. Whole numbers are lesion where they are above 0; others, as resampling leaves them, where they are .5 or more; those
-    of a JPEG where they are above half of the range. Raises InputError naming `name`, the image that the mask belongs to.
+    The file is a DICOM structure set or segmentation of one region, a NIfTI, or a picture of the volume's size. The axes of a NIfTI may be
+    turned and flipped against those of the volume as long as the voxels are the same. Whole numbers are lesion where they are above 0;
+    others, as resampling leaves them, where they are .5 or more; those of a JPEG where they are above half of the range.
+    Raises InputError naming `name`, the image that the mask belongs to.
     """
     shown = f"{name} (its mask {path.name})"
     try:
         kind = kind_of(path)
     except OSError as error:
         raise InputError(f"{shown}: the mask is missing or cannot be opened.", "no_mask") from error
+    if kind == "dicom":
+        from medood.sources.dicom.structures import read_structures
+
+        return read_structures(path, geometry, name)
     if kind == "nifti":
         values, grid = read_nifti(path, shown)
         turned = _turned(values, grid, geometry)
@@ -49,7 +54,7 @@ def read_mask(path: Path, geometry: Geometry, name: str) -> np.ndarray:
         values = pages.max(axis=0)
         turned = values if values.shape == geometry.shape else None
     else:
-        raise InputError(f"{shown}: expected a mask in NIfTI, PNG, TIFF or BMP.", "mask_format")
+        raise InputError(f"{shown}: expected a mask in NIfTI, PNG, TIFF, BMP, or a DICOM structure set or segmentation.", "mask_format")
     if turned is None:
         sizes = [" x ".join(str(n) for n in shape) for shape in (geometry.shape, values.shape)]
         how = f"{sizes[0]} and {sizes[1]} voxels" if sizes[0] != sizes[1] else "of one size, in different places"

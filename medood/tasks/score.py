@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from medood.core.console import Console
 from medood.core.device import pick_device
@@ -20,6 +20,7 @@ from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
 from medood.data.training_images import SeenImages, reading, seen_before
+from medood.dicom_objects.kinds import LIST as OBJECTS
 from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
 from medood.features.interface import keep_features
@@ -31,7 +32,10 @@ from medood.scoring.rows import Scorer
 from medood.scoring.stream import Outcome, score_index
 from medood.scoring.table import ScoreTable
 
-_ALIKE = ("run_checksum", "folder", "source", "plane", "table", "part", "maps", "map_format", "maps_with")
+if TYPE_CHECKING:
+    from medood.scoring.dicom_folder import DicomFolder
+
+_ALIKE = ("run_checksum", "folder", "source", "plane", "table", "part", "maps", "map_format", "maps_with", "objects")
 """What scores that are continued must have been made with."""
 
 
@@ -44,6 +48,7 @@ def score_folder(
     maps: Path | None = None,
     map_format: MapFormat = "auto",
     maps_with: Collection[str] = (),
+    objects: Path | None = None,
     device: str = "auto",
     parameters: Mapping[str, Any] | None = None,
     table: str | None = None,
@@ -59,11 +64,12 @@ def score_folder(
     `parameters` are those of the source, otherwise the ones that the run itself was trained with; `keep` chooses among what was found.
     `features` is a folder that keeps the features of the images, for images that other runs are to score too.
     Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with` (EXTRAS of
-    `map_folder`) beside it. `plane` cuts volumes another way than the run's transforms do. A file that cannot be scored gets a row with its
-    reason; the others go on. When nothing can be begun, nothing is left behind.
+    `map_folder`) beside it; into `objects` the DICOM objects that can be made of it. `plane` cuts volumes another way than the run's
+    transforms do. A file that cannot be scored gets a row with its reason; the others go on. When nothing can be begun, nothing is left
+    behind.
     """
     console, outcome = Console(), Outcome()
-    files = _Files(out, maps, map_format, sorted(maps_with), resume, overwrite)
+    files = _Files(out, maps, map_format, sorted(maps_with), objects, resume, overwrite)
     run, target = load_run(run_folder), pick_device(device)
     if is_numbers(run.recipe.source) and source == "folder":
         raise MedoodError(f"{run.name} was trained on a table of numbers: name the table to score with --source numbers --table TABLE.csv.")
@@ -82,8 +88,8 @@ def score_folder(
     if cost := run.detector.cost_of_scoring():
         console.say(cost)
     scorer = Scorer(run, target, plane, SeenImages(run))
-    with files.opened(run, place, header) as (rows, folder):
-        score_index(scorer, reader, index, rows, folder, outcome, console)
+    with files.opened(run, place, header) as (rows, folder, made):
+        score_index(scorer, reader, index, rows, folder, outcome, console, made)
         outcome.failed, outcome.near_copies = rows.failed, rows.near_copies
         seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
         write_json(files.beside, header | {"complete": True, "near_copies": outcome.near_copies, "seconds": seconds})
@@ -111,6 +117,7 @@ class _Files:
     maps: Path | None
     map_format: MapFormat
     maps_with: Sequence[str]
+    objects: Path | None
     resume: bool
     overwrite: bool
 
@@ -120,31 +127,46 @@ class _Files:
 
     @property
     def header(self) -> dict[str, Any]:
-        """What scores.json says of the maps."""
+        """What scores.json says of the maps and the objects."""
+        objects = {"objects": str(self.objects.resolve()) if self.objects else None}
         if self.maps is None:
-            return {"maps": None}
-        return {"maps": str(self.maps.resolve()), "map_format": self.map_format, "maps_with": self.maps_with}
+            return {"maps": None} | objects
+        return {"maps": str(self.maps.resolve()), "map_format": self.map_format, "maps_with": self.maps_with} | objects
 
     def check(self, header: Mapping[str, Any], root: Path) -> None:
         """Raises MedoodError when scores with this header cannot be written, or maps of the images below `root`."""
         _guard(self.out, self.beside, header, self.resume, self.overwrite)
         _guard_maps(self.maps, self.maps_with, root, self.resume or self.overwrite)
+        if self.objects is not None and _is_within(self.objects, root):
+            raise MedoodError(
+                f"{self.objects} is in the folder of the images, where objects would pass for images. Choose another --dicom."
+            )
 
     @contextmanager
-    def opened(self, run: Run, place: Mapping[str, Any], header: Mapping[str, Any]) -> Iterator[tuple[ScoreTable, MapFolder | None]]:
-        """The table and the folder of maps, beside scores.json, for this process alone; without a trace if they cannot be made."""
+    def opened(
+        self, run: Run, place: Mapping[str, Any], header: Mapping[str, Any]
+    ) -> Iterator[tuple[ScoreTable, MapFolder | None, DicomFolder | None]]:
+        """The table and the folders of maps and objects, beside scores.json, for this process alone; no trace if they cannot be made."""
         lock = self.out.with_name(f".{self.out.name}.lock")
-        made = [self.out, self.beside, *([self.maps / HEADER] if self.maps else [])]
+        made = [self.out, self.beside, *([self.maps / HEADER] if self.maps else []), *([self.objects / OBJECTS] if self.objects else [])]
         with no_traces(*made) as keep_traces, alone(lock, self.out):  # which removes its own traces
             form, extras = self.map_format, self.maps_with
             folder = MapFolder(self.maps, run, place, resume=self.resume, form=form, extras=extras) if self.maps else None
+            objects = _objects(self.objects, run, self.resume) if self.objects else None
             write_json(self.beside, header)
             rows = ScoreTable(self.out, run.calibration["parts"], resume=self.resume)
             keep_traces()
             try:
-                yield rows, folder
+                yield rows, folder, objects
             finally:
                 rows.close()
+
+
+def _objects(folder: Path, run: Run, resume: bool) -> DicomFolder:
+    """What writes DICOM is imported only where it is wanted."""
+    from medood.scoring.dicom_folder import DicomFolder
+
+    return DicomFolder(folder, run, resume=resume)
 
 
 def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
@@ -162,6 +184,8 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
         )
     if outcome.without_map:
         console.warn(f"{outcome.without_map} maps could not be written; {out.name} says why.")
+    if outcome.without_object:
+        console.warn(f"There are no DICOM objects of {outcome.without_object} series or images: they are no DICOM, or {out.name} says why.")
 
 
 def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, Any]:
@@ -184,6 +208,10 @@ def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, A
     }
 
 
+def _is_within(folder: Path, root: Path) -> bool:
+    return folder.resolve() == root.resolve() or root.resolve() in folder.resolve().parents
+
+
 def _guard_maps(maps: Path | None, maps_with: Sequence[str], root: Path, may_be_there: bool) -> None:
     unknown = [name for name in maps_with if name not in EXTRAS]
     if unknown:
@@ -192,7 +220,7 @@ def _guard_maps(maps: Path | None, maps_with: Sequence[str], root: Path, may_be_
         raise MedoodError("--maps-with says what is written beside the maps; name their folder with --maps.")
     if maps is None:
         return
-    if maps.resolve() == root.resolve() or root.resolve() in maps.resolve().parents:
+    if _is_within(maps, root):
         raise MedoodError(f"{maps} is in the folder of the images, where maps would pass for images. Choose another --maps.")
     if (maps / LIST).exists() and not may_be_there:
         raise MedoodError(f"{maps} already holds maps. Choose another --maps, or replace them with --overwrite.")

@@ -13,7 +13,7 @@ import medood
 
 PACKAGE = Path(medood.__file__).parent
 _LOWER = {"core", "recipe", "sources", "transforms", "nets", "features", "detectors"}
-_LOWER |= {"training", "metrics", "data", "export", "scoring", "evaluation"}
+_LOWER |= {"training", "metrics", "data", "export", "dicom_objects", "scoring", "evaluation"}
 ALLOWED = {
     "core": {"core"},
     "recipe": {"core", "recipe"},
@@ -26,7 +26,8 @@ ALLOWED = {
     "metrics": {"core", "metrics"},
     "data": {"core", "recipe", "sources", "transforms", "data"},
     "export": {"core", "transforms", "export"},
-    "scoring": {"core", "recipe", "transforms", "metrics", "data", "export", "scoring"},
+    "dicom_objects": {"core", "sources", "export", "dicom_objects"},
+    "scoring": {"core", "recipe", "transforms", "metrics", "data", "export", "dicom_objects", "scoring"},
     "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
     "advising": {*_LOWER, "advising"},
     "benchmarking": {*_LOWER, "benchmarking"},

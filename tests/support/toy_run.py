@@ -61,6 +61,7 @@ def toy_run(folder: Path, *, batch_size: int = 4, **preparation: object) -> Run:
         "gate": _gate(),
     }
     calibration["pooling_threshold"] = None
+    (folder / "manifest.json").write_text("{}")
     return Run(folder, recipe, detector, calibration, {})
 
 

@@ -36,6 +36,9 @@ _NOT_TO_BE_SCORED = {
     "1.2.840.10008.5.1.4.1.1.481.2": "a radiotherapy dose",
     "1.2.840.10008.5.1.4.1.1.77.1.6": "a tiled microscopy slide",
 }
+MADE_HERE = "medood"
+"""The manufacturer that medood's own objects name."""
+
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
@@ -104,6 +107,8 @@ def _parsed(file: BinaryIO, name: str) -> pydicom.Dataset:
 
 def _planes(file: BinaryIO, dataset: pydicom.Dataset, path: Path, name: str) -> list[Plane]:
     """The frames of an image that can be used. Raises InputError or MalformedHeader."""
+    if dataset.get("Manufacturer") == MADE_HERE:
+        raise InputError("medood made this object itself, of what it found in a series; it is left out.", "own_object")
     pixels = _pixels_to_score(dataset, _pixels_in(file, dataset))
     layout = _checked_layout(dataset, pixels)
     planes = planes_of(dataset, path, name, layout)
