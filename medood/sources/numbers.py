@@ -49,10 +49,13 @@ class Numbers:
     columns  the numbers, in their order; null: all columns but id, path, group, label, part, class, mask and `group`
     group    the column that says whose row it is, which is never written anywhere; null: "group" if there is one, else every row is a
              patient of its own
+    label    the column that says 0 for normal and 1 for anomalous
     """
 
-    def __init__(self, root: Path, *, csv: str, columns: list[str] | None = None, group: str | None = None) -> None:
-        self.root, self.csv, self.columns, self.group = Path(root), csv, columns, group
+    def __init__(
+        self, root: Path, *, csv: str, columns: list[str] | None = None, group: str | None = None, label: str = "label"
+    ) -> None:
+        self.root, self.csv, self.columns, self.group, self.label = Path(root), csv, columns, group, label
         self._found: _Table | None = None
         self._lock = threading.Lock()
 
@@ -70,7 +73,7 @@ class Numbers:
                 problems.append(Problem(name, "not_a_number", f"No number in {lacking}; fill the cells or drop the row."))
                 continue
             patient = patients.setdefault(row[column], f"patient-{len(patients) + 1:04d}") if column else name
-            label, part = LABELS[row["label"]], row["part"].lower() or None
+            label, part = LABELS[row[self.label]], row["part"].lower() or None
             entry = Entry(name, (file,), patient, label=label, part=part, bytes_per_image=size, class_name=row["class"] or None)
             entries.append(entry)
         return Index(self.root, tuple(entries), tuple(problems))
@@ -102,7 +105,7 @@ class Numbers:
     def _table(self) -> _Table:
         with self._lock:  # rows are read in threads
             if self._found is None:
-                self._found = _read(table_below(self.root, self.csv), self.columns, self.group)
+                self._found = _read(table_below(self.root, self.csv), self.columns, self.group, self.label)
             return self._found
 
     def _group_column(self, table: _Table) -> str | None:
@@ -110,16 +113,16 @@ class Numbers:
         return self.group or ("group" if first is not None and "group" in first.cells else None)
 
 
-def _read(file: Path, wanted: Sequence[str] | None, group: str | None) -> _Table:
-    needed = [*(wanted or ()), *([group] if group else [])]
+def _read(file: Path, wanted: Sequence[str] | None, group: str | None, label: str) -> _Table:
+    needed = [*(wanted or ()), *([group] if group else []), *([label] if label != "label" else [])]
     rows = read_table(file, needed, hint="One row per case, with a column for every number.")
     if not rows:
         raise TableError([f"{file}: the table has no rows; add one per case."])
-    wrong = [f"{file}:{row.line}: label {row['label']!r}: expected 0, 1 or nothing." for row in rows if row["label"] not in LABELS]
+    wrong = [f"{file}:{row.line}: {label} {row[label]!r}: expected 0, 1 or nothing." for row in rows if row[label] not in LABELS]
     wrong += [f"{file}:{row.line}: part {row['part']!r}: expected train, val, test or nothing." for row in rows if _no_part(row)]
     if wrong:
         raise TableError(wrong)
-    other = {*_SPOKEN_FOR, (group or "").lower()}
+    other = {*_SPOKEN_FOR, (group or "").lower(), label.lower()}
     columns = tuple(wanted or (name for name in rows[0].cells if name and name not in other))
     if not columns:
         raise TableError([f"{file}: no column is left for numbers."])

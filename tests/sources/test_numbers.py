@@ -91,3 +91,12 @@ def test_mistakes_of_a_table(tmp_path: Path, text: str, words: str) -> None:
 def test_numbers_keep_all_their_digits(tmp_path: Path) -> None:
     source = numbers(tmp_path, "a\n123456.7\n2\n")
     assert source.read(source.index().entries[0]).image.ravel()[0] == np.float32(123456.7)
+
+
+def test_labels_may_stand_in_another_column(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text('a,"Class",label\n1,"0",5\n2,"1",6\n', encoding="utf-8")
+    source = Numbers(tmp_path, csv="table.csv", label="Class")
+    assert [entry.label for entry in source.index().entries] == [0, 1]
+    assert source.number_columns() == ("a",)
+    with pytest.raises(TableError, match="kind is missing"):
+        Numbers(tmp_path, csv="table.csv", label="kind").index()
