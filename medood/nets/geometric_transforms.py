@@ -35,9 +35,9 @@ class GeometricTransforms(nn.Module):
         self, height: int, width: int, *, flips: bool = True, shifts: bool = True, turns: bool = True, border: Border = "symmetric"
     ) -> None:
         super().__init__()
-        axes = [(0, 1) if flips else (0,), *(((0, 1, 2) if shifts else (0,)),) * 2, (0, 1, 2, 3) if turns else (0,)]
-        self.numbers = list(product(*axes))
-        grids = [_places(height, width, *number, border) for number in self.numbers]
+        moves = range(3 if shifts else 1)
+        self.numbers = list(product(range(2 if flips else 1), moves, moves, range(4 if turns else 1)))
+        grids = [_places(height, width, number, border) for number in self.numbers]
         self.register_buffer("places", torch.stack(grids).flatten(1).int(), persistent=False)
 
     def __len__(self) -> int:
@@ -61,9 +61,9 @@ class GeometricTransforms(nn.Module):
         return image.flatten(2).gather(2, places).view_as(image)
 
 
-def _places(height: int, width: int, flip: int, row: int, column: int, turns: int, border: Border) -> Tensor:
+def _places(height: int, width: int, number: tuple[int, int, int, int], border: Border) -> Tensor:
     """int64 (H, W): pixels of the image by their number, row by row, under one transform."""
-    steps = (0, -1, 1)
+    (flip, row, column, turns), steps = number, (0, -1, 1)
     rows = _mirrored(torch.arange(height) + steps[row] * shift_of(height), height, border)
     columns = _mirrored(torch.arange(width) + steps[column] * shift_of(width), width, border)
     columns = width - 1 - columns if flip else columns

@@ -65,6 +65,7 @@ SMALL_CODER = {"width": 8, "code": 300, "learning_rate": 5e-4, "epochs": 30}
 SMALL_DRAWER = {"width": 4, "latent": 16, "critic_steps": 1, "kappa": 0.01, "learning_rate": 2e-3, "encoder_learning_rate": 5e-3}
 SMALL_BLIND_SPOT = {"width": 4, "latent": 16, "warmup": 20, "learning_rate": 5e-3, "side": "both", "score": "peak"}
 SMALL_CASCADE = {"width": 8, "latent": 16, "branch_width": 16, "learning_rate": 5e-3}
+SMALL_TELLER = {"width": 1, "transforms": "shifts"}
 HISTOGRAMS = {"name": "gradient_histograms", "size": (48, 48), "layers": (8, 12)}
 GREYS = {"name": "grey_statistics", "size": (64, 64)}
 RANDOM_NETWORK = {"name": "efficientnet_lite0", "weights": "random", "size": (64, 64), "layers": (1, 2)}
@@ -84,6 +85,7 @@ CASES = (
     Case("autoencoder", {"architecture": "medianomaly", "error": "ssim", "width": 4, "learning_rate": 5e-3}, epochs=10),
     # A code knows more of the whole image than of a small thing in it, and a machine of wide kernels does not see the difference.
     Case("cae_one_class_svm", {"width": 16, "gamma": 0.5}, epochs=5, images=200, lesion=0.18),
+    Case("csi", {"width": 4, "shifts": "cutperm", "views": 3, "learning_rate": 0.03}, epochs=8, images=64, auroc=0.7),
     Case("cvad", SMALL_CASCADE | {"learning_rate": 1e-2, "discriminator_epochs": 6}, epochs=20, lesion=0.14),
     Case("cvad", SMALL_CASCADE | {"branch_latent": "paper", "head": "paper", "combine": "logit_sum", "discriminator_epochs": 4}, epochs=14),
     Case("dae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
@@ -97,6 +99,9 @@ CASES = (
     Case("f_anogan", SMALL_DRAWER, epochs=8, images=64, lesion=0.14),
     Case("ganomaly", SMALL_CODER, epochs=30, lesion=0.18),
     Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0, "code": 100}, epochs=30, lesion=0.18),
+    Case("geo_trans", SMALL_TELLER | {"learning_rate": 5e-3}, epochs=8, images=64),
+    # A few steps of what takes thousands: how well the transforms are told differs from seed to seed.
+    Case("goad", SMALL_TELLER | {"learning_rate": 3e-3}, epochs=3, images=48, lesion=0.18, auroc=0.6),
     Case("intensity"),
     Case("intensity", {"reference": "value"}),
     Case("one_class_svm", {"input": "image"}, images=300),
@@ -131,6 +136,7 @@ CASES = (
     Case("pyod", {"method": "pca_error"}, images=200),
     Case("pyod", {"method": "pca_mahalanobis"}, images=200),
     Case("pyod", {"method": "lof"}, HISTOGRAMS, images=200),
+    Case("rot_trans", SMALL_TELLER | {"depth": 10, "dropout": 0.0, "learning_rate": 0.02}, epochs=12, images=64, lesion=0.18, auroc=0.6),
     Case("synthetic", {"width": 8, "learning_rate": 5e-3}, epochs=12),
     Case("vae", {"width": 8, "learning_rate": 5e-3}, epochs=10),
     Case("vae", {"width": 8, "learning_rate": 5e-3, "sigma2": 0.01, "score": "combi"}, epochs=10),

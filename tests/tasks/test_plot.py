@@ -500,11 +500,11 @@ def test_the_command_names_the_files_it_wrote(run: Path, tmp_path: Path) -> None
     assert all(
         f"{name}.{kind}" in result.output for name in ("training", "scores", "histogram", "reconstructions") for kind in ("png", "svg")
     )
-    assert len(list(out.iterdir())) == 6
+    assert len(list(out.iterdir())) == 8
 
 
 def test_the_same_run_gives_the_same_bytes(run: Path, draw: Drawn, tmp_path: Path) -> None:
     images = write_pictures(tmp_path / "images", 4)
     first, second = ([path.read_bytes() for path in draw(run, images, rows=2, saves=True)] for _ in range(2))
-    assert len(first) == 6
+    assert len(first) == 8
     assert first == second

@@ -109,7 +109,7 @@ class Csi(Detector):
             codes.append(code)
             said.append(answer)
         right = torch.arange(4, device=image.device).repeat_interleave(len(image)).repeat(2)
-        return contrastive_loss(*codes, self.temperature), cross_entropy(torch.cat(said).float(), right)
+        return contrastive_loss(codes[0], codes[1], self.temperature), cross_entropy(torch.cat(said).float(), right)
 
     def observed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 4, 128) codes and (B, 4) certainties about the right shift: means over the views that every image is seen in."""
