@@ -261,6 +261,32 @@ def evaluate(
 
 
 @app.command()
+def report(
+    scores: Annotated[Path, typer.Argument(help="scores.csv that `medood score` wrote.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="HTML file to write.")] = Path("report.html"),
+    maps: Annotated[Path | None, typer.Option(help="Folder of the maps, to look at the hottest cases slice by slice.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Folder of the images, if it moved since they were scored.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of id, slice, label, mask: adds the evaluation, and outlines of lesions.")
+    ] = None,
+    with_images: Annotated[bool, typer.Option("--with-images", help="Put the images of patients in; otherwise the maps alone.")] = False,
+    cases: Annotated[int, typer.Option(min=1, max=200, help="Cases to put in with --maps, those with the highest scores.")] = 6,
+    title: Annotated[str, typer.Option(help="Heading of the page.", show_default="the folder of the scores")] = "",
+    bootstraps: Annotated[int, typer.Option(min=1, help="Resamples of patients for the intervals.")] = 1000,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+) -> None:
+    """Make one HTML file of a scoring: a table to sort and filter, scores against those of held-out normals, the hottest cases.
+
+    It needs no network and no server, and loads nothing from elsewhere. Ids stand in it as they do in scores.csv; images of patients only
+    with --with-images.
+    """
+    from medood.tasks.report import report as make
+
+    options = {"maps": maps, "images": images, "labels": labels, "with_images": with_images, "cases": cases, "title": title}
+    typer.echo(make(scores, out, bootstraps=bootstraps, seed=seed, **options))
+
+
+@app.command()
 def benchmark(
     file: Annotated[str, typer.Argument(help="A benchmark file, or the name of one that comes with medood.", show_default=False)],
     data: Annotated[Path | None, typer.Option(help="Folder below which the file's relative folders of images lie.")] = None,

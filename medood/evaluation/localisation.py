@@ -129,14 +129,14 @@ def _lesions(entry: _Mapped, geometry: Geometry) -> np.ndarray:
     """Bool (slices, rows, columns) on the grid of the map."""
     lesion = np.zeros(geometry.shape, dtype=bool)
     for path in entry.volumes:
-        lesion |= _volume_mask(path, geometry, entry.id)
+        lesion |= volume_mask(path, geometry, entry.id)
     for number, path in entry.pictures.items():
         slices = np.moveaxis(lesion, entry.axis, 0)
         slices[number] |= read_mask(path, replace(geometry, shape=(1, *slices.shape[1:])), entry.id)[0] > 0
     return lesion
 
 
-def _volume_mask(path: Path, geometry: Geometry, name: str) -> np.ndarray:
+def volume_mask(path: Path, geometry: Geometry, name: str) -> np.ndarray:
     if not path.name.lower().endswith(".nrrd"):
         return read_mask(path, geometry, name) > 0
     mask, grid = read_map(path)

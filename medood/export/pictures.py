@@ -85,7 +85,7 @@ def write_montage_png(
     """
     from matplotlib.figure import Figure
 
-    turn = _upright(geometry, axis)
+    turn = upright(geometry, axis)
     turned = turn.turn(geometry)
     if not is_colour(image):
         image, window = image[:1], window or grey_window(image[0])
@@ -134,7 +134,7 @@ def side_letters(turned: Geometry) -> tuple[str, str]:
 
 def displayed_directions(geometry: Geometry, axis: int) -> tuple[str, str]:
     """Where in the patient (L, R, A, P, S, I) the rows and the columns of the slices lead to as a montage shows them."""
-    right, down, _ = nib.aff2axcodes(_upright(geometry, axis).turn(geometry).affine)
+    right, down, _ = nib.aff2axcodes(upright(geometry, axis).turn(geometry).affine)
     return right, down
 
 
@@ -152,7 +152,7 @@ def draw_colour_bar(figure: Figure, frames: Sequence[Axes], scale: MapScale, ink
         bar.ax.axhline(scale.threshold, color="white", linewidth=1)
 
 
-def _upright(geometry: Geometry, axis: int) -> Orientation:
+def upright(geometry: Geometry, axis: int) -> Orientation:
     """The turn that shows slices along `axis` of the array as on a radiological display; those of axis 0 keep their order."""
     if axis == 0 or not geometry.in_patient:
         return orientation_towards(geometry, "native")

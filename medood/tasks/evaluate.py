@@ -23,10 +23,18 @@ _RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_i
 def evaluate(
     scores_csv: Path, labels_csv: Path | None, *, maps: Path | None = None, out: Path, seed: int = 0, bootstraps: int = 1000
 ) -> Report:
+    """Judge as `judge` does, and write evaluation.json and the figures of `write_figures` into `out`."""
+    report = judge(scores_csv, labels_csv, maps=maps, seed=seed, bootstraps=bootstraps)
+    write_json(out / "evaluation.json", report.to_dict())
+    write_figures(report, out)
+    return report
+
+
+def judge(scores_csv: Path, labels_csv: Path | None, *, maps: Path | None = None, seed: int = 0, bootstraps: int = 1000) -> Report:
     """Judge the scores of `medood score` by labels, and its maps by masks when `maps` is their folder.
 
-    Without `labels_csv` the labels are those of a column `label` in the scores. Writes evaluation.json and the figures of `write_figures`
-    into `out`. Raises InputError for a file that cannot be understood, MedoodError when no label belongs to a score.
+    Without `labels_csv` the labels are those of a column `label` in the scores. Raises InputError for a file that cannot be understood,
+    MedoodError when no label belongs to a score.
     """
     scored, labels = read_scores(scores_csv), read_labels(labels_csv or scores_csv)
     run = _run_facts(scores_csv.with_suffix(".json"))
@@ -38,10 +46,7 @@ def evaluate(
     cut = [f"{scores_csv.name}: the scoring did not finish; `medood score --resume` completes it."] if unfinished else []
     notes += [f"{level.level}: no intervals: {why}." for level in levels if level.score and (why := level.score.auroc.reason)]
     warnings = cut + [text for level in levels for text in level.warnings] + _map_warnings(judged.pixels)
-    report = Report(run, levels, judged.pixels, judged.inside, judged.lesions, [*notes, *judged.notes], warnings, seed, bootstraps)
-    write_json(out / "evaluation.json", report.to_dict())
-    write_figures(report, out)
-    return report
+    return Report(run, levels, judged.pixels, judged.inside, judged.lesions, [*notes, *judged.notes], warnings, seed, bootstraps)
 
 
 def _judged(rows: LabelledRows, run: Mapping[str, Any], bootstraps: int, seed: int) -> LevelReport:

@@ -27,6 +27,7 @@ from medood.features.interface import keep_features
 from medood.recipe.check import nearest
 from medood.recipe.numbers import is_numbers
 from medood.recipe.run import Run, load_run
+from medood.scoring.held_out import held_out_scores
 from medood.scoring.map_folder import EXTRAS, MapFolder
 from medood.scoring.rows import Scorer
 from medood.scoring.stream import Outcome, score_index
@@ -201,6 +202,8 @@ def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, A
         "threshold": image["threshold"],
         "false_alarm_rate": image["false_alarm_rate"],
         "false_alarm_interval": image["interval"],
+        "held_out_scores": {level: held_out_scores((run.calibration[level] or {}).get("scores", ())) for level in ("image", "series")},
+        "series_threshold": (run.calibration["series"] or {}).get("threshold"),
         "held_out_images": len(image["scores"]),
         "held_out_patients": image["patients"],
         "series_false_alarm_interval": (run.calibration["series"] or {}).get("interval"),

@@ -29,9 +29,10 @@ ALLOWED = {
     "dicom_objects": {"core", "sources", "export", "dicom_objects"},
     "scoring": {"core", "recipe", "transforms", "metrics", "data", "export", "dicom_objects", "scoring"},
     "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
+    "reporting": {"core", "export", "scoring", "evaluation", "reporting"},
     "advising": {*_LOWER, "advising"},
     "benchmarking": {*_LOWER, "benchmarking"},
-    "tasks": {*_LOWER, "advising", "benchmarking", "tasks"},
+    "tasks": {*_LOWER, "reporting", "advising", "benchmarking", "tasks"},
     "library": {*_LOWER, "tasks", "library"},
 }
 BY_NAME = {"recipe/catalogue.py": 1, "core/detector.py": 1}

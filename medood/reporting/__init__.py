@@ -1,0 +1,1 @@
+"""A scoring as one HTML file: the cohort, single cases, and the evaluation where there are labels."""
