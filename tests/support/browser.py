@@ -67,8 +67,8 @@ class Browser:
 
     def wait(self, expression: str) -> None:
         """Until an expression is true; half a minute at most."""
-        many = "new Promise((done) => {{ let n = 0; const look = () => (({0}) || ++n > 600 ? done(n <= 600) : setTimeout(look, 50)); look(); }})"
-        assert self.ask(many.format(expression)), expression
+        look = f"const look = () => (({expression}) || ++n > 600 ? done(n <= 600) : setTimeout(look, 50))"
+        assert self.ask(f"new Promise((done) => {{ let n = 0; {look}; look(); }})"), expression
 
     def press(self, key: str) -> None:
         for kind in ("keyDown", "keyUp"):

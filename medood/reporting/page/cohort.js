@@ -3,6 +3,7 @@
 const PAGE = 100;
 const HEADS = { level: "Level", id: "Id", slice: "Slice", score: "Score", p: "p-value", decision: "Decision", domain: "In domain", why: "Why not, or reason", issues: "Issues", examined: "Examined" };
 const NUMBERS = new Set(["slice", "score", "p", "examined"]);
+const TEXTS = new Set(["id", "why", "issues"]);
 const WHOLE = "series, images and files";
 
 function element(name, text, className) {
@@ -103,7 +104,9 @@ class CohortTable {
     for (const [name, at] of this.columns) {
       const value = row[at];
       const text = name === "examined" && value !== null ? `${(100 * value).toFixed(1)} %` : name !== "slice" && NUMBERS.has(name) ? short(value) : value;
-      const cell = element("td", String(text ?? "").replaceAll("out_of_domain", "out of domain"), NUMBERS.has(name) ? "number" : "");
+      const kind = NUMBERS.has(name) ? "number" : TEXTS.has(name) ? "text" : "word";
+      const cell = element("td", String(text ?? "").replaceAll("out_of_domain", "out of domain"), kind);
+      if (name === "issues") cell.textContent = cell.textContent.replaceAll(";", "; ");
       if (name === "decision" && value) cell.classList.add(value === "anomalous" || value === "out_of_domain" ? value : "plain");
       if (name === "id" && this.cases.has(value)) this.openable(line, cell, row);
       line.append(cell);

@@ -39,6 +39,8 @@ _NOT_TO_BE_SCORED = {
 MADE_HERE = "medood"
 """The manufacturer that medood's own objects name."""
 
+_RESULTS = frozenset({"OT", "SR", "KO", "SEG"})  # their modalities; phantoms that medood made are MR
+
 _DICOMDIR = "1.2.840.10008.1.3.10"
 
 
@@ -107,7 +109,7 @@ def _parsed(file: BinaryIO, name: str) -> pydicom.Dataset:
 
 def _planes(file: BinaryIO, dataset: pydicom.Dataset, path: Path, name: str) -> list[Plane]:
     """The frames of an image that can be used. Raises InputError or MalformedHeader."""
-    if dataset.get("Manufacturer") == MADE_HERE:
+    if dataset.get("Manufacturer") == MADE_HERE and dataset.get("Modality") in _RESULTS:
         raise InputError("medood made this object itself, of what it found in a series; it is left out.", "own_object")
     pixels = _pixels_to_score(dataset, _pixels_in(file, dataset))
     layout = _checked_layout(dataset, pixels)

@@ -92,7 +92,8 @@ def _regions(dataset: pydicom.Dataset) -> dict[str, Region]:
         return {str(item.get("ROIName", "")): partial(_filled, contours.get(item.ROINumber, ())) for item in items}
     if kind in (SEGMENTATION, LABEL_MAP):
         items = dataset.get("SegmentSequence") or ()
-        return {str(item.get("SegmentLabel", "")): partial(_segmented, dataset, int(item.SegmentNumber)) for item in items}
+        numbered = {int(item.SegmentNumber): str(item.get("SegmentLabel", "")) for item in items}
+        return {label: partial(_segmented, dataset, number) for number, label in numbered.items() if number}  # 0 is what is left
     return {}
 
 
