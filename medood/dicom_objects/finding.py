@@ -8,8 +8,8 @@ import numpy as np
 
 from medood.core.map_scale import MapScale
 from medood.core.volume import Volume
+from medood.dicom_objects.scored_by import Rule, ScoredBy
 from medood.export.pictures import hottest_slices
-from medood.export.scored_by import Rule, ScoredBy
 from medood.export.verdict import Verdict
 
 _MOST_SLICES = 6

@@ -15,8 +15,8 @@ from medood.core.geometry import Geometry
 from medood.core.map_scale import MapScale
 from medood.core.volume import Entry, Source, Volume
 from medood.data.opening import open_source
+from medood.dicom_objects.scored_by import ScoredBy
 from medood.export.map_list import Line, examined, read_array, read_header, read_lines
-from medood.export.scored_by import ScoredBy
 from medood.export.verdict import Verdict
 from medood.recipe.check import nearest
 

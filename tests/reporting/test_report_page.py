@@ -100,9 +100,8 @@ def shown(browser: Browser, column: int = 2) -> list[str]:
 
 
 def choose(browser: Browser, control: str, value: str) -> None:
-    browser.ask(
-        f"(() => {{ const c = document.getElementById('{control}'); c.value = {json.dumps(value)}; c.dispatchEvent(new Event('input')); }})()"
-    )
+    change = f"const c = document.getElementById('{control}'); c.value = {json.dumps(value)}; c.dispatchEvent(new Event('input'));"
+    browser.ask(f"(() => {{ {change} }})()")
 
 
 def test_the_page_opens_without_an_error_asks_nobody_and_runs_nothing_of_the_data(page: Path, browser: Browser) -> None:

@@ -13,7 +13,7 @@ from export_phantoms import GEOMETRIES, LESION, SCALE, blob
 from medood.core.geometry import Geometry
 from medood.core.volume import Volume
 from medood.dicom_objects.finding import Finding, Heat
-from medood.export.scored_by import Rule, ScoredBy
+from medood.dicom_objects.scored_by import Rule, ScoredBy
 from medood.export.verdict import Verdict
 from medood.sources.dicom.dicom import Dicom
 
