@@ -14,10 +14,10 @@ Item = TypeVar("Item")
 
 
 class Console:
-    """Sentences, steps with their time, and progress bars; the bars show on a terminal only."""
+    """Sentences, steps with their time, and progress bars; the bars show on a terminal only. A `quiet` one says nothing."""
 
-    def __init__(self) -> None:
-        self.rich = RichConsole(stderr=True, highlight=False, soft_wrap=True)
+    def __init__(self, quiet: bool = False) -> None:
+        self.rich = RichConsole(stderr=True, highlight=False, soft_wrap=True, quiet=quiet)
 
     def say(self, text: str) -> None:
         self.rich.print(text, markup=False)

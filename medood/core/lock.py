@@ -12,7 +12,7 @@ from medood.core.errors import MedoodError
 
 
 @contextmanager
-def alone(lock_file: Path, out: Path) -> Iterator[None]:
+def alone(lock_file: Path, out: Path, instead: str = "choose another --out") -> Iterator[None]:
     """Holds `lock_file`, so that no second medood writes `out`; the operating system lets go when this one dies. The file goes at the end.
 
     Afterwards the file is gone, and so are the folders that were made for it and that nothing was put into. Raises MedoodError at once
@@ -24,10 +24,10 @@ def alone(lock_file: Path, out: Path) -> Iterator[None]:
         lock_file.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(blocking=False)
     except Timeout as error:
-        raise MedoodError(f"Another medood is writing {out} right now: wait for it, or choose another --out.") from error
+        raise MedoodError(f"Another medood is writing {out} right now: wait for it, or {instead}.") from error
     except OSError as error:
         _remove_empty(made)
-        raise MedoodError(f"Cannot write {out}: {error.strerror or error}. Choose another --out.") from error
+        raise MedoodError(f"Cannot write {out}: {error.strerror or error}. {instead.capitalize()}.") from error
     try:
         yield
     finally:

@@ -6,7 +6,7 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -143,5 +143,6 @@ def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
     here: Any = model
     for part in path:
         field = here.model_fields.get(part) if isinstance(here, type) and issubclass(here, BaseModel) else None
-        here = field.annotation if field else None
+        kinds = [field.annotation, *get_args(field.annotation)] if field else []
+        here = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
     return list(here.model_fields) if isinstance(here, type) and issubclass(here, BaseModel) else []

@@ -41,7 +41,7 @@ _ALIKE = ("run_checksum", "folder", "source", "plane", "table", "part", "maps", 
 
 
 def score_folder(
-    run_folder: Path,
+    run: Path | Run,
     root: Path,
     out: Path,
     *,
@@ -59,19 +59,21 @@ def score_folder(
     plane: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    console: Console | None = None,
 ) -> Outcome:
     """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
 
-    `parameters` are those of the source, otherwise the ones that the run itself was trained with; `keep` chooses among what was found.
+    The run is loaded, or a folder to load it from. `parameters` are those of the source, otherwise the ones that the run itself was
+    trained with; `keep` chooses among what was found.
     `features` is a folder that keeps the features of the images, for images that other runs are to score too.
     Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with` (EXTRAS of
     `map_folder`) beside it; into `objects` the DICOM objects that can be made of it. `plane` cuts volumes another way than the run's
     transforms do. A file that cannot be scored gets a row with its reason; the others go on. When nothing can be begun, nothing is left
     behind.
     """
-    console, outcome = Console(), Outcome()
+    console, outcome = console or Console(), Outcome()
     files = _Files(out, maps, map_format, sorted(maps_with), objects, resume, overwrite)
-    run, target = load_run(run_folder), pick_device(device)
+    run, target = run if isinstance(run, Run) else load_run(run), pick_device(device)
     if is_numbers(run.recipe.source) and source == "folder":
         raise MedoodError(f"{run.name} was trained on a table of numbers: name the table to score with --source numbers --table TABLE.csv.")
     run.detector.to(target)

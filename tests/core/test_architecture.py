@@ -32,7 +32,8 @@ ALLOWED = {
     "reporting": {"core", "export", "scoring", "evaluation", "reporting"},
     "advising": {*_LOWER, "advising"},
     "benchmarking": {*_LOWER, "benchmarking"},
-    "tasks": {*_LOWER, "reporting", "advising", "benchmarking", "tasks"},
+    "node": {"core", "recipe", "sources", "node"},
+    "tasks": {*_LOWER, "reporting", "advising", "benchmarking", "node", "tasks"},
     "library": {*_LOWER, "tasks", "library"},
 }
 BY_NAME = {"recipe/catalogue.py": 1, "core/detector.py": 1}
