@@ -85,7 +85,7 @@ class StudyQueue:
             return bool(rows)
 
     def add(self, arrival: Arrival) -> tuple[int, Path | None]:
-        """The number of the study, and the file that this one replaces. An object that is the same as one that was scored is nothing new."""
+        """The number of the study, and the file that this one replaces. An object that was scored, and is the same, is nothing new."""
         now = self.now()
         with self.file.change():
             study = self._study(arrival.study)

@@ -26,7 +26,7 @@ needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="open
 
 @pytest.fixture(scope="session")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An authority (ca.pem), certificates of it for 127.0.0.1 (good) and another host (elsewhere), and one that it did not sign (stranger)."""
+    """An authority (ca.pem), certificates of it for 127.0.0.1 (good) and another host (elsewhere), and one not of it (stranger)."""
     folder = tmp_path_factory.mktemp("keys")
 
     def make(name: str, host: str, signed: bool) -> None:
