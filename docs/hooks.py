@@ -20,6 +20,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from medood.core.issue_codes import WORDS
+from medood.node.config import sections as node_sections
 from medood.recipe import catalogue
 from medood.recipe.literals import read_literals
 from medood.recipe.recipe import shipped
@@ -32,6 +33,9 @@ _FETCHED = re.compile(
 )
 
 
+_OF_RECIPES = "What a recipe, a transforms file and a benchmark may say; `medood recipe keys` prints the same."
+
+
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     pages = {
         "detectors": _cards("Detectors", "A recipe names one under `detector`.", catalogue.detectors()),
@@ -40,7 +44,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         ),
         "sources": _cards("Sources", "A recipe names one under `source`; commands take it with `--source`.", catalogue.sources()),
         "steps": _cards("Transform steps", "Transforms files list them under `steps`, recipes under `augment`.", catalogue.steps()),
-        "recipe-keys": _keys(),
+        "recipe-keys": _keys("Keys of a recipe", _OF_RECIPES, sections()),
+        "node-keys": _keys("Keys of a node", "What the configuration of `medood node` may say.", node_sections()),
         "recipes": _recipes(),
         "issue-codes": _issue_codes(),
         "commands": _commands(),
@@ -71,12 +76,12 @@ def _card(card: catalogue.Card) -> str:
     return "\n\n".join(part for part in (f"## {card.name}", text, explanation) if part)
 
 
-def _keys() -> str:
-    parts = ["# Keys of a recipe", "What a recipe, a transforms file and a benchmark may say; `medood recipe keys` prints the same."]
-    for title, section in sections().items():
+def _keys(title: str, intro: str, wanted: dict[str, type[BaseModel]]) -> str:
+    parts = [f"# {title}", intro]
+    for name, section in wanted.items():
         text, explained = split(inspect.getdoc(section) or "")
         rows = [(f"`{key}`", allowed(field.annotation), _default(field), explained.get(key, "")) for key, field in _fields(section)]
-        parts += [f"## {title}", text, table(("key", "allowed", "default", "meaning"), rows)]
+        parts += [f"## {name}", text, table(("key", "allowed", "default", "meaning"), rows)]
     return "\n\n".join(parts)
 
 

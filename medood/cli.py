@@ -236,6 +236,34 @@ def dicom(
 
 
 @app.command()
+def node(
+    run: Run,
+    config: Annotated[Path, typer.Option(help="The node's configuration: a YAML file; see the page on archives.", show_default=False)],
+    device: Device = "auto",
+    status: Annotated[
+        bool, typer.Option("--status", help="Only print what is in the queue; exit status 3 if anything has failed.")
+    ] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Only take up again what has failed; a node may be at work meanwhile.")] = False,
+) -> None:
+    """Take studies from a PACS, score them, and send the results back to it as DICOM objects.
+
+    Objects come by C-STORE or are fetched by DICOMweb; results go by STOW-RS or C-STORE. What was acknowledged is in a queue on the disk:
+    however the node ends, the same command goes on. Ctrl-C and SIGTERM end it in order, with exit status 0. The log, on stderr, knows
+    studies by number; --status prints their UIDs. Needs `pip install medood[net]`.
+    """
+    from medood.tasks.node import retry as again
+    from medood.tasks.node import serve
+    from medood.tasks.node import status as show
+
+    if retry:
+        typer.echo(f"{again(config)} studies are taken up again")
+    elif not status:
+        serve(run, config, device=device)
+    elif show(config):
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
 def evaluate(
     scores: Annotated[Path, typer.Argument(help="scores.csv that `medood score` wrote.", show_default=False)],
     labels: Annotated[

@@ -6,7 +6,6 @@ import shutil
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 
 from medood.core.lock import alone
 from medood.core.shield import kind_of
@@ -21,7 +20,7 @@ from medood.node.receiver import Receiver
 from medood.node.scoring import Score, Scoring
 from medood.node.sending import Sending, clear_results
 from medood.node.store_scu import StoreScu
-from medood.node.study_queue import SENT, StudyQueue
+from medood.node.study_queue import SENT, StudyQueue, open_queue
 
 _NAP_S = 0.2
 _AFTER_ERROR_S = 5.0
@@ -49,7 +48,7 @@ class Node:
         with ExitStack() as stack:
             stack.enter_context(alone(folder / ".lock", folder, instead="give this node another `folder`"))
             stack.enter_context(silent_libraries())
-            queue = StudyQueue(queue_file(folder))
+            queue = open_queue(folder)
             stack.callback(queue.file.close)
             inbox = Inbox(folder, queue, self.config.limits)
             self._resume(queue, inbox)
@@ -115,11 +114,6 @@ class Node:
         for thread in threads:
             if thread.is_alive():
                 thread.join(_GOODBYE_S)
-
-
-def queue_file(folder: Path) -> Path:
-    """Where the queue of a node lies."""
-    return folder / "queue.sqlite"
 
 
 def _destination(config: NodeConfig) -> Destination:

@@ -332,3 +332,12 @@ _SPENT = (
     "JOIN studies s ON s.id = o.study WHERE s.state = ? AND o.present"
     " AND NOT EXISTS (SELECT 1 FROM objects n WHERE n.study = s.id AND n.present AND n.round = 0)"
 )
+
+
+def queue_file(folder: Path) -> Path:
+    """Where the queue of a node lies."""
+    return folder / "queue.sqlite"
+
+
+def open_queue(folder: Path) -> StudyQueue:
+    return StudyQueue(queue_file(folder))

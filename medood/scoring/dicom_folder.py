@@ -9,6 +9,7 @@ from typing import Any
 from medood.core.map_scale import MapScale
 from medood.core.volume import Volume
 from medood.dicom_objects.finding import Finding, Heat
+from medood.dicom_objects.kinds import KINDS
 from medood.dicom_objects.object_folder import ObjectFolder
 from medood.export.verdict import Verdict
 from medood.recipe.run import Run
@@ -21,11 +22,11 @@ from medood.transforms.pipeline import Prepared
 class DicomFolder:
     """Writes the objects of entries as they are scored; a detector without maps has a report and key objects."""
 
-    def __init__(self, folder: Path, run: Run, *, resume: bool = False) -> None:
+    def __init__(self, folder: Path, run: Run, *, kinds: tuple[str, ...] = tuple(KINDS), resume: bool = False) -> None:
         values = run.calibration["image"]["map_scale"]
         self._scale = MapScale(**values) if values else None
         self._by = scored_by(run)
-        self._objects = ObjectFolder(folder, resume=resume)
+        self._objects = ObjectFolder(folder, kinds=kinds, resume=resume)
 
     def add(self, volume: Volume, prepared: Prepared, scored: Scored, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write the objects of an entry whose rows of scores.csv are `rows`. Raises InputError when there can be none."""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import json
 import logging
 import sys
-from collections.abc import Callable, Collection
+from collections import Counter
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,57 +16,67 @@ from rich.console import Console as RichConsole
 from rich.table import Table
 from rich.text import Text
 
+from medood import __version__
 from medood.core.console import Console
 from medood.core.device import pick_device
 from medood.core.errors import InputError, MedoodError
 from medood.core.volume import Index
-from medood.node.config import NodeConfig, load_config
+from medood.dicom_objects.kinds import LIST
+from medood.node.config import load_config
 from medood.node.network import check_installed, log
-from medood.node.node import Node, queue_file
-from medood.node.scoring import Made
-from medood.node.study_queue import FAILED, STATES, StudyQueue
+from medood.node.scoring import Made, Score
+from medood.node.study_queue import FAILED, STATES, StudyQueue, open_queue, queue_file
 from medood.recipe.run import Run, load_run
+from medood.scoring.stream import Outcome
 from medood.tasks.score import score_folder
 
-Objects = Callable[[Path, Path], list[Path]]
-"""Makes DICOM objects of the scores.csv and the folder of maps of a scoring; returns their files."""
 
-
-def serve(run: Path, config: Path, objects: Callable[[NodeConfig], Objects], *, device: str = "auto") -> None:
+def serve(run: Path, config: Path, *, device: str = "auto") -> None:
     """Take studies, score them with a run and send results, as the configuration says, until Ctrl-C or SIGTERM.
 
     Raises MedoodError when it cannot begin.
     """
     check_installed()
+    from medood.node.node import Node
+
     settings = load_config(config)
     loaded, target = load_run(run), str(pick_device(device))
     _log_to_stderr()
-    log.info("medood node with the run %s on %s.", loaded.name, target)
-    Node(settings, study_scorer(loaded, objects(settings), target)).run()
+    log.info("medood %s as a node, with the run %s on %s.", __version__, loaded.name, target)
+    Node(settings, study_scorer(loaded, settings.objects, target)).run()
     log.info("Stopped.")
 
 
-def study_scorer(run: Run, objects: Objects, device: str) -> Callable[[Path, Collection[str], Path], Made]:
-    """What a node calls for every study."""
+def study_scorer(run: Run, kinds: Collection[str], device: str) -> Score:
+    """What a node calls for every study: the run's scores as DICOM objects of these kinds."""
 
     def score(images: Path, series: Collection[str], out: Path) -> Made:
-        table, maps = out / "scores.csv", out / "maps"
+        table, objects = out / "scores.csv", out / "objects"
         outcome = score_folder(
             run,
             images,
             table,
-            source="folder",
-            maps=maps,
+            objects=objects,
+            object_kinds=kinds,
             device=device,
             keep=lambda index: _of_series(index, series),
             console=Console(quiet=True),
         )
         if not outcome.scored:
             raise InputError(f"nothing of it could be scored: {_first_reason(table)}")
-        failed = f"{outcome.failed} series or files of it could not be scored" if outcome.failed else ""
-        return Made(objects(table, maps), failed)
+        return Made(sorted(objects.glob("*/*.dcm")), "; ".join(_notes(outcome, objects)))
 
     return score
+
+
+def _notes(outcome: Outcome, objects: Path) -> Iterator[str]:
+    """What is missing, in words."""
+    if outcome.failed:
+        yield f"{outcome.failed} series or files could not be scored"
+    lines = [json.loads(line) for line in (objects / LIST).read_text(encoding="utf-8").splitlines()] if (objects / LIST).is_file() else []
+    left_out = Counter((kind, reason) for line in lines for kind, reason in line["left_out"].items())
+    for (kind, reason), count in left_out.items():
+        yield f"no {kind.replace('_', ' ')} of {count} series: {reason}"
 
 
 def status(config: Path) -> bool:
@@ -97,11 +109,10 @@ _MOST_SHOWN = 50
 
 
 def _queue(config: Path) -> StudyQueue:
-    check_installed()
-    path = queue_file(load_config(config).folder)
-    if not path.is_file():
-        raise MedoodError(f"There is no queue at {path}: no node has run with this configuration yet.")
-    return StudyQueue(path)
+    folder = load_config(config).folder
+    if not queue_file(folder).is_file():
+        raise MedoodError(f"There is no queue in {folder}: no node has run with this configuration yet.")
+    return open_queue(folder)
 
 
 def _of_series(index: Index, series: Collection[str]) -> Index:

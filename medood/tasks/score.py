@@ -20,6 +20,7 @@ from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
 from medood.data.training_images import SeenImages, reading, seen_before
+from medood.dicom_objects.kinds import KINDS
 from medood.dicom_objects.kinds import LIST as OBJECTS
 from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
@@ -50,6 +51,7 @@ def score_folder(
     map_format: MapFormat = "auto",
     maps_with: Collection[str] = (),
     objects: Path | None = None,
+    object_kinds: Collection[str] = tuple(KINDS),
     device: str = "auto",
     parameters: Mapping[str, Any] | None = None,
     table: str | None = None,
@@ -67,12 +69,12 @@ def score_folder(
     trained with; `keep` chooses among what was found.
     `features` is a folder that keeps the features of the images, for images that other runs are to score too.
     Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with` (EXTRAS of
-    `map_folder`) beside it; into `objects` the DICOM objects that can be made of it. `plane` cuts volumes another way than the run's
-    transforms do. A file that cannot be scored gets a row with its reason; the others go on. When nothing can be begun, nothing is left
-    behind.
+    `map_folder`) beside it; into `objects` the DICOM objects of `object_kinds` that can be made of it. `plane` cuts volumes another way
+    than the run's transforms do. A file that cannot be scored gets a row with its reason; the others go on. When nothing can be begun,
+    nothing is left behind.
     """
     console, outcome = console or Console(), Outcome()
-    files = _Files(out, maps, map_format, sorted(maps_with), objects, resume, overwrite)
+    files = _Files(out, maps, map_format, sorted(maps_with), objects, tuple(object_kinds), resume, overwrite)
     run, target = run if isinstance(run, Run) else load_run(run), pick_device(device)
     if is_numbers(run.recipe.source) and source == "folder":
         raise MedoodError(f"{run.name} was trained on a table of numbers: name the table to score with --source numbers --table TABLE.csv.")
@@ -121,6 +123,7 @@ class _Files:
     map_format: MapFormat
     maps_with: Sequence[str]
     objects: Path | None
+    object_kinds: tuple[str, ...]
     resume: bool
     overwrite: bool
 
@@ -155,7 +158,7 @@ class _Files:
         with no_traces(*made) as keep_traces, alone(lock, self.out):  # which removes its own traces
             form, extras = self.map_format, self.maps_with
             folder = MapFolder(self.maps, run, place, resume=self.resume, form=form, extras=extras) if self.maps else None
-            objects = _objects(self.objects, run, self.resume) if self.objects else None
+            objects = _objects(self.objects, run, self.object_kinds, self.resume) if self.objects else None
             write_json(self.beside, header)
             rows = ScoreTable(self.out, run.calibration["parts"], resume=self.resume)
             keep_traces()
@@ -165,11 +168,11 @@ class _Files:
                 rows.close()
 
 
-def _objects(folder: Path, run: Run, resume: bool) -> DicomFolder:
+def _objects(folder: Path, run: Run, kinds: tuple[str, ...], resume: bool) -> DicomFolder:
     """What writes DICOM is imported only where it is wanted."""
     from medood.scoring.dicom_folder import DicomFolder
 
-    return DicomFolder(folder, run, resume=resume)
+    return DicomFolder(folder, run, kinds=kinds, resume=resume)
 
 
 def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:

@@ -14,7 +14,7 @@ from pynetdicom import AE, evt
 
 from medood.node.node import Node
 from medood.node.scoring import Made
-from medood.node.study_queue import FAILED, SENT, StudyQueue
+from medood.node.study_queue import FAILED, SENT, open_queue
 
 
 def scored_in(results: list[pydicom.Dataset]) -> list[str]:
@@ -28,7 +28,7 @@ def uids(files: list[Path]) -> list[str]:
 
 def state_of(node: Node, number: int = 1) -> tuple[str, str]:
     """State and reason of a study."""
-    queue = StudyQueue(node.config.folder / "queue.sqlite")
+    queue = open_queue(node.config.folder)
     try:
         return next((state, reason) for study, _, state, _, reason, _ in queue.overview() if study == number)
     except StopIteration:
