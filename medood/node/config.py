@@ -113,7 +113,8 @@ class Limits(_Section):
     object_mb      size of an object; when deflated, also of what it inflates to
     decoded_mb     memory that the pixels of an object take once they are decoded, by its header
     study_objects  objects of a study
-    storage_gb     all studies that wait or are kept; beyond it nothing more is taken, until some are done
+    objects        of all studies that wait or are kept
+    storage_gb     all studies that wait or are kept; beyond this, or `objects`, nothing more is taken, until some are done
     free_gb        space that others keep on the disk; nothing more is taken when there is less
     keep_days      days that scores, failures and, with `keep_images`, images are kept after the end of a study
     """
@@ -121,6 +122,7 @@ class Limits(_Section):
     object_mb: PositiveInt = 1024
     decoded_mb: PositiveInt = 4096
     study_objects: PositiveInt = 10_000
+    objects: PositiveInt = 500_000
     storage_gb: PositiveFloat = 100.0
     free_gb: NonNegativeFloat = 2.0
     keep_days: PositiveFloat = 30.0

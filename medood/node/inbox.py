@@ -71,11 +71,13 @@ class Inbox:
     def check_room(self) -> None:
         """Raises NoRoom when the node, or its disk, is full."""
         try:
-            stored, free = self.queue.stored_bytes, shutil.disk_usage(self.studies).free
+            (count, stored), free = self.queue.stored, shutil.disk_usage(self.studies).free
         except (OSError, sqlite3.Error) as error:
             raise self._no_room(kind_of(error)) from error
         if stored >= self.limits.storage_gb * _GB:
             raise self._no_room(f"{stored / _GB:.1f} GB are waiting or kept (limits.storage_gb)")
+        if count >= self.limits.objects:
+            raise self._no_room(f"{count} objects are waiting or kept (limits.objects)")
         if free <= self.limits.free_gb * _GB:
             raise self._no_room(f"only {free / _GB:.1f} GB of the disk are free (limits.free_gb)")
         if self._full:

@@ -31,7 +31,10 @@ def only_part(content_type: str, pieces: Iterable[bytes]) -> Iterator[bytes]:
             raise ValueError("multipart that breaks off")
         held = held[safe:] + piece
     yield held[:at]
-    if (held[at + len(end) :] + next(stream, b""))[:2] != b"--":
+    rest = held[at + len(end) :]
+    while len(rest) < 2 and (piece := next(stream, None)) is not None:
+        rest += piece
+    if rest[:2] != b"--":
         raise ValueError("multipart with several parts")
 
 

@@ -31,7 +31,9 @@ class Polling:
     def look(self) -> None:
         """Fetch everything new, unless the node is full or the archive does not answer: then the next look goes on."""
         try:
-            for found in list(self.archive.studies(self._filters())):
+            listed = list(self.archive.studies(self._filters()))
+            self._complete = {found.uid: self._complete[found.uid] for found in listed if found.uid in self._complete}
+            for found in listed:
                 if not self.stopping() and self._complete.get(found.uid, -1) != found.objects:
                     self._fetch(found)
         except ArchiveError as error:

@@ -65,11 +65,11 @@ class Parcel:
 
 
 class StudyQueue:
-    """`now` is the clock, in seconds; it may jump. `stored_bytes` is the size of all objects that are on the disk."""
+    """`now` is the clock, in seconds; it may jump. `stored` are the objects that are on the disk: how many, and how many bytes."""
 
     def __init__(self, path: Path, now: Callable[[], float] = time.time) -> None:
         self.file, self.now = QueueFile(path), now
-        self.stored_bytes = self._stored_bytes()
+        self.stored = self._stored()
 
     def known(self, arrival: Arrival) -> bool:
         """Whether exactly this object is on the disk and in the queue already; then the study counts as heard of just now."""
@@ -111,7 +111,7 @@ class StudyQueue:
             )
             there = bool(before) and bool(before[0]["present"])
             replaced = before[0]["path"] if there and before[0]["path"] != str(arrival.path) else None
-            self.stored_bytes += arrival.bytes - (before[0]["bytes"] if there else 0)
+            self.stored = self.stored[0] + (not there), self.stored[1] + arrival.bytes - (before[0]["bytes"] if there else 0)
         return study, Path(replaced) if replaced else None
 
     def is_result(self, sop: str) -> bool:
@@ -126,8 +126,9 @@ class StudyQueue:
     def count_of(self, uid: str) -> int:
         return self.file.one("SELECT COUNT(*) FROM objects o JOIN studies s ON s.id = o.study WHERE s.uid = ?", uid)[0]
 
-    def _stored_bytes(self) -> int:
-        return self.file.one("SELECT COALESCE(SUM(bytes), 0) FROM objects WHERE present")[0]
+    def _stored(self) -> tuple[int, int]:
+        count, size = self.file.one("SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM objects WHERE present")
+        return count, size
 
     def files(self) -> set[Path]:
         """Every file of an object that should be on the disk."""
@@ -272,7 +273,7 @@ class StudyQueue:
         with self.file.change():
             for path in files:
                 self.file.run("UPDATE objects SET present = 0 WHERE path = ?", str(path))
-        self.stored_bytes = self._stored_bytes()
+        self.stored = self._stored()
 
     def old(self, seconds: float) -> list[int]:
         """Studies that were sent or failed so long ago, and have not been heard of since."""
@@ -287,7 +288,7 @@ class StudyQueue:
             rows = self.file.all("SELECT path FROM objects WHERE study = ? AND present", study)
             self.file.run("UPDATE results SET state = ? WHERE study = ? AND state IN (?, ?)", REFUSED, study, WAITING, SENDING)
             self.file.run("DELETE FROM studies WHERE id = ?", study)
-        self.stored_bytes = self._stored_bytes()
+        self.stored = self._stored()
         return [Path(row["path"]) for row in rows]
 
     def overview(self) -> list[tuple[int, str, str, int, str, float]]:

@@ -74,6 +74,12 @@ def test_nothing_is_taken_beyond_the_storage_limit(tmp_path: Path) -> None:
         assert statuses == [0, 0xA700, 0xA700, 0xA700] or statuses == [0, 0, 0xA700, 0xA700]
 
 
+def test_only_so_many_objects_wait_at_the_same_time(tmp_path: Path) -> None:
+    limits = {"free_gb": 0.0, "objects": 2}
+    with at_work(configuration(tmp_path / "node", stow=NOWHERE, limits=limits, quiet_s=3600.0)) as node:
+        assert send(study(tmp_path / "in", 1, slices=4), node.receiver.port) == [0, 0, 0xA700, 0xA700]
+
+
 def test_a_study_has_only_so_many_objects(tmp_path: Path) -> None:
     limits = {"free_gb": 0.0, "study_objects": 3}
     with at_work(configuration(tmp_path / "node", stow=NOWHERE, limits=limits, quiet_s=3600.0)) as node:
@@ -205,7 +211,7 @@ def test_pixels_that_would_take_too_much_memory_are_refused(tmp_path: Path) -> N
     [
         ({"StudyInstanceUID": None}, "StudyInstanceUID"),
         ({"SeriesInstanceUID": "../../etc"}, "SeriesInstanceUID"),
-        ({"SOPInstanceUID": None}, "SOPInstanceUID"),
+        ({"SOPInstanceUID": "1.2.x"}, "SOPInstanceUID"),
     ],
 )
 def test_an_object_without_names_is_refused(tmp_path: Path, change: dict[str, Any], why: str) -> None:
