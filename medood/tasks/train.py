@@ -17,18 +17,13 @@ import torch
 from medood.core.console import Console
 from medood.core.detector import Detector
 from medood.core.device import pick_device
-from medood.core.errors import MedoodError, ResumeError, TrainingError
+from medood.core.errors import MedoodError, ResumeError
 from medood.core.files import write_json
 from medood.core.lock import alone
-from medood.core.volume import ChecksTraining
-from medood.data.cache import Cache, CachedImages, feature_folder
+from medood.data.cache import CachedImages, feature_folder
 from medood.data.contrast import contrast_images
-from medood.data.found import check_found
-from medood.data.leaks import leaks
-from medood.data.opening import open_source, with_columns
-from medood.data.patients import unnamed
-from medood.data.preparing import prepare
-from medood.data.split import split
+from medood.data.normal_images import normal_images
+from medood.data.opening import with_columns
 from medood.data.training_images import require_same_images, write_hashed
 from medood.features.interface import keep_features
 from medood.recipe.adoption import adopt_weights, with_runs
@@ -40,7 +35,7 @@ from medood.training.checkpoints.checkpoint import can_go_on, checkpoint_bytes, 
 from medood.training.contrast import Against, Contrast, made_of
 from medood.training.progress import Silence
 from medood.training.trainer import check_held_out, check_plan, train
-from medood.transforms.pipeline import Pipeline, augmentation
+from medood.transforms.pipeline import augmentation
 
 
 def train_recipe(
@@ -77,7 +72,7 @@ def train_recipe(
         keep_features(detector, feature_folder(cache))
         check_plan(detector.phases(), recipe.training)
         check_pooling(detector, recipe)
-        recipe, parts = _parts(recipe, data, cache, console)
+        recipe, parts = normal_images(recipe, data, cache, console)
         images, held_out = parts["train"], parts["held_out"]
         check_enough(held_out, recipe)
         check_held_out(detector.phases(), len(held_out))
@@ -105,35 +100,6 @@ def train_recipe(
     return out
 
 
-def _parts(recipe: Recipe, data: Path | None, cache: Path | None, console: Console) -> tuple[Recipe, dict[str, CachedImages]]:
-    """The recipe with the folder that is really used, and the prepared images of the parts train and held_out."""
-    name, parameters = recipe.choice("source")
-    root = parameters.pop("root", None) if data is None else data
-    parameters.pop("root", None)
-    source = open_source(name, root, **parameters)
-    if root is not None:
-        recipe = recipe.model_copy(update={"source": {**recipe.source, "root": str(Path(root).resolve())}})
-    with console.step("Indexing"):
-        index = source.index()
-    check_found(index)
-    entries = vars(split(index, recipe))
-    if isinstance(source, ChecksTraining):
-        source.check_training(entries["train"])
-    store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
-    found = {part: prepare(store, source, entries[part], f"{part.replace('_', '-')} images", console) for part in ("train", "held_out")}
-    class_names = sorted({each.entry.class_name for each in found["train"] if each.entry.class_name})
-    parts = {part: CachedImages(prepared, class_names) for part, prepared in found.items()}
-    images, held_out = parts.values()
-    _enough(images, held_out)
-    groups = len(set(images.groups)), len(set(held_out.groups))
-    console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
-    if unnamed([each.entry for each in images.entries]):
-        console.say("Each image counts as one patient, for nothing says whose they are: a table with a column `group` would.")
-    for warning in leaks(images, held_out):
-        console.warn(warning)
-    return recipe, parts
-
-
 def _contrast(recipe: Recipe, parts: dict[str, CachedImages], cache: Path | None, console: Console) -> tuple[Recipe, Against]:
     """What the detector learns to tell the normal images from; images of its own join `parts`."""
     images, held_out = parts["train"], parts["held_out"]
@@ -144,15 +110,6 @@ def _contrast(recipe: Recipe, parts: dict[str, CachedImages], cache: Path | None
     recipe, more = contrast_images(recipe, images, held_out, console=console, cache=cache)
     parts |= more
     return recipe, Contrast(more["contrast"], more["contrast_held_out"])
-
-
-def _enough(images: CachedImages, held_out: CachedImages) -> None:
-    if len(images) < 2:
-        raise TrainingError(
-            f"Found {len(images)} normal training image(s), at least 2 are needed. `medood inspect` shows what is in the folder."
-        )
-    if len(held_out) == 0:
-        raise TrainingError("No normal image is left to hold out; raise `split.held_out` or add patients.")
 
 
 def _guard(out: Path, recipe: Recipe, resume: bool, overwrite: bool) -> None:
