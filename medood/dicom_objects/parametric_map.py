@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from medood.core.errors import InputError
+from medood.core.map_scale import MapScale
 from medood.dicom_objects.finding import Finding
 from medood.dicom_objects.identity import identity
 from medood.dicom_objects.library import codes, highdicom, pydicom
@@ -33,7 +34,7 @@ def parametric_map(finding: Finding, source: SourceSlices) -> pydicom.Dataset:
         pixel_array=array,
         contains_recognizable_visual_features=str(source.header.get("RecognizableVisualFeatures", "NO")) == "YES",
         real_world_value_mappings=[meaning],
-        voi_lut_transformations=[highdicom.VOILUTTransformation((scale.low + scale.high) / 2, scale.high - scale.low)],
+        voi_lut_transformations=[_window(scale)],
         content_label="ANOMALY_MAP",
         content_description="Anomaly map. Research.",
         **identity("map", finding, source),
@@ -43,6 +44,12 @@ def parametric_map(finding: Finding, source: SourceSlices) -> pydicom.Dataset:
     made.ContentCreatorName = ""
     source.refer(made)
     return made
+
+
+def _window(scale: MapScale) -> highdicom.VOILUTTransformation:
+    """The colours of the run; a plain linear window would have to be at least 1 wide."""
+    exact = highdicom.VOILUTFunctionValues.LINEAR_EXACT
+    return highdicom.VOILUTTransformation((scale.low + scale.high) / 2, scale.high - scale.low, voi_lut_function=exact)
 
 
 def _say_anatomy(made: pydicom.Dataset) -> None:

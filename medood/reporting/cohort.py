@@ -54,8 +54,9 @@ class Cohort:
         unlike = [row for row in scored if row["domain"] == "no"]
         said = [f"{len(scored)} series or images were scored{f', {failed} could not be' if failed else ''}."]
         if shares:
-            low = f"between {min(shares):.1%} and {max(shares):.1%}" if min(shares) < max(shares) else f"{shares[0]:.1%}"
-            said.append(f"Of the body, {low} was examined in each (on average {float(np.mean(shares)):.1%}); what was not is hatched.")
+            mean = f"between {min(shares):.1%} and {max(shares):.1%} (on average {float(np.mean(shares)):.1%})"
+            share = mean if min(shares) < max(shares) else f"{shares[0]:.1%}"
+            said.append(f"Of the body, {share} was examined in each; what was not is hatched.")
         if unlike:
             said.append(
                 f"{len(unlike)} inputs are unlike those of the training; nothing can be said of them: filter by \u201cin domain\u201d."

@@ -68,8 +68,9 @@ def _figures(report: Report) -> str:
         write_figures(report, Path(folder))
         found = {name: Path(folder) / f"{name}.svg" for name in _FIGURES}
         made = [(name, base64.b64encode(path.read_bytes()).decode()) for name, path in found.items() if path.is_file()]
-    return "".join(
+    shown = "".join(
         f'<figure><img src="data:image/svg+xml;base64,{content}" alt="{escape(_FIGURES[name])}">'
         f"<figcaption>{escape(_FIGURES[name])}</figcaption></figure>"
         for name, content in made
     )
+    return f"<div class=figures>{shown}</div>"

@@ -13,8 +13,8 @@ import numpy as np
 import pydicom
 import pytest
 from dicom_writer import SECRET
-from export_phantoms import LESION, SCALE
-from findings import BY, KINDS, PLACES, finding_of, of_run, read_kind, write_kind
+from export_phantoms import LESION
+from findings import BY, KINDS, NARROW, PLACES, finding_of, of_run, read_kind, write_kind
 from pydicom.dataset import Dataset
 
 from medood.core.errors import InputError
@@ -204,7 +204,7 @@ def test_the_hottest_slices_are_referred_to_with_their_own_numbers(made: Any) ->
     report, finding = made("axial")["report"], made("axial").finding
     heat, uids = finding.heat, finding.volume.entry.origin.sop_uids
     assert LESION[0] in finding.hottest
-    assert all(heat.array[number].max() >= SCALE.threshold for number in finding.hottest)
+    assert all(heat.array[number].max() >= NARROW.threshold for number in finding.hottest)
     groups = [item for item in content(report) if item.ValueType == "CONTAINER"]
     told = {}
     for group in groups:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from dicom_writer import write_enhanced, write_image, write_series
-from export_phantoms import GEOMETRIES, LESION, SCALE, blob
+from export_phantoms import GEOMETRIES, LESION, blob
 
 from medood.core.geometry import Geometry
+from medood.core.map_scale import MapScale
 from medood.core.volume import Volume
 from medood.dicom_objects.finding import Finding, Heat
 from medood.dicom_objects.scored_by import Rule, ScoredBy
@@ -57,13 +58,17 @@ def read_kind(root: Path) -> Volume:
     return source.read(entry)
 
 
+NARROW = MapScale(0.2, 0.9, 0.3)
+"""A scale that is less than 1 wide, as those of most runs are."""
+
+
 def finding_of(volume: Volume, *, maps: bool = True, **verdict: Any) -> Finding:
     """A blob of width 4 mm around LESION, or around row 8, column 45 of a picture, and a verdict on it."""
     shape = volume.geometry.shape
     voxel = LESION if shape[0] > 4 else PICTURE_LESION
     told: dict[str, Any] = {"score": 0.812345678, "p_value": 0.0125, "decision": "anomalous", "examined": 0.75} | verdict
     slices = {number: (number / 100, 0.5 - number / 100) for number in range(shape[0])}
-    heat = Heat(blob(volume.geometry, voxel), np.ones(shape, bool), 0, SCALE) if maps else None
+    heat = Heat(blob(volume.geometry, voxel), np.ones(shape, bool), 0, NARROW) if maps else None
     return Finding(volume, Verdict(**told, slices=slices), BY, heat)
 
 

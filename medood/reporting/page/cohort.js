@@ -131,7 +131,7 @@ function drawing(name, attributes, text) {
   return made;
 }
 
-function histogram(place, scores, normals, threshold) {
+function histogram(place, scores, normals, threshold, kind) {
   /* Two histograms over one axis, each as a share of its own; told apart by hatching and place of the line, not by colour alone. */
   const all = [...scores, ...normals];
   place.replaceChildren();
@@ -147,12 +147,12 @@ function histogram(place, scores, normals, threshold) {
     for (const value of values) shares[Math.min(bins - 1, Math.floor(position(value) * bins))] += 1 / values.length;
     return shares;
   };
-  const groups = [["held-out normal images", normals, "#0072b2", "plain"], ["this cohort", scores, "#b34700", "hatched"]].filter((group) => group[1].length);
+  const groups = [[`held-out normal ${kind === "series" ? "series" : "images"}`, normals, "#0072b2", "plain"], ["this cohort", scores, "#b34700", "hatched"]].filter((group) => group[1].length);
   const tallest = Math.max(...groups.map((group) => Math.max(...counted(group[1]))));
   const wide = 640, tall = 240, left = 46, right = 10, top = 34, bottom = 40;
   const x = (share) => left + share * (wide - left - right), y = (share) => tall - bottom - share / tallest * (tall - top - bottom);
   const svg = drawing("svg", { viewBox: `0 0 ${wide} ${tall}`, role: "img" });
-  const summary = `${scores.length} scores of this cohort and ${normals.length} of held-out normal images, from ${short(low)} to ${short(high)}`;
+  const summary = `${scores.length} scores of this cohort and ${normals.length} of held-out normals, from ${short(low)} to ${short(high)}`;
   svg.append(drawing("title", {}, `Histogram: ${summary}`));
   const pattern = drawing("pattern", { id: "hatched", width: 5, height: 5, patternUnits: "userSpaceOnUse", patternTransform: "rotate(45)" });
   pattern.append(drawing("line", { x1: 0, y1: 0, x2: 0, y2: 5, stroke: "#b34700", "stroke-width": 2 }));

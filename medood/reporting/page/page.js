@@ -62,7 +62,7 @@
   const draw = () => {
     const level = select.value, kind = level === "series" ? "series" : "image";
     const scores = data.rows.filter((row) => row[at.level] === level && row[at.score] !== null).map((row) => row[at.score]);
-    histogram(document.getElementById("histogram"), scores, data.normals[kind] || [], data.thresholds[kind]);
+    histogram(document.getElementById("histogram"), scores, data.normals[kind] || [], data.thresholds[kind], kind);
   };
   select.addEventListener("input", draw);
   draw();

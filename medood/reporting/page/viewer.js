@@ -3,7 +3,8 @@
 
 async function unpacked(id) {
   const text = document.getElementById(id).textContent;
-  const packed = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  const letters = atob(text), packed = new Uint8Array(letters.length);
+  for (let i = 0; i < letters.length; i += 1) packed[i] = letters.charCodeAt(i);
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
   return new Uint8Array(await new Response(stream).arrayBuffer());
 }
@@ -135,11 +136,12 @@ class Viewer {
   colours(opacity, threshold) {
     /* Of every level of the map: red, green, blue, and how much of it covers what lies beneath. */
     const { found, palette } = this, out = new Float32Array(1024);
+    const least = threshold < Math.ceil(this.level(found.scale[2], found.map)) ? 0.4 : 0; // below the run's threshold colours have faded
     for (let level = threshold; level < 256; level += 1) {
       const share = (this.value(level, found.map) - found.scale[0]) / (found.scale[1] - found.scale[0]);
       const from = 4 * Math.round(255 * Math.min(1, Math.max(0, share)));
       for (let channel = 0; channel < 3; channel += 1) out[4 * level + channel] = palette[from + channel];
-      out[4 * level + 3] = opacity * palette[from + 3] / 255;
+      out[4 * level + 3] = opacity * Math.max(least, palette[from + 3] / 255);
     }
     return out;
   }
