@@ -24,7 +24,14 @@ INTERRUPTED, TERMINATED = 130, 143
 
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of one that comes with medood.", show_default=False)]
 Run = Annotated[Path, typer.Argument(help="Run folder that `medood train` made.", show_default=False)]
-Folder = Annotated[Path, typer.Argument(help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders.", show_default=False)]
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders; or a study of an archive, fetched for this command: "
+        "dicomweb://HOST/ROOT#study=UID.",
+        show_default=False,
+    ),
+]
 Scores = Annotated[Path, typer.Argument(help="The scores.csv that `medood score` wrote.", show_default=False)]
 Labels = Annotated[Path, typer.Option(help="CSV of id, slice, label (0 normal, 1 anomalous, empty: leave out), mask.", show_default=False)]
 Source = Annotated[str, typer.Option(help="How to read the folder: `folder` looks into each file; or a cohort (see `medood sources`).")]
@@ -157,33 +164,38 @@ def score(
 
     Exit status 3 says that some files could not be scored; scores.csv has a row with the reason for each. Stopped by Ctrl-C (130) or
     SIGTERM (143), it goes on after the last complete series with --resume.
+
+    Of an archive, the login is in the environment: MEDOOD_DICOMWEB_TOKEN, or MEDOOD_DICOMWEB_USER and MEDOOD_DICOMWEB_PASSWORD. What was
+    fetched is deleted at the end: ask for --dicom or pictures in the same command.
     """
     from medood.core.fast_start import import_monai_alone
 
     import_monai_alone()
 
+    from medood.tasks.from_archive import local_folder
     from medood.tasks.score import score_folder
 
-    outcome = score_folder(
-        run,
-        folder,
-        out,
-        source=source,
-        maps=maps,
-        map_format=map_format,
-        maps_with=[kind.strip() for kind in maps_with.split(",") if kind.strip()],
-        objects=dicom,
-        device=device,
-        table=table,
-        part=part,
-        plane=plane,
-        resume=resume,
-        overwrite=overwrite,
-    )
-    if identifiers:
-        from medood.data.identifiers import write_identifiers
+    with local_folder(folder) as images:
+        outcome = score_folder(
+            run,
+            images,
+            out,
+            source=source,
+            maps=maps,
+            map_format=map_format,
+            maps_with=[kind.strip() for kind in maps_with.split(",") if kind.strip()],
+            objects=dicom,
+            device=device,
+            table=table,
+            part=part,
+            plane=plane,
+            resume=resume,
+            overwrite=overwrite,
+        )
+        if identifiers:
+            from medood.data.identifiers import write_identifiers
 
-        write_identifiers(folder, identifiers)
+            write_identifiers(images, identifiers)
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in outcome.seconds.items())
     typer.echo(f"{out}: {outcome.rows} rows ({times})", err=True)
     if outcome.failed:
@@ -251,16 +263,22 @@ def node(
     however the node ends, the same command goes on. Ctrl-C and SIGTERM end it in order, with exit status 0. The log, on stderr, knows
     studies by number; --status prints their UIDs. Needs `pip install medood[net]`.
     """
-    from medood.tasks.node import retry as again
-    from medood.tasks.node import serve
-    from medood.tasks.node import status as show
+    from medood.tasks.node_queue import retry as again
+    from medood.tasks.node_queue import status as show
 
     if retry:
         typer.echo(f"{again(config)} studies are taken up again")
-    elif not status:
-        serve(run, config, device=device)
-    elif show(config):
+    if status and show(config):
         raise typer.Exit(SOME_FAILED)
+    if retry or status:
+        return
+    from medood.core.fast_start import import_monai_alone
+
+    import_monai_alone()
+
+    from medood.tasks.node import serve
+
+    serve(run, config, device=device)
 
 
 @app.command()
@@ -491,15 +509,17 @@ def plot(
 
 @app.command()
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="Folder to look into.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder to look into, or dicomweb://HOST/ROOT#study=UID.", show_default=False)],
     source: Source = "folder",
     table: Table = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Show what is in a folder, how it will be grouped into series and patients, and what cannot be used and why."""
+    from medood.tasks.from_archive import local_folder
     from medood.tasks.inspect import inspect_folder
 
-    inspect_folder(folder, source, table, json)
+    with local_folder(folder) as images:
+        inspect_folder(images, source, table, json)
 
 
 @app.command()

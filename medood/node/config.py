@@ -208,7 +208,7 @@ def _contradictions(config: NodeConfig, places: Places, where: str) -> Iterator[
         yield f"{at()}needs one of `stow` and `store`, to send results, and not both."
     for name in ("poll", "stow"):
         section = getattr(config, name)
-        if section and (wrong := _wrong_url(section.url)):
+        if section and (wrong := wrong_url(section.url)):
             yield f"{at(name, 'url')}{wrong}"
     if config.receive and config.receive.tls and not config.receive.tls.certificate:
         yield f"{at('receive', 'tls')}a server needs its own `certificate`."
@@ -218,7 +218,7 @@ def _contradictions(config: NodeConfig, places: Places, where: str) -> Iterator[
         yield f"{at('poll', 'tls')}the url begins with http:, so nothing would be encrypted; write https:."
 
 
-def _wrong_url(url: str) -> str | None:
+def wrong_url(url: str) -> str | None:
     """What is wrong with the address of a service; never with a password that may be in it."""
     try:
         parts = urlsplit(url)

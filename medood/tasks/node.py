@@ -1,4 +1,4 @@
-"""A node that scores what an archive sends, with one run; and what its queue says."""
+"""A node that scores what an archive sends, with one run."""
 
 from __future__ import annotations
 
@@ -9,23 +9,17 @@ import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
-from datetime import datetime
 from pathlib import Path
-
-from rich.console import Console as RichConsole
-from rich.table import Table
-from rich.text import Text
 
 from medood import __version__
 from medood.core.console import Console
 from medood.core.device import pick_device
-from medood.core.errors import InputError, MedoodError
+from medood.core.errors import InputError
 from medood.core.volume import Index
 from medood.dicom_objects.kinds import LIST
 from medood.node.config import load_config
 from medood.node.network import check_installed, log
 from medood.node.scoring import Made, Score
-from medood.node.study_queue import FAILED, STATES, StudyQueue, open_queue, queue_file
 from medood.recipe.run import Run, load_run
 from medood.scoring.stream import Outcome
 from medood.tasks.score import score_folder
@@ -77,42 +71,6 @@ def _notes(outcome: Outcome, objects: Path) -> Iterator[str]:
     left_out = Counter((kind, reason) for line in lines for kind, reason in line["left_out"].items())
     for (kind, reason), count in left_out.items():
         yield f"no {kind.replace('_', ' ')} of {count} series: {reason}"
-
-
-def status(config: Path) -> bool:
-    """Print what is in the queue; whether anything in it has failed."""
-    queue = _queue(config)
-    studies = queue.overview()
-    console = RichConsole(highlight=False, markup=False)
-    console.print(", ".join(f"{sum(row[2] == state for row in studies)} {state}" for state in STATES))
-    shown = Table("study", "since", "state", "objects", "StudyInstanceUID", "reason", box=None)
-    for number, uid, state, objects, reason, changed in studies[:_MOST_SHOWN]:
-        since = f"{datetime.fromtimestamp(changed):%Y-%m-%d %H:%M:%S}"
-        shown.add_row(*map(Text, (str(number), since, state, str(objects), uid, reason)))
-    console.print(shown)
-    if len(studies) > _MOST_SHOWN:
-        console.print(f"... and {len(studies) - _MOST_SHOWN} older ones.")
-    queue.file.close()
-    return any(row[2] == FAILED for row in studies)
-
-
-def retry(config: Path) -> int:
-    """Take up what has failed where it failed; returns how many studies. A node may be at work meanwhile."""
-    queue = _queue(config)
-    try:
-        return queue.retry_failed()
-    finally:
-        queue.file.close()
-
-
-_MOST_SHOWN = 50
-
-
-def _queue(config: Path) -> StudyQueue:
-    folder = load_config(config).folder
-    if not queue_file(folder).is_file():
-        raise MedoodError(f"There is no queue in {folder}: no node has run with this configuration yet.")
-    return open_queue(folder)
 
 
 def _of_series(index: Index, series: Collection[str]) -> Index:

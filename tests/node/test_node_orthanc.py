@@ -18,7 +18,7 @@ import pytest
 import requests
 from dicom_writer import write_series
 from node_trials import at_work, configuration, free_port, until
-from toy_run import toy_run
+from toy_run import toy_run_on_disk
 
 from medood.node.archive import Archive
 from medood.node.study_queue import SENT, open_queue
@@ -87,9 +87,7 @@ def _answers(place: Orthanc) -> bool:
 
 @pytest.fixture
 def run(tmp_path: Path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "manifest.json").write_text("{}", encoding="utf-8")
-    return toy_run(tmp_path / "run")
+    return toy_run_on_disk(tmp_path / "run")
 
 
 def images(folder: Path, study: str) -> tuple[list[Path], np.ndarray]:

@@ -50,8 +50,7 @@ class ArchiveStandIn:
 @contextmanager
 def archive(encryption: ssl.SSLContext | None = None, port: int = 0) -> Iterator[ArchiveStandIn]:
     stand_in = ArchiveStandIn()
-    server = ThreadingHTTPServer(("127.0.0.1", port), type("Bound", (_Handler,), {"archive": stand_in}))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), type("Bound", (_Handler,), {"archive": stand_in}))
     if encryption:
         server.socket = encryption.wrap_socket(server.socket, server_side=True)
     stand_in.url = f"{'https' if encryption else 'http'}://127.0.0.1:{server.server_address[1]}/dicom-web"
@@ -61,6 +60,14 @@ def archive(encryption: ssl.SSLContext | None = None, port: int = 0) -> Iterator
     finally:
         server.shutdown()
         server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    """Says nothing of nodes that are killed while they talk."""
+
+    daemon_threads = True
+
+    def handle_error(self, *_: object) -> None: ...
 
 
 class _Handler(BaseHTTPRequestHandler):

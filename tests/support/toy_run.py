@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medood.core.detector import Detector, ImageSpec, Scores
 from medood.core.map_scale import MapScale
+from medood.data.near_copies import HashedImages
 from medood.metrics.calibration import Calibration
 from medood.recipe.recipe import Recipe
 from medood.recipe.run import Run
@@ -63,6 +64,15 @@ def toy_run(folder: Path, *, batch_size: int = 4, **preparation: object) -> Run:
     calibration["pooling_threshold"] = None
     (folder / "manifest.json").write_text("{}")
     return Run(folder, recipe, detector, calibration, {})
+
+
+def toy_run_on_disk(folder: Path) -> Run:
+    """A toy run with the files that scoring looks into; it was made from no image."""
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text("{}", encoding="utf-8")
+    (folder / "index.json").write_text("[]", encoding="utf-8")
+    HashedImages(np.zeros((0, 400), np.uint8), np.zeros(0, int), ()).save(folder / "hashes.npz")
+    return toy_run(folder)
 
 
 def _gate() -> Mapping[str, object]:

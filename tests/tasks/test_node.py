@@ -14,21 +14,20 @@ import pytest
 from archive_stand_in import archive
 from dicom_writer import write_image, write_series
 from node_trials import SECRET, at_work, configuration, until
-from toy_run import toy_run
+from toy_run import toy_run_on_disk
 from typer.testing import CliRunner
 
 from medood.cli import app
 from medood.core.errors import InputError, MedoodError
 from medood.dicom_objects.kinds import KINDS
 from medood.node.config import Kind, load_config
-from medood.tasks.node import retry, serve, study_scorer
+from medood.tasks.node import serve, study_scorer
+from medood.tasks.node_queue import retry
 
 
 @pytest.fixture
 def run(tmp_path: Path):
-    (tmp_path / "run").mkdir()
-    (tmp_path / "run" / "manifest.json").write_text("{}", encoding="utf-8")
-    return toy_run(tmp_path / "run")
+    return toy_run_on_disk(tmp_path / "run")
 
 
 def series(folder: Path, number: int = 1) -> list[Path]:
