@@ -52,6 +52,11 @@ class ImageSpec:
     def shape(self) -> tuple[int, int, int]:
         return self.channels, self.height, self.width
 
+    @property
+    def of_a_table(self) -> bool:
+        """Whether an image is a row of a table, whose channels are quantities of different kinds and units."""
+        return (self.height, self.width) == (1, 1)
+
     def checked(self, images: Tensor | np.ndarray, who: str) -> Tensor:
         """Images (B, C, H, W) as a tensor of floating-point numbers.
 

@@ -70,11 +70,12 @@ class Reservoir:
         return torch.empty(0, 0) if self._rows is None else self._rows[: min(self.seen, self.most)]
 
 
-def scale_of(rows: Tensor) -> tuple[Tensor, Tensor]:
+def scale_of(rows: Tensor, *, apart: bool = False) -> tuple[Tensor, Tensor]:
     """Mean and divisor (d,) that bring the columns of rows (n, d) to mean 0 and deviation 1.
 
-    A column that hardly varies among the rows is not blown up: no divisor is below a tenth of their mean, and none is 0.
+    A column that hardly varies among the rows is not blown up: no divisor is below a tenth of their mean, and none is 0. Not so where the
+    columns are `apart`, quantities of different kinds and units: each of those that varies at all has its own deviation.
     """
     deviation = rows.std(0)
-    divisor = deviation.clamp(min=0.1 * float(deviation.mean()))
+    divisor = deviation if apart else deviation.clamp(min=0.1 * float(deviation.mean()))
     return rows.mean(0), torch.where(divisor > 0, divisor, 1.0)

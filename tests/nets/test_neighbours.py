@@ -80,3 +80,12 @@ def test_a_column_that_hardly_varies_is_not_blown_up() -> None:
     torch.testing.assert_close(divisor[:2], points.std(0)[:2])
     assert divisor[2] == divisor[3] == pytest.approx(0.1 * float(points.std(0).mean()))
     assert (scale_of(torch.ones(5, 3))[1] == 1).all()
+
+
+def test_columns_of_different_units_each_have_their_own_deviation() -> None:
+    rows = torch.randn((200, 3), generator=torch.Generator().manual_seed(0)) * torch.tensor([1e4, 0.1, 0.0]) + 5
+    mean, divisor = scale_of(rows, apart=True)
+    scaled = (rows - mean) / divisor
+    assert torch.allclose(scaled[:, :2].std(0), torch.ones(2), rtol=1e-3)
+    assert divisor[2] == 1
+    assert scale_of(rows)[1][1] > 100  # of channels of a network, what hardly varies is not blown up

@@ -85,7 +85,7 @@ class KNN(Detector):
         """Keep rows (images, places, d)."""
         if len(rows) < 2 or not bool((rows != rows[:1]).any()):
             raise TrainingError(f"knn found {len(rows)} image(s), or the features of all are the same: give it different normal images.")
-        self.mean_, self.divisor_ = scale_of(rows.flatten(0, 1))
+        self.mean_, self.divisor_ = scale_of(rows.flatten(0, 1), apart=self.spec.of_a_table)
         if self.metric == "cosine":
             self.mean_, self.divisor_ = torch.zeros_like(self.mean_), torch.ones_like(self.divisor_)
         self.bank_ = ((rows - self.mean_) / self.divisor_).transpose(0, 1).contiguous()

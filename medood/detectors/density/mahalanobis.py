@@ -59,7 +59,7 @@ class Mahalanobis(Detector):
             raise TrainingError(
                 f"mahalanobis found {len(rows)} image(s), or the features of all are the same: give it different normal images."
             )
-        self.mean_, self.divisor_ = scale_of(rows)
+        self.mean_, self.divisor_ = scale_of(rows, apart=self.spec.of_a_table)
         centred = ((rows - self.mean_) / self.divisor_).double().cpu()
         shrinkage = max(float(ledoit_wolf_shrinkage(centred.numpy(), assume_centered=True)), _LEAST_SHRINKAGE)
         _, lengths, axes = torch.linalg.svd(centred / len(rows) ** 0.5, full_matrices=False)

@@ -90,7 +90,7 @@ class PatchCore(Detector):
                 f"patch_core banked all {seen} normal patches, so that none is away from the bank: make `bank` smaller, "
                 "or set `by_place` to false."
             )
-        self.mean_, self.divisor_ = scale_of(rows)
+        self.mean_, self.divisor_ = scale_of(rows, apart=self.spec.of_a_table)
         rows.sub_(self.mean_).div_(self.divisor_)
         self.bank_ = rows[greedy_coreset(rows, kept, self.seed)]
 

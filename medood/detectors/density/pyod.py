@@ -103,7 +103,7 @@ class PyOD(Detector):
         """Keep what the method needs of the training images, (n, d), and see that it can be fitted."""
         if len(rows) < 2 or not bool((rows != rows[0]).any()):
             raise TrainingError(f"PyOD found {len(rows)} images to fit, or all are the same: give it different normal images.")
-        self.mean_, divisor = scale_of(rows)
+        self.mean_, divisor = scale_of(rows, apart=self.spec.of_a_table)
         self.divisor_ = torch.ones_like(divisor) if self.features is None else divisor
         if self.components:
             _, lengths, axes = torch.linalg.svd(self.standard(rows).double().cpu(), full_matrices=False)

@@ -13,7 +13,7 @@ from torch import Tensor
 from medood.core.detector import Batch, ImageSpec, Phase, Update
 from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, Pool, PositiveFloat, PositiveInt
 from medood.detectors.flows.densities import DensityDetector, Learning, LearnsDensity, Likelihood, OnRows
-from medood.detectors.flows.rows import Lowest, Rows, Standardise, contrast_of
+from medood.detectors.flows.rows import Lowest, RowPlan, Standardise, contrast_of
 from medood.features.interface import Extractor
 
 _QUANTILE = 0.1  # of the log density of normal rows, from which bounds are counted
@@ -78,7 +78,7 @@ class ContrastiveFlow(DensityDetector):
         weight_decay: NonNegativeFloat = 1e-5,
         epochs: PositiveInt = 100,
     ) -> None:
-        plan = Rows(level, components, sphere, pool, percentile)
+        plan = RowPlan(level, components, sphere, pool, percentile)
         learning = Learning(blocks, width, coupling, noise, places, learning_rate, weight_decay, epochs)
         super().__init__(spec, features, plan, learning)
         self.bound, self.nats, self.offset, self.epsilon, self.contrast_epochs = bound, nats, offset, epsilon, contrast_epochs

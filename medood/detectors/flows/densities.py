@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
-from medood.detectors.flows.rows import RowDetector, Rows
+from medood.detectors.flows.rows import RowDetector, RowPlan
 from medood.features.interface import Extractor
 from medood.nets.coupling_flow import CarefulAdam, Coupling, CouplingFlow
 
@@ -41,7 +41,7 @@ class Learning:
 class DensityDetector(RowDetector):
     """A detector that learns densities of rows; at level "location" conditional on where the row lies."""
 
-    def __init__(self, spec: ImageSpec, features: Extractor, plan: Rows, learning: Learning) -> None:
+    def __init__(self, spec: ImageSpec, features: Extractor, plan: RowPlan, learning: Learning) -> None:
         super().__init__(spec, features, plan)
         self.learning = learning
         self.flow = self.new_flow()

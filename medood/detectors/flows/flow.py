@@ -7,7 +7,7 @@ from typing import Literal
 from medood.core.detector import ImageSpec, Phase
 from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, Pool, PositiveFloat, PositiveInt
 from medood.detectors.flows.densities import DensityDetector, Learning, Likelihood
-from medood.detectors.flows.rows import Lowest, Rows, Standardise
+from medood.detectors.flows.rows import Lowest, RowPlan, Standardise
 from medood.features.interface import Extractor
 
 
@@ -55,7 +55,7 @@ class Flow(DensityDetector):
         weight_decay: NonNegativeFloat = 1e-5,
         epochs: PositiveInt = 100,
     ) -> None:
-        plan = Rows(level, components, sphere, pool, percentile)
+        plan = RowPlan(level, components, sphere, pool, percentile)
         learning = Learning(blocks, width, coupling, noise, places, learning_rate, weight_decay, epochs)
         super().__init__(spec, features, plan, learning)
 

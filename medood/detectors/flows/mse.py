@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from medood.core.detector import ImageSpec, Phase
-from medood.detectors.flows.rows import RowDetector, Rows, Standardise
+from medood.detectors.flows.rows import RowDetector, RowPlan, Standardise
 from medood.features.interface import Extractor
 
 
@@ -21,7 +21,7 @@ class MSE(RowDetector):
     localises = False
 
     def __init__(self, spec: ImageSpec, features: Extractor, *, sphere: bool = False) -> None:
-        super().__init__(spec, features, Rows(sphere=sphere))
+        super().__init__(spec, features, RowPlan(sphere=sphere))
 
     def phases(self) -> list[Phase]:
         return [Standardise(self)]

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
-from medood.detectors.flows.rows import RowDetector, Rows, Standardise, contrast_of
+from medood.detectors.flows.rows import RowDetector, RowPlan, Standardise, contrast_of
 from medood.features.interface import Extractor
 
 
@@ -25,7 +25,7 @@ class MSERatio(RowDetector):
     other_mean_: Tensor  # (d,), of the contrast, where the normal images have mean 0
 
     def __init__(self, spec: ImageSpec, features: Extractor, *, sphere: bool = False) -> None:
-        super().__init__(spec, features, Rows(sphere=sphere))
+        super().__init__(spec, features, RowPlan(sphere=sphere))
         self.fitted_later("other_mean_")
 
     def phases(self) -> list[Phase]:

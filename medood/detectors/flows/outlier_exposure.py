@@ -9,7 +9,7 @@ from torch import Tensor
 from medood.core.detector import Batch, ImageSpec, Phase, Update
 from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, Pool, PositiveFloat, PositiveInt
 from medood.detectors.flows.densities import DensityDetector, Learning, LearnsDensity, Likelihood
-from medood.detectors.flows.rows import Lowest, Rows, Standardise, contrast_of
+from medood.detectors.flows.rows import Lowest, RowPlan, Standardise, contrast_of
 from medood.features.interface import Extractor
 
 
@@ -60,7 +60,7 @@ class OutlierExposure(DensityDetector):
         weight_decay: NonNegativeFloat = 1e-5,
         epochs: PositiveInt = 100,
     ) -> None:
-        plan = Rows(level, components, sphere, pool, percentile)
+        plan = RowPlan(level, components, sphere, pool, percentile)
         learning = Learning(blocks, width, coupling, noise, places, learning_rate, weight_decay, epochs)
         super().__init__(spec, features, plan, learning)
         self.margin, self.exposure_epochs = margin * self.width, exposure_epochs

@@ -24,7 +24,7 @@ Level = Literal["image", "location"]
 
 
 @dataclass(frozen=True)
-class Rows:
+class RowPlan:
     """How features become rows.
 
     level       "image": mean and maximum of every channel over the body; "location": every place of the grid
@@ -49,7 +49,7 @@ class RowDetector(Detector):
     axes_: Tensor  # (d, components); empty where channels stay as they are
     lowest_: Tensor  # (), the lowest score of a place in the training images
 
-    def __init__(self, spec: ImageSpec, features: Extractor, plan: Rows) -> None:
+    def __init__(self, spec: ImageSpec, features: Extractor, plan: RowPlan) -> None:
         super().__init__(spec)
         self.features, self.plan = features, plan
         self.grid = finest_grid(features.shapes)
@@ -87,7 +87,7 @@ class RowDetector(Detector):
             raise TrainingError(
                 f"{type(self).__name__} found {len(rows)} image(s), or the features of all are the same: give it different normal images."
             )
-        self.mean_, self.divisor_ = scale_of(rows)
+        self.mean_, self.divisor_ = scale_of(rows, apart=self.spec.of_a_table)
         if self.plan.components:
             self.axes_ = principal_axes((rows - self.mean_) / self.divisor_, self.width)
 
