@@ -319,14 +319,17 @@ def _different(seeds: Any) -> bool:
     )
 
 
-def _over(values: Mapping[str, Any], block: Mapping[str, Any]) -> dict[str, Any]:
-    """`block` over `values`, key by key; a source, detector or transforms file of another name replaces the whole of the former."""
+def _over(values: Mapping[str, Any], block: Mapping[str, Any], *, inside: bool = False) -> dict[str, Any]:
+    """`block` over `values`, key by key; a source, detector or transforms file of another name replaces the whole of the former.
+
+    `inside` of a detector, a key `transforms` is a parameter of its own.
+    """
     merged = dict(values)
     for key, value in block.items():
         before: Any = merged.get(key)
-        if key == "transforms":  # a bare name is the mapping that holds this name
+        if key == "transforms" and not inside:  # a bare name is the mapping that holds this name
             before, value = (({"name": each} if isinstance(each, str) else each) for each in (before, value))
         both = isinstance(before, Mapping) and isinstance(value, Mapping)
         same = both and ("name" not in before or before["name"] == value.get("name", before["name"]))
-        merged[key] = _over(before, value) if same else value
+        merged[key] = _over(before, value, inside=True) if same else value
     return merged

@@ -8,7 +8,6 @@ import pytest
 
 from medood.core.errors import RecipeError
 from medood.recipe.grid import Grid, load_grid
-from medood.recipe.recipe import shipped
 
 GRID = """\
 tables: [classes]
@@ -49,6 +48,12 @@ def test_a_cohort_stands_for_one_of_each_class(tmp_path: Path) -> None:
     assert [job.recipe.training.patience for job in grid.jobs[:3]] == [3, 3, 3]
 
 
+def test_a_cohort_may_say_which_transforms_a_detector_tells_apart(tmp_path: Path) -> None:
+    text = GRID.replace("one_class_svm", "geo_trans, transforms: turns").replace("training: {patience: 3}", "detector: {transforms: all}")
+    jobs = load(tmp_path, text).jobs
+    assert [job.recipe.detector["transforms"] for job in jobs] == ["all"] * 3 + ["turns"] * 2
+
+
 @pytest.mark.parametrize("wrong", ["[3]", "3", "[1, 1]", "{cat: {csv: cats.csv}, dog: {}}", "{cat: {csv: a.csv}}"])
 def test_what_are_no_classes_is_said_with_its_line(tmp_path: Path, wrong: str) -> None:
     with pytest.raises(RecipeError) as error:
@@ -63,7 +68,7 @@ def test_a_mistake_in_a_shared_key_has_the_line_of_the_cohort(tmp_path: Path) ->
     assert any("grid.yaml:8" in problem for problem in error.value.problems)
 
 
-@pytest.mark.parametrize("name", [path.stem for path in shipped("benchmarks") if path.stem.startswith("geotrans")])
+@pytest.mark.parametrize("name", ["geotrans_table1", "geotrans_small"])
 def test_published_figures_are_of_classes_that_are_there(name: str) -> None:
     grid = load_grid(name)
     assert grid.published is not None

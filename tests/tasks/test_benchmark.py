@@ -399,3 +399,43 @@ def test_runs_of_a_benchmark_keep_no_checkpoints(finished):
     assert not list(finished.rglob("checkpoint"))
     assert not list(finished.rglob(".lock"))
     assert not (finished / ".benchmark.lock").exists()
+
+
+def test_each_of_two_folders_of_pictures_is_the_normal_class_once(tmp_path):
+    rng, pets = np.random.default_rng(0), tmp_path / "pets"
+    names = {"Cat": [f"Cat/{i}.png" for i in range(14)], "Dog": [f"Dog/{i}.png" for i in range(14)]}
+    for i in range(14):
+        _picture(pets / names["Cat"][i], 120 + 30 * rng.random((24, 24)))
+        _picture(pets / names["Dog"][i], 255.0 * ((np.arange(24) + i) // 3 % 2) * np.ones((24, 1)))
+    for normal, other in (("Cat", "Dog"), ("Dog", "Cat")):
+        rows = [(name, name, 0, "test" if i > 9 else "") for i, name in enumerate(names[normal])]
+        rows += [(name, name, 1, "test") for name in names[other][10:]]
+        with (pets / f"{normal.lower()}s.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("path", "group", "label", "part"), *rows])
+    text = """\
+tables: [classes]
+common: {calibration: {false_alarm_rate: 0.4}, split: {held_out: 0.4}}
+cohorts:
+  CatsVsDogs:
+    source: {name: folder, root: pets}
+    each_normal: {cat: {csv: cats.csv}, dog: {csv: dogs.csv}}
+    transforms: {name: grey_image, size: [16, 16]}
+detectors:
+  SVM: {detector: {name: one_class_svm, size: 8}}
+published: {title: Somebody, beside: {"CatsVsDogs, cat": {SVM: [0.5]}}}
+"""
+    grid = _grid(tmp_path, tmp_path, text)
+    outcome = benchmark(grid, tmp_path / "out", workers=1, device="cpu", cache=tmp_path / "cache")
+    assert outcome.failed == {}
+    (table,) = outcome.tables
+    cat, dog, mean = table.blocks[0].rows
+    found = {each["cohort"]: each["score"]["auroc"]["value"] for each in _comparisons_of(tmp_path / "out")}
+    assert (cat.cells[0].value, dog.cells[0].value) == (found["CatsVsDogs, cat"], found["CatsVsDogs, dog"])
+    assert mean.cells[0].value == pytest.approx((cat.cells[0].value + dog.cells[0].value) / 2)
+    assert cat.cells[0].value == 1.0
+    assert cat.cells[1].value == 0.5
+    assert "CatsVsDogs" in (tmp_path / "out" / "tables" / "grid" / "classes.txt").read_text(encoding="utf-8")
+
+
+def _comparisons_of(out: Path) -> list[dict]:
+    return json.loads((out / "tables" / "grid" / "results.json").read_text(encoding="utf-8"))["comparisons"]
