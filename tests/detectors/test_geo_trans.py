@@ -11,7 +11,7 @@ from detector_trials import Training, build, phantoms
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec
-from medood.core.errors import MedoodError
+from medood.core.errors import MedoodError, TrainingError
 from medood.detectors.self_supervised.geo_trans import GeoTrans
 
 SPEC = ImageSpec(1, 32, 32)
@@ -111,7 +111,7 @@ def test_no_more_than_a_batch_is_ever_held(transforms: str, count: int) -> None:
 
 def test_training_shows_images_under_all_transforms() -> None:
     detector, seen = small(), []
-    detector.losses = lambda image, number: seen.append(number) or detector.head.bias.sum().expand(len(image))
+    detector.losses = lambda batch, number: seen.append(number) or detector.head.bias.sum().expand(len(number))
     phase = detector.phases()[0]
     for _ in range(40):
         phase.step(Batch(numbered(8)), phase.update)
@@ -163,3 +163,35 @@ def test_images_are_made_normal_by_what_all_transforms_say(transforms: str) -> N
     assert (made > 0.9).all()
     assert used == set(range(len(detector.transforms)))
     assert not made.requires_grad
+
+
+def test_a_second_head_tells_the_classes_that_are_known() -> None:
+    detector, images = small(classes=3), phantoms(SPEC, 4, seed=1)
+    number, classes = torch.tensor([0, 5, 2, 7]), torch.tensor([0, 2, -1, 1])
+    detector.eval()
+    plain = torch.nn.functional.cross_entropy(detector.logits(images, number), number, reduction="none")
+    said = detector.class_head(detector.network(2 * detector.transforms(images, number) - 1)).log_softmax(1)
+    expected = plain - torch.stack([said[0, 0], said[1, 2], torch.tensor(0.0), said[3, 1]])
+    assert torch.allclose(detector.losses(Batch(images, classes=classes), number), expected, atol=1e-5)
+
+
+def test_classes_that_do_not_fit_are_refused_in_a_sentence() -> None:
+    with pytest.raises(MedoodError, match="two classes or more"):
+        small(classes=1)
+    phase = small(classes=2).phases()[0]
+    with pytest.raises(TrainingError, match="needs a source that names classes"):
+        phase.step(Batch(numbered(2)), phase.update)
+    with pytest.raises(TrainingError, match="has `classes: 2`, but the training images are of more"):
+        phase.step(Batch(numbered(2), classes=torch.tensor([0, 2])), phase.update)
+
+
+def test_the_class_head_learns_and_scoring_leaves_it_alone() -> None:
+    detector, images = small(classes=2, optimizer="sgd", learning_rate=0.01), phantoms(SPEC, 4, seed=1)
+    before = detector.class_head.weight.clone()
+    phase = detector.phases()[0]
+    phase.step(Batch(images, classes=torch.tensor([0, 1, 0, 1])), phase.update)
+    assert not torch.equal(before, detector.class_head.weight)
+    detector.fitted_.fill_(True)
+    scores = detector.score(images).image
+    detector.class_head.weight.data.fill_(7.0)
+    assert torch.equal(detector.score(images).image, scores)

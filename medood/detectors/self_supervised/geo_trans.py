@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
-from torch.optim import Adam
+from torch.optim import SGD, Adam, Optimizer
 
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.core.errors import MedoodError, TrainingError
+from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.nets.ascent import ascend
 from medood.nets.dirichlet import fit_dirichlet, log_probabilities
 from medood.nets.geometric_transforms import GeometricTransforms
@@ -42,8 +44,11 @@ class GeoTrans(Detector):
                    fitted to those of normal images. "simplified": 1 less the mean probability of the right transform
     fitted_on      normal images that the Dirichlet distributions are fitted on: "training", on which the classifier is too sure, as in
                    the paper, or "held_out"
-    learning_rate  of Adam
-    weight_decay   of Adam
+    classes        of the normal images, which a second answer of the network tells apart while it learns: as many as the source names, by
+                   a column `class` in a table, say; 0: none. With classes the paper takes the simplified score and SGD
+    optimizer      "adam", or "sgd" with Nesterov momentum 0.9
+    learning_rate  of the optimizer
+    weight_decay   of the optimizer
     epochs         passes over the images, each of them under one transform that is drawn anew. The paper passes three times over an image
                    set with all transforms of each image, which is as many steps as 216 passes; the transforms are never held together
 
@@ -64,6 +69,8 @@ class GeoTrans(Detector):
         width: PositiveInt = 4,
         score: Literal["dirichlet", "simplified"] = "dirichlet",
         fitted_on: Literal["training", "held_out"] = "training",
+        classes: NonNegativeInt = 0,
+        optimizer: Literal["adam", "sgd"] = "adam",
         learning_rate: PositiveFloat = 1e-3,
         weight_decay: NonNegativeFloat = 5e-4,
         epochs: PositiveInt = 216,
@@ -77,7 +84,10 @@ class GeoTrans(Detector):
         self.transforms = GeometricTransforms(spec.height, spec.width, flips=turned, shifts=shifted, turns=turned)
         self.network = WideResNet(spec.channels, spec.height, spec.width, depth=depth, width=width)
         self.head = linear_head(self.network.features, len(self.transforms))
-        self.score_by, self.fitted_on = score, fitted_on
+        if classes == 1:
+            raise MedoodError("GeoTrans tells two classes or more apart: set `classes` to their number, or to 0 for none.")
+        self.class_head = linear_head(self.network.features, classes) if classes else None
+        self.score_by, self.fitted_on, self.optimizer = score, fitted_on, optimizer
         self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
         self.register_buffer("alpha_", torch.ones(len(self.transforms), len(self.transforms)))
         self.register_buffer("same_", torch.zeros(len(self.transforms), dtype=torch.bool))
@@ -89,9 +99,22 @@ class GeoTrans(Detector):
         """(B, T): what the classifier says of images under the transforms of these numbers."""
         return self.head(self.network(signed(self.transforms(image, number), self.spec)))
 
-    def losses(self, image: Tensor, number: Tensor) -> Tensor:
-        """(B,): cross entropies of the transform of each image."""
-        return cross_entropy(self.logits(image, number).float(), number, reduction="none")
+    def losses(self, batch: Batch, number: Tensor) -> Tensor:
+        """(B,): cross entropies of the transform of each image, and of its class where classes are told apart and it has one."""
+        if self.class_head is None:
+            return cross_entropy(self.logits(batch.image, number).float(), number, reduction="none")
+        classes, features = self._classes_of(batch), self.network(signed(self.transforms(batch.image, number), self.spec))
+        told = cross_entropy(self.class_head(features).float(), classes, reduction="none", ignore_index=-1)
+        return told + cross_entropy(self.head(features).float(), number, reduction="none")
+
+    def _classes_of(self, batch: Batch) -> Tensor:
+        """int64 (B,), -1 where there is none. Raises TrainingError unless they fit the parameter `classes`."""
+        known = self.class_head.out_features if self.class_head is not None else 0
+        if batch.classes is None:
+            raise TrainingError(f"GeoTrans with `classes: {known}` needs a source that names classes, by a column `class` in a table, say.")
+        if int(batch.classes.max()) >= known:
+            raise TrainingError(f"GeoTrans has `classes: {known}`, but the training images are of more: set `classes` to their number.")
+        return batch.classes
 
     def solve(self, mean: Tensor, mean_log: Tensor) -> None:
         """Fit the distributions to means over the images, (T, T) each, of probabilities and of their logarithms."""
@@ -134,18 +157,22 @@ class _Classifier(Phase):
     def __init__(self, detector: GeoTrans) -> None:
         self.detector = detector
         self.epochs = detector.epochs
-        parameters = [*detector.network.parameters(), *detector.head.parameters()]
-        self.optimizers = {"classifier": Adam(parameters, detector.learning_rate, eps=1e-7, weight_decay=detector.weight_decay, fused=True)}
+        rate, decay = detector.learning_rate, detector.weight_decay
+        self.optimizers: Mapping[str, Optimizer] = {
+            "classifier": Adam(detector.parameters(), rate, eps=1e-7, weight_decay=decay, fused=True)
+            if detector.optimizer == "adam"
+            else SGD(detector.parameters(), rate, 0.9, nesterov=True, weight_decay=decay)
+        }
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        loss = self.detector.losses(batch.image, self.detector.transforms.draw(len(batch.image))).mean()
+        loss = self.detector.losses(batch, self.detector.transforms.draw(len(batch.image))).mean()
         update(loss, "classifier")
         return {"loss": loss.detach()}
 
     def validate(self, batch: Batch) -> Tensor:
         """Each image under one transform, the same one in every epoch."""
         number = self.detector.transforms.draw(len(batch.image), torch.Generator().manual_seed(0))
-        return self.detector.losses(batch.image, number)
+        return self.detector.losses(batch, number)
 
 
 class _Dirichlet(Phase):
