@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from detector_trials import Training, build, phantoms
 
 from medood.core.detector import Batch, ImageSpec
-from medood.detectors.self_supervised.goad import Goad, smoothed_log_probabilities, squared_distances, too_far
+from medood.detectors.self_supervised.goad import Goad, squared_distances, surprise, too_far
 
 SPEC = ImageSpec(1, 32, 32)
 
@@ -31,14 +32,21 @@ def test_only_what_is_not_far_enough_from_the_nearest_other_centre_counts() -> N
 
 
 def test_probabilities_by_the_formula_of_the_paper() -> None:
-    distances = torch.tensor([[0.0, 1.0, 4.0], [2.0, 0.5, 9.0]])
+    distances, right = torch.tensor([[0.0, 1.0, 4.0], [2.0, 0.5, 9.0]]), torch.tensor([0, 2])
     for smoothing in (0.0, 0.1):
-        likelihoods = (-distances).exp() + smoothing
-        expected = (likelihoods / likelihoods.sum(1, keepdim=True)).log()
-        assert torch.allclose(smoothed_log_probabilities(distances, smoothing), expected, atol=1e-6)
-    far = torch.tensor([[1e4, 2e4, 3e4]])
-    assert smoothed_log_probabilities(far, 0.0).tolist() == [[0.0, -1e4, -2e4]]
-    assert smoothed_log_probabilities(far, 0.1).exp().tolist()[0] == pytest.approx([1 / 3] * 3)
+        likelihoods = (-distances.double()).exp() + smoothing
+        expected = -(likelihoods / likelihoods.sum(1, keepdim=True)).log()[[0, 1], right]
+        assert torch.allclose(surprise(distances, right, smoothing), expected)
+    far = torch.tensor([[3e4, 2e4, 1e4]])
+    assert surprise(far, torch.tensor([0]), 0.0).tolist() == [2e4]
+    assert surprise(far, torch.tensor([0]), 0.1).item() == pytest.approx(math.log(3))
+
+
+def test_probabilities_next_to_one_are_told_apart() -> None:
+    distances = torch.tensor([[0.0, 50.0, 60.0], [0.0, 51.0, 60.0]])
+    found = surprise(distances, torch.tensor([0, 0]), 0.0)
+    assert found.tolist() == pytest.approx([math.exp(-50) + math.exp(-60), math.exp(-51) + math.exp(-60)], rel=1e-9)
+    assert found.float()[0] > found.float()[1] > 0
 
 
 def test_distances_do_not_lose_their_digits_far_from_zero() -> None:
@@ -54,7 +62,7 @@ def test_centres_are_means_over_all_images_of_the_finished_network() -> None:
         expected = torch.stack([detector.features(images, number).mean(0) for number in range(8)])
     assert torch.allclose(detector.centres_, expected, atol=1e-5)
     with torch.no_grad():
-        logs = [smoothed_log_probabilities(squared_distances(detector.features(images, t), expected), 0.0)[:, t] for t in range(8)]
+        logs = [(-squared_distances(detector.features(images, t), expected)).log_softmax(1)[:, t] for t in range(8)]
     assert torch.allclose(detector.score(images).image, -torch.stack(logs).mean(0), atol=1e-4)
 
 

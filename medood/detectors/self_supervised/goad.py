@@ -6,7 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, softplus
 from torch.optim import Adam
 
 from medood.core.demands import require_multiple, require_square_multiple
@@ -90,9 +90,9 @@ class Goad(Detector):
     def _score(self, image: Tensor) -> Scores:
         total = image.new_zeros(len(image))
         for number in range(len(self.transforms)):
-            logs = smoothed_log_probabilities(squared_distances(self.features(image, number), self.centres_), self.smoothing)
-            total -= logs[:, number]
-        return Scores(total / len(self.transforms))
+            distances = squared_distances(self.features(image, number), self.centres_)
+            total = total + surprise(distances, torch.full((len(image),), number, device=image.device), self.smoothing)
+        return Scores((total / len(self.transforms)).float())
 
 
 def squared_distances(features: Tensor, centres: Tensor) -> Tensor:
@@ -102,18 +102,23 @@ def squared_distances(features: Tensor, centres: Tensor) -> Tensor:
 
 def too_far(features: Tensor, centres: Tensor, right: Tensor, margin: float) -> Tensor:
     """(): by how much features (n, F) are not nearer by `margin` to their `right` centre (n,) than to the nearest other; the mean."""
-    distances = (features[:, None] - centres).square().sum(2)
+    distances = features.square().sum(1, keepdim=True) + centres.square().sum(1) - 2 * features @ centres.T
     own = distances.gather(1, right[:, None])[:, 0]
     others = distances.scatter(1, right[:, None], torch.inf).amin(1)
     return (own + margin - others).clamp(min=0).mean()
 
 
-def smoothed_log_probabilities(distances: Tensor, smoothing: float) -> Tensor:
-    """(n, T): of each transform, from squared distances; likelihoods are exp(-distance) + `smoothing`."""
-    logs = -distances
+def surprise(distances: Tensor, right: Tensor, smoothing: float) -> Tensor:
+    """(n,) float64: minus the logarithm of the probability of the `right` transform (n,), from squared distances (n, T).
+
+    Likelihoods are exp(-distance) + `smoothing`. Probabilities next to 1 differ: nothing is subtracted from 1. Apple's GPUs, which have no
+    float64, compute in float32.
+    """
+    logs = -distances.to(torch.float32 if distances.device.type == "mps" else torch.float64)
     if smoothing:
         logs = torch.logaddexp(logs, logs.new_tensor(smoothing).log())
-    return logs.log_softmax(1)
+    own = logs.gather(1, right[:, None])
+    return softplus((logs - own).scatter(1, right[:, None], -torch.inf).logsumexp(1))
 
 
 class _Classifier(Phase):
