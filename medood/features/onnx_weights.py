@@ -1,4 +1,4 @@
-"""The weights in an ONNX file, without the network that it also holds."""
+"""The weights in an ONNX file, without the network that it also holds, and where that network's parts are joined."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from medood.core.errors import MedoodError
 
 _FIELD = descriptor_pb2.FieldDescriptorProto
-_MESSAGES = {  # the part of onnx.proto that weights need: name, number and type of each field; * for a repeated one
+_MESSAGES = {  # the part of onnx.proto that weights and their places need: name, number and type of each field; * for a repeated one
     "Tensor": (
         ("dims*", 1, "int64"),
         ("data_type", 2, "int32"),
@@ -23,7 +23,8 @@ _MESSAGES = {  # the part of onnx.proto that weights need: name, number and type
         ("raw_data", 9, "bytes"),
     ),
     "Node": (("input*", 1, "string"), ("name", 3, "string"), ("op_type", 4, "string")),
-    "Graph": (("node*", 1, "Node"), ("initializer*", 5, "Tensor")),
+    "Value": (("name", 1, "string"),),
+    "Graph": (("node*", 1, "Node"), ("initializer*", 5, "Tensor"), ("input*", 11, "Value"), ("output*", 12, "Value")),
     "Model": (("graph", 7, "Graph"),),
 }
 _FLOAT32 = 1
@@ -35,7 +36,7 @@ def read_onnx(path: Path) -> dict[str, Tensor]:
     Exporters lose the names of matrices that they transpose; such a one is called after the node that multiplies with it, with `/` as `.`
     and `weight` at the end, and has the layout of torch's linear layers again.
     """
-    model = _model_class()()
+    model = model_class()()
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError as error:
@@ -56,7 +57,8 @@ def _tensor(tensor: Any, path: Path) -> Tensor:
 
 
 @cache
-def _model_class() -> Any:
+def model_class() -> Any:
+    """The class of messages that are models. What is not described above is kept as it is when a model is written again."""
     file = descriptor_pb2.FileDescriptorProto(name="medood/onnx.proto", package="medood.onnx", syntax="proto2")
     for name, fields in _MESSAGES.items():
         message = file.message_type.add(name=name)

@@ -55,10 +55,20 @@ def image_spec(recipe: Recipe) -> ImageSpec:
 
 def with_checksum(recipe: Recipe, detector: Any) -> Recipe:
     """The recipe with the sha256 of the weights files that the detector's features came from, so that a run notices other ones."""
-    found = recipe.detector
+    found = _with_classifier(recipe.detector, detector)
     if members := found.get("members"):
-        found = found | {"members": [_summed(member, part) for member, part in zip(members, detector.members, strict=True)]}
+        found = found | {
+            "members": [_with_classifier(_summed(member, part), part) for member, part in zip(members, detector.members, strict=True)]
+        }
     return recipe.model_copy(update=_summed({"detector": found, "features": recipe.features}, detector))
+
+
+def _with_classifier(section: dict[str, Any], detector: Any) -> dict[str, Any]:
+    """A detector's section with the checksum of the classifier that it names, and where that lies on this machine."""
+    if not section.get("classifier"):
+        return section
+    (file,) = [part for part in detector.modules() if hasattr(part, "sha256")]
+    return section | {"classifier": str(file.path.resolve()), "sha256": file.sha256}
 
 
 def _summed(section: dict[str, Any], detector: Any) -> dict[str, Any]:

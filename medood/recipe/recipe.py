@@ -277,7 +277,16 @@ def changed_keys(before: Recipe, now: Recipe) -> list[str]:
             sums = [features.pop("sha256", None) for features in (one, other)]
             if all(sums):  # the same file may lie elsewhere
                 one["weights"], other["weights"] = sums
+    for one, other in zip(_all_detectors(old), _all_detectors(new), strict=False):
+        sums = [detector.pop("sha256", None) for detector in (one, other)]
+        if all(sums):
+            one["classifier"], other["classifier"] = sums
     return [key for key in new if old[key] != new[key]]
+
+
+def _all_detectors(values: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The detector and each of its members."""
+    return [values["detector"], *values["detector"].get("members", [])]
 
 
 def _all_features(values: Mapping[str, Any]) -> list[dict[str, Any] | None]:

@@ -160,6 +160,13 @@ def test_training_warns_when_the_features_collapse() -> None:
         measure()
 
 
+def test_with_a_width_of_32_it_is_the_network_of_its_authors_for_cifar() -> None:
+    """Three convolutions of 5 x 5 with 32, 64 and 128 channels, and 128 features of 4 x 4 pixels, none with a bias."""
+    encoder = DeepSVDD(ImageSpec(3, 32, 32), width=32).encoder
+    expected = [32 * 3 * 25, 64 * 32 * 25, 128 * 64 * 25, 128 * 128 * 16]
+    assert [parameter.numel() for parameter in encoder.parameters()] == expected
+
+
 def test_images_without_any_contrast_cannot_be_learned() -> None:
     with pytest.raises(TrainingError, match="contrast"):
         Training(1).fit(small(), torch.full((4, 1, 32, 32), 0.5))

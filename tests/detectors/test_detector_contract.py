@@ -85,6 +85,7 @@ CASES = (
     Case("autoencoder", {"architecture": "medianomaly", "error": "ssim", "width": 4, "learning_rate": 5e-3}, epochs=10),
     # A code knows more of the whole image than of a small thing in it, and a machine of wide kernels does not see the difference.
     Case("cae_one_class_svm", {"width": 16, "gamma": 0.5}, epochs=5, images=200, lesion=0.18),
+    Case("classifier_guard", {"classes": 2, "width": 8, "score": "mahalanobis"}, epochs=8, lesion=0.18),
     Case("csi", {"width": 4, "shifts": "cutperm", "views": 3, "learning_rate": 0.03}, epochs=8, images=64, auroc=0.7),
     Case("cvad", SMALL_CASCADE | {"learning_rate": 1e-2, "discriminator_epochs": 6}, epochs=20, lesion=0.14),
     Case("cvad", SMALL_CASCADE | {"branch_latent": "paper", "head": "paper", "combine": "logit_sum", "discriminator_epochs": 4}, epochs=14),

@@ -101,7 +101,7 @@ class Training:
     def batch(self, images: Tensor) -> Batch:
         contrast = None if self.contrast is None else Batch(self.contrast(images))
         hidden = None if self.hide is None else torch.stack([self.hide({"image": image})["hidden"] for image in images])
-        return Batch(images, hidden, contrast=contrast)
+        return Batch(images, hidden, classes=brighter_side(images), contrast=contrast)
 
     def _update(self, phase: Phase) -> Callable[[Tensor, str], None]:
         def update(loss: Tensor, name: str) -> None:
@@ -112,6 +112,13 @@ class Training:
             optimizer.step()
 
         return update
+
+
+def brighter_side(images: Tensor) -> Tensor:
+    """int64 (B,): 1 for the half of the images whose left half is the brightest beside the right one, as two classes of normal images."""
+    middle = images.shape[-1] // 2
+    brighter = images[..., :middle].mean((1, 2, 3)) - images[..., -middle:].mean((1, 2, 3))
+    return (brighter > brighter.median()).long()
 
 
 def pasted(spec: ImageSpec) -> Callable[[Tensor], Tensor]:

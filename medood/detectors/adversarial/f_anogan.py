@@ -12,8 +12,9 @@ from torch.optim import Adam, RMSprop
 from medood.core.demands import require_square
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
-from medood.detectors.adversarial.f_anogan_networks import feature_network, generator, glorot, over_the_image
+from medood.detectors.adversarial.f_anogan_networks import feature_network, generator, glorot
 from medood.features.interface import Extractor
+from medood.nets.dcgan import over_the_image
 from medood.nets.error_maps import Residuals, absolute_error, squared_error
 from medood.nets.signed import signed, unsigned
 

@@ -10,12 +10,6 @@ from torch import Tensor, nn
 Norm = Callable[[int], nn.Module]
 
 
-def over_the_image(channels: int) -> nn.Module:
-    """Layer norm over channels and pixels of an image, with factors by channel: unlike batch norm it leaves a critic's gradient by one
-    image independent of the others, as the gradient penalty demands."""
-    return nn.GroupNorm(1, channels)
-
-
 class Doubling(nn.Module):
     """(B, inputs, H, W) to (B, outputs, 2 H, 2 W): norm, ReLU, doubling, convolution, norm, ReLU, convolution, and a shortcut."""
 

@@ -24,11 +24,11 @@ _COLLAPSED = 1e-4
 class DeepSVDD(Detector):
     """Draws the features of normal images together around a centre; the distance from it is the score.
 
-    Ruff et al., "Deep one-class classification", ICML 2018; the baseline "DeepSVDD" of CVAD (Guo et al., IEEE TMI 2023). The encoder is
-    first trained as half of an autoencoder; the mean of its features is the centre. It has neither biases nor the factors of batch norm,
-    with which it could map every image onto the centre. Takes any range of values: an image's contrast is normalised (mean 0, mean
-    absolute value 1), then scaled to 0..1 with the extremes of the training images. Any size of 8 pixels or more that can be halved until
-    the shorter side has 4 to 7 pixels.
+    Ruff et al., "Deep one-class classification", ICML 2018; the baseline "DeepSVDD" of CVAD (Guo et al., IEEE TMI 2023) and "E2E-OC-SVM"
+    of Golan and El-Yaniv (NeurIPS 2018). The encoder is first trained as half of an autoencoder; the mean of its features is the centre. It
+    has neither biases nor the factors of batch norm, with which it could map every image onto the centre. Takes any range of values: an
+    image's contrast is normalised (mean 0, mean absolute value 1), then scaled to 0..1 with the extremes of the training images. Any size
+    of 8 pixels or more that can be halved until the shorter side has 4 to 7 pixels.
 
     objective      "one_class": mean squared distance; "soft_boundary": a sphere that leaves about a share `nu` of the images outside
     nu             see `objective`

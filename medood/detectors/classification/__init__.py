@@ -1,0 +1,1 @@
+"""Detectors that ask a classifier how sure it is."""

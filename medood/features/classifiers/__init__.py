@@ -1,0 +1,1 @@
+"""Classifiers that users bring, read without running code of theirs."""
