@@ -243,7 +243,7 @@ def pictures(folder: Path, count: int) -> Path:
 def test_a_study_scores_the_same_images_in_every_way(tmp_path: Path) -> None:
     source = Folder(pictures(tmp_path / "images", 5))
     index = source.index()
-    study = Study(Scorer(toy_run(tmp_path / "run"), "cpu", None), source, index, 0, Console())  # type: ignore[arg-type]
+    study = Study(Scorer(toy_run(tmp_path), "cpu", None), source, index, 0, Console())  # type: ignore[arg-type]
     study.add_generated(["inverted grey", "noise"])
     study.add_shifted("mine", source, thinned(index, 2).entries)
     counts = {
@@ -263,7 +263,7 @@ def test_labelled_images_are_lesions_and_no_normal_one_is_refused(tmp_path: Path
         "path,group,label,part\n" + "".join(f"{n:02d}.png,{n},{int(n > 1)},test\n" for n in range(4)), encoding="utf-8"
     )
     source = Folder(root, csv="table.csv")
-    scorer = Scorer(toy_run(tmp_path / "run"), "cpu", None)  # type: ignore[arg-type]
+    scorer = Scorer(toy_run(tmp_path), "cpu", None)  # type: ignore[arg-type]
     study = Study(scorer, source, source.index(), 0, Console())
     assert [(each.kind, each.id) for each in study.cases] == [
         ("normal", "00.png"),
