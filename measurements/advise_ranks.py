@@ -1,6 +1,6 @@
 """How well the order of `medood advise`, which has seen normal images only, agrees with the order on real anomalies.
 
-    python measurements/advise_ranks.py DATA SETS... [--out FILE] [--images N] [--test N] [--dinov2 FILE]
+    python measurements/advise_ranks.py DATA SETS... [--out FILE] [--images N] [--test N] [--only DETECTOR ...] [--dinov2 FILE]
 
 DATA holds the images and splits/SET.csv (path, group, label, part); `brats` stands for the folder of that name, of whose subjects two at a
 time are the test. Every candidate is trained once, on the normal training images that `advise` draws, and asked about its pasted anomalies
@@ -76,7 +76,7 @@ def fold(given: Values, source: Source, parts: Parts, test: Sequence[Entry], opt
     """AUROCs of every candidate: "test", "advised" (the mean over cases), and "cases" by their names; trivial features likewise."""
     console, started = Console(), time.perf_counter()
     survey = look(source, [*parts.train, *parts.held_out])
-    found = candidates(survey, given, networks(options.dinov2)[0])
+    found = candidates(survey, given, networks(options.dinov2)[0], only=options.only)
     contest = Contest(source, found, cache=options.cache, device=torch.device("cpu"), console=console)
     held_out = options.images // 3
     contest.prepare(drawn(parts.train, options.images - held_out, 0), drawn(parts.held_out, held_out, 0), options.images)
@@ -146,6 +146,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("advise_ranks.json"))
     parser.add_argument("--images", type=int, default=300)
     parser.add_argument("--test", type=int, default=400, help="test entries at most, evenly spaced")
+    parser.add_argument("--only", nargs="*", default=[], help="detectors to try; otherwise all that advise tries")
     parser.add_argument("--dinov2")
     parser.add_argument("--cache", type=Path)
     options = parser.parse_args(arguments)
