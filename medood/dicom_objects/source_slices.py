@@ -103,9 +103,11 @@ class SourceSlices:
         return plain
 
     def _plane(self, plain: pydicom.Dataset, k: int) -> pydicom.Dataset:
-        between_columns, between_rows, between_slices = self.volume.geometry.spacing
-        plain.PixelSpacing = [between_rows, between_columns]
-        if self.volume.geometry.in_patient:
+        geometry = self.volume.geometry
+        between_columns, between_rows, between_slices = geometry.spacing
+        if geometry.in_patient or geometry.spacing_known:
+            plain.PixelSpacing = [between_rows, between_columns]
+        if geometry.in_patient:
             place = self.slices[k]
             plain.FrameOfReferenceUID = self.slices[0].frame_of_reference
             plain.ImagePositionPatient, plain.ImageOrientationPatient = list(place.position or ()), list(self.slices[0].directions or ())

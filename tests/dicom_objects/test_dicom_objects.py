@@ -156,6 +156,7 @@ def test_a_single_image_without_a_place_has_a_segmentation_on_its_own_pixels(kin
     assert set(made(kind).left_out) == {"map"}
     segmentation = made(kind)["segmentation"]
     assert (segmentation.Rows, segmentation.Columns, "FrameOfReferenceUID" in segmentation) == (40, 60, False)
+    assert "PixelMeasuresSequence" not in segmentation.SharedFunctionalGroupsSequence[0]  # nobody knows its millimetres
     np.testing.assert_array_equal(segmentation.pixel_array, made(kind).finding.heat.region[0])
     assert (
         made(kind)["segmentation"].SourceImageSequence[0].ReferencedSOPClassUID
