@@ -52,9 +52,7 @@ class Numbers:
     label    the column that says 0 for normal and 1 for anomalous
     """
 
-    def __init__(
-        self, root: Path, *, csv: str, columns: list[str] | None = None, group: str | None = None, label: str = "label"
-    ) -> None:
+    def __init__(self, root: Path, *, csv: str, columns: list[str] | None = None, group: str | None = None, label: str = "label") -> None:
         self.root, self.csv, self.columns, self.group, self.label = Path(root), csv, columns, group, label
         self._found: _Table | None = None
         self._lock = threading.Lock()
