@@ -328,8 +328,19 @@ def report(
     """
     from medood.tasks.report import report as make
 
-    options = {"maps": maps, "images": images, "labels": labels, "with_images": with_images, "cases": cases, "title": title}
-    typer.echo(make(scores, out, bootstraps=bootstraps, seed=seed, **options))
+    page = make(
+        scores,
+        out,
+        maps=maps,
+        images=images,
+        labels=labels,
+        with_images=with_images,
+        cases=cases,
+        title=title,
+        bootstraps=bootstraps,
+        seed=seed,
+    )
+    typer.echo(page)
 
 
 @app.command()

@@ -50,8 +50,8 @@ class Finding:
         Slices without anything above the threshold of the map are left out, unless there is no other.
         """
         if self.heat is not None:
-            chosen, found = hottest_slices(self.heat.array, _MOST_SLICES), self.heat.region.any((1, 2))
-            return [number for number in chosen if found[number]] or chosen
+            chosen, region = hottest_slices(self.heat.array, _MOST_SLICES), self.heat.region
+            return [number for number in chosen if region[number].any()] or chosen
         scored = self.verdict.slices or {0: (0.0, None)}
         return sorted(sorted(scored, key=lambda number: -scored[number][0])[:_MOST_SLICES])
 

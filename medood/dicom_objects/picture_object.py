@@ -33,9 +33,9 @@ def picture_object(finding: Finding, source: SourceSlices) -> pydicom.Dataset:
         patient_orientation=_orientation(finding) if oriented else ("L", "P"),
         **identity("picture", finding, source),
     )
-    made.Laterality = None  # of no use in a picture of several slices, but it must be there
+    made.Laterality = ""  # of no use in a picture of several slices, but it must be there
     if not oriented:
-        made.PatientOrientation = None
+        made.PatientOrientation = []
     burned_in = "burned_in" in (*finding.volume.entry.issues, *finding.volume.issues)
     made.BurnedInAnnotation = "YES" if burned_in else "NO"  # of what names the patient; the words of medood never do
     made.DerivationDescription = "Anomaly map over the hottest slices. Research."
