@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from medood.core.errors import MedoodError
+
 _VERSION = 1
 _TABLES = """
 CREATE TABLE studies(
@@ -16,6 +18,7 @@ CREATE TABLE studies(
     uid TEXT NOT NULL UNIQUE,
     state TEXT NOT NULL,
     reason TEXT NOT NULL DEFAULT '',
+    note TEXT NOT NULL DEFAULT '',
     attempts INTEGER NOT NULL DEFAULT 0,
     round INTEGER NOT NULL DEFAULT 0,
     arrivals INTEGER NOT NULL DEFAULT 0,
@@ -48,12 +51,25 @@ CREATE INDEX results_by_study ON results(study);
 
 
 class QueueFile:
-    """One connection for all threads of a process, one at a time; other processes may look in meanwhile."""
+    """One connection for all threads of a process, one at a time; other processes may look in meanwhile.
+
+    Raises MedoodError when the file is damaged or of another medood.
+    """
 
     def __init__(self, path: Path) -> None:
         self._lock = threading.RLock()
-        self._file = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
-        self._file.row_factory = sqlite3.Row
+        try:
+            self._file = sqlite3.connect(path, timeout=30, check_same_thread=False, isolation_level=None)
+            self._file.row_factory = sqlite3.Row
+            self._prepare()
+        except sqlite3.DatabaseError as error:
+            raise MedoodError(f"{path} cannot be used as the queue of a node ({error}). Free some space, or move it away.") from None
+        if (version := self.one("PRAGMA user_version")[0]) != _VERSION:
+            raise MedoodError(
+                f"{path} is the queue of another medood (version {version}, here {_VERSION}). Give this node another `folder`."
+            )
+
+    def _prepare(self) -> None:
         for setting in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             self._file.execute(f"PRAGMA {setting}")
         with self.change():

@@ -160,7 +160,7 @@ class StudyQueue:
         return Job(row["id"], row["round"] + 1, row["arrivals"], images, series, lost, row["attempts"])
 
     def scored(self, job: Job, results: Sequence[tuple[str, Path]], note: str = "") -> bool:
-        """Keep the results, by their SOP instance UIDs. False if the study has grown meanwhile: they are of no use then."""
+        """Keep the results, by SOP instance UID, and what is to be said of them. False if the study has grown: then they are of no use."""
         with self.file.change():
             if self._grew(job):
                 return False
@@ -168,7 +168,8 @@ class StudyQueue:
                 self.file.run("INSERT OR REPLACE INTO results(sop, study, path) VALUES(?, ?, ?)", sop, job.study, str(path))
             marks = ", ".join("?" * len(job.series))
             self.file.run(f"UPDATE objects SET round = ? WHERE study = ? AND series IN ({marks})", job.round, job.study, *job.series)
-            self._enter(job.study, SCORED, note)
+            self._enter(job.study, SCORED)
+            self.file.run("UPDATE studies SET note = ? WHERE id = ?", note, job.study)
         return True
 
     def nothing_new(self, job: Job) -> None:
@@ -296,7 +297,10 @@ class StudyQueue:
         rows = self.file.all(
             "SELECT s.*, (SELECT COUNT(*) FROM objects o WHERE o.study = s.id) AS objects FROM studies s ORDER BY s.changed DESC, s.id DESC"
         )
-        return [(row["id"], row["uid"], row["state"], row["objects"], row["reason"], row["changed"]) for row in rows]
+        why = ["; ".join(filter(None, (row["reason"], row["note"]))) for row in rows]
+        return [
+            (row["id"], row["uid"], row["state"], row["objects"], reason, row["changed"]) for row, reason in zip(rows, why, strict=True)
+        ]
 
     def working(self) -> set[int]:
         """Studies whose results or images are still needed."""
@@ -304,10 +308,11 @@ class StudyQueue:
 
     def _study(self, uid: str) -> int:
         """The number of the study, which begins now if it is new."""
-        if not (rows := self.file.all("SELECT id FROM studies WHERE uid = ?", uid)):
-            begin = "INSERT INTO studies(uid, state, arrived, changed) VALUES(?, ?, ?, ?) RETURNING id"
-            rows = self.file.all(begin, uid, RECEIVED, self.now(), self.now())
-        return rows[0]["id"]
+        wanted = "SELECT id FROM studies WHERE uid = ?"
+        if not self.file.all(wanted, uid):
+            begin = "INSERT INTO studies(uid, state, arrived, changed) VALUES(?, ?, ?, ?)"
+            self.file.run(begin, uid, RECEIVED, self.now(), self.now())
+        return self.file.one(wanted, uid)["id"]
 
     def _grew(self, job: Job) -> bool:
         """Whether anything new has come since the job was taken up; then the study is `received` again."""

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from node_trials import configuration
 
+from medood.core.errors import MedoodError
 from medood.node.config import Limits, Retry
 from medood.node.destination import ArchiveError, Declined
 from medood.node.inbox import Inbox
@@ -209,6 +210,29 @@ def test_new_objects_give_a_failed_study_another_chance(desk: Desk) -> None:
     assert (desk.state, desk.reason) == (FAILED, "no results could be made of it")
     desk.arrive("1.2")
     assert desk.state == RECEIVED
+
+
+@pytest.mark.parametrize("content", [b"no database at all" * 100, None])
+def test_a_queue_that_cannot_be_used_is_said(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "queue.sqlite"
+    if content:
+        path.write_bytes(content)
+    else:
+        queue = StudyQueue(path)
+        queue.file.run("PRAGMA user_version=99")
+        queue.file.close()
+    with pytest.raises(MedoodError, match="version 99, here 1" if content is None else "cannot be used as the queue"):
+        StudyQueue(path)
+
+
+def test_what_could_not_be_scored_is_still_said_when_the_rest_is_sent(desk: Desk) -> None:
+    desk.arrive()
+    desk.clock.time += 31
+    job = desk.queue.take_up(30.0)
+    assert job
+    desk.queue.scored(job, [("9.1", Path("one.dcm"))], "1 series could not be scored")
+    desk.sending.step()
+    assert (desk.state, desk.reason) == (SENT, "1 series could not be scored")
 
 
 def test_changes_that_fail_half_way_leave_nothing(desk: Desk) -> None:
