@@ -41,7 +41,7 @@ class Archive:
     def __init__(self, url: str, login: Login | None = None, tls: Tls | None = None) -> None:
         self.url = url.rstrip("/")
         self._session = _session(login, tls)
-        self._client = DICOMwebClient(self.url, self._session, timeout=TIMEOUT_S)
+        self._client = DICOMwebClient(self.url, self._session, timeout=TIMEOUT_S, permissive_uid=True)  # as scanners make them
         self._client.set_http_retry_params(retry=False)
 
     def studies(self, filters: Mapping[str, str]) -> Iterator[Found]:

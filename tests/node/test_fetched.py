@@ -10,6 +10,7 @@ from archive_stand_in import archive
 from node_trials import SECRET, study, uid_of
 
 from medood.core.errors import MedoodError
+from medood.node.archive import Archive
 from medood.node.fetched import fetched, selection
 
 
@@ -50,6 +51,12 @@ def test_what_is_not_there_is_said() -> None:
             pass
     with pytest.raises(MedoodError, match=r"127.0.0.1:9/x cannot be reached"), fetched("dicomweb+http://127.0.0.1:9/x#study=1.2"):
         pass
+
+
+def test_uids_that_break_the_rules_are_no_reason_to_stop() -> None:
+    with archive() as pacs:
+        assert Archive(pacs.url).objects("1.02.3") == {}
+        assert not Archive(pacs.url).has("1.02.3", "1.2.003")
 
 
 def test_an_address_is_encrypted_unless_it_says_otherwise() -> None:
