@@ -9,7 +9,7 @@ import shutil
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class CachedEntry:
 class Cache:
     """Prepared images on disk, keyed by the files' content and the pipeline; shared by every recipe that prepares images the same way."""
 
-    def __init__(self, pipeline: Pipeline, source: tuple[str, dict[str, Any]], folder: Path | None = None) -> None:
+    def __init__(self, pipeline: Pipeline, source: tuple[str, Mapping[str, Any]], folder: Path | None = None) -> None:
         """`source` is the name and the parameters of the source that will be asked: they too decide what is read."""
         name, parameters = source
         reading = {key: value for key, value in parameters.items() if key not in SELECTING}

@@ -67,7 +67,7 @@ def _mixed_with(given: Any, places: Places, where: str, problems: list[str]) -> 
     path = ("contrast", "mixed_with")
     at = f"{place_of(path, places, where)}: contrast.mixed_with"
     share = given.get("share") if isinstance(given, dict) else None
-    if type(share) not in (int, float) or not 0 <= share <= 1:
+    if not isinstance(share, int | float) or isinstance(share, bool) or not 0 <= share <= 1:
         problems.append(f"{at}: expected a source with its `share` of the contrast, 0 to 1, found {given!r}.")
         return {}
     source = {key: value for key, value in given.items() if key != "share"}

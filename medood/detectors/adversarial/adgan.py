@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
@@ -120,7 +122,8 @@ class ADGAN(Detector):
 
         weights = {name: each.detach().expand(len(codes), *each.shape).clone() for name, each in self.generator.named_parameters()}
         codes = codes.clone()
-        moved = Adam([{"params": [codes], "lr": self.search_rate}, {"params": list(weights.values())}], self.tune_rate, _BETAS)
+        groups: list[dict[str, Any]] = [{"params": [codes], "lr": self.search_rate}, {"params": list(weights.values())}]
+        moved = Adam(groups, self.tune_rate, _BETAS)
         for _ in range(self.steps):
             by_weights, codes.grad = vmap(grad(error, (0, 1)))(weights, codes, wanted)
             for name, weight in weights.items():
