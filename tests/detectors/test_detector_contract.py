@@ -103,6 +103,7 @@ CASES = (
     Case("geo_trans", SMALL_TELLER | {"learning_rate": 5e-3}, epochs=8, images=64),
     # A few steps of what takes thousands: how well the transforms are told differs from seed to seed.
     Case("goad", SMALL_TELLER | {"learning_rate": 3e-3}, epochs=3, images=48, lesion=0.18, auroc=0.6),
+    Case("goad_affine", {"transforms": 8, "size": 32, "learning_rate": 3e-3}, HISTOGRAMS, epochs=15),
     Case("intensity"),
     Case("intensity", {"reference": "value"}),
     Case("one_class_svm", {"input": "image"}, images=300),
