@@ -64,7 +64,7 @@ class Handler(RequestHandler):
     server: Server
 
     def _create_association(self) -> Any:
-        association = super()._create_association()
+        association: Any = super()._create_association()
         connection: Any = association.dul.socket
         association.meter = meter = Meter(connection, self.server.most)
         connection.recv = meter.recv
@@ -74,10 +74,11 @@ class Handler(RequestHandler):
 class Server(ThreadedAssociationServer):
     """A server that no connection holds up: encryption is agreed on in the connection's own thread, and within a time."""
 
+    daemon_threads = True
+
     def __init__(self, *arguments: Any, most: int, connections: int, **options: Any) -> None:
         self.most, self.connections = most, connections
-        self.daemon_threads = True
-        super().__init__(*arguments, request_handler=Handler, **options)
+        super().__init__(*arguments, **options, request_handler=Handler)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         assert self.socket is not None

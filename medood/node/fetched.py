@@ -13,9 +13,9 @@ from urllib.parse import parse_qs
 
 from medood.core.console import Console
 from medood.core.errors import InputError, MedoodError
-from medood.node.archive import Archive
+from medood.node.archives.archive import Archive
+from medood.node.archives.encryption import login
 from medood.node.config import Limits, wrong_url
-from medood.node.encryption import login
 from medood.node.network import silent_libraries
 from medood.node.object_header import MB, read_object
 

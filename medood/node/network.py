@@ -14,6 +14,9 @@ from medood.sources.dicom.library import quiet
 
 _LOGGERS = ("pynetdicom", "dicomweb_client", "urllib3", "requests")
 
+VERIFICATION = "1.2.840.10008.1.1"
+"""The SOP class of C-ECHO."""
+
 log = logging.getLogger("medood.node")
 """What a node tells whoever runs it. Studies are numbers in it: no name, no id, no UID of a patient's study."""
 

@@ -9,17 +9,17 @@ from contextlib import ExitStack
 
 from medood.core.lock import alone
 from medood.core.shield import kind_of
-from medood.node.archive import Archive
+from medood.node.archives.archive import Archive
+from medood.node.archives.destination import Destination
+from medood.node.archives.encryption import login
+from medood.node.archives.store_scu import StoreScu
 from medood.node.config import NodeConfig
-from medood.node.destination import Destination
-from medood.node.encryption import login
 from medood.node.inbox import Inbox
 from medood.node.network import log, silent_libraries
 from medood.node.polling import Polling
 from medood.node.receiver import Receiver
 from medood.node.scoring import Score, Scoring
 from medood.node.sending import Sending, clear_results
-from medood.node.store_scu import StoreScu
 from medood.node.study_queue import SENT, StudyQueue, open_queue
 
 _NAP_S = 0.2

@@ -18,7 +18,7 @@ from medood.sources.dicom.library import pydicom
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 _COUNTS = ("SamplesPerPixel", "NumberOfFrames", "Rows", "Columns")
-_TAGS = [pydicom.tag.Tag(word) for word in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", *_COUNTS)]
+_TAGS: list[Any] = [pydicom.tag.Tag(word) for word in ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", *_COUNTS)]
 _LAST = 0x00280011  # Columns: nothing behind it is of interest
 _BLOCK = 1 << 20
 _PREAMBLE = 132
@@ -44,8 +44,8 @@ def read_object(path: Path, limits: Limits) -> ObjectHeader:
         file.seek(0)
         dataset = pydicom.filereader.read_partial(file, _behind, specific_tags=_TAGS)
         _check_pixels(dataset, limits.decoded_mb * MB)
-        uids = [_uid(dataset, word) for word in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID")]
-        return ObjectHeader(*uids, digest=_digest(file, start))
+        study, series, sop = (_uid(dataset, word) for word in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"))
+        return ObjectHeader(study, series, sop, _digest(file, start))
 
 
 def _damaged(error: BaseException) -> InputError:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import date, timedelta
 
 from medood.core.errors import InputError
-from medood.node.archive import Archive, Found
+from medood.node.archives.archive import Archive, Found
+from medood.node.archives.destination import ArchiveError
 from medood.node.config import Limits, Poll
-from medood.node.destination import ArchiveError
 from medood.node.inbox import Inbox, NoRoom
 from medood.node.network import log
 from medood.node.study_queue import StudyQueue

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from pydicom.dataset import Dataset
 from pydicom.uid import AllTransferSyntaxes
 from pynetdicom import AE, AllStoragePresentationContexts, evt
-from pynetdicom.sop_class import Verification
 
 from medood.core.errors import InputError, MedoodError
 from medood.core.shield import kind_of
+from medood.node.archives.encryption import server_context
 from medood.node.config import Limits, Receive
 from medood.node.door import SILENCE_S, Server
-from medood.node.encryption import server_context
 from medood.node.inbox import Inbox, NoRoom
-from medood.node.network import log
+from medood.node.network import VERIFICATION, log
 from medood.sources.dicom.decoding.frames import decoders_for
 from medood.sources.dicom.library import pydicom
 
@@ -46,7 +45,7 @@ class Receiver:
         encryption = server_context(self.config.tls) if self.config.tls else None
         place = f"{self.config.host}:{self.config.port}"
         try:
-            self._server = entity.make_server(
+            server = entity.make_server(
                 (self.config.host, self.config.port),
                 evt_handlers=[(evt.EVT_C_STORE, self._store), (evt.EVT_DIMSE_RECV, _count), (evt.EVT_C_ECHO, _echo), *_refusals()],
                 ssl_context=encryption,
@@ -58,8 +57,9 @@ class Receiver:
             raise MedoodError(
                 f"Cannot listen on {place}: {error.strerror or kind_of(error)}. Choose another `receive.port` or `host`."
             ) from None
+        self._server = cast(Server, server)
         entity._servers.append(self._server)
-        threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="receive", daemon=True).start()
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, name="receive", daemon=True).start()
         log.info("Listening on %s as %s%s.", place, self.config.ae_title, ", encrypted" if encryption else "")
         if not encryption and not self.config.host.startswith(_LOOPBACK):
             log.warning("The images of patients cross the network unencrypted: give `receive` a `tls`.")
@@ -79,12 +79,12 @@ class Receiver:
         entity.maximum_pdu_size = _LARGEST_PDU
         entity.network_timeout = entity.dimse_timeout = SILENCE_S
         syntaxes = [uid for uid in AllTransferSyntaxes if not uid.is_encapsulated or decoders_for(uid)]
-        entity.add_supported_context(Verification)
+        entity.add_supported_context(VERIFICATION)
         for context in AllStoragePresentationContexts:
-            entity.add_supported_context(context.abstract_syntax, syntaxes)
+            entity.add_supported_context(str(context.abstract_syntax), syntaxes)
         return entity
 
-    def _store(self, event: evt.Event) -> int | Dataset:
+    def _store(self, event: Any) -> int | Dataset:
         """The status that the caller gets: taken only if the object is safe."""
         try:
             self.inbox.take(lambda file: _write(event, file), str(event.request.AffectedSOPInstanceUID))
@@ -101,7 +101,7 @@ class Receiver:
             event.assoc.meter.answered()
 
 
-def _write(event: evt.Event, file: Any) -> None:
+def _write(event: Any, file: Any) -> None:
     """The object as a DICOM file, its data set as it came."""
     file.write(bytes(128) + b"DICM")
     pydicom.filewriter.write_file_meta_info(file, event.file_meta, enforce_standard=True)
@@ -115,22 +115,22 @@ def _status(code: int, error: Exception) -> Dataset:
     return answer
 
 
-def _count(event: evt.Event) -> None:
+def _count(event: Any) -> None:
     event.assoc.meter.request()
 
 
-def _echo(event: evt.Event) -> int:
+def _echo(event: Any) -> int:
     event.assoc.meter.answered()
     return _TAKEN
 
 
-def _refusals() -> list[tuple[Any, Callable[[evt.Event], None]]]:
-    def refused(event: evt.Event) -> None:
+def _refusals() -> list[tuple[Any, Callable[[Any], None]]]:
+    def refused(event: Any) -> None:
         log.warning("An association was turned away: called as %r by %r.", *_titles(event))
 
     return [(evt.EVT_REJECTED, refused)]
 
 
-def _titles(event: evt.Event) -> tuple[str, str]:
+def _titles(event: Any) -> tuple[str, str]:
     primitive = event.assoc.requestor.primitive
     return str(primitive.called_ae_title), str(primitive.calling_ae_title)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from medood.core.errors import MedoodError
 from medood.core.shield import kind_of
+from medood.node.archives.destination import Declined, Destination
 from medood.node.config import Retry
-from medood.node.destination import Declined, Destination
 from medood.node.inbox import Inbox
 from medood.node.network import log
 from medood.node.study_queue import CONFIRMED, REFUSED, SENDING, Parcel, StudyQueue

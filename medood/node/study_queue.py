@@ -30,7 +30,7 @@ class Arrival:
     series: str
     sop: str
     path: Path
-    bytes: int
+    size: int
     digest: bytes
 
 
@@ -93,7 +93,7 @@ class StudyQueue:
             same = bool(before) and before[0]["digest"] == arrival.digest
             self.file.run(
                 "INSERT OR REPLACE INTO objects(study, sop, series, path, bytes, digest, round) VALUES(?, ?, ?, ?, ?, ?, ?)",
-                *(study, arrival.sop, arrival.series, str(arrival.path), arrival.bytes, arrival.digest),
+                *(study, arrival.sop, arrival.series, str(arrival.path), arrival.size, arrival.digest),
                 before[0]["round"] if same else 0,
             )
             self.file.run(
@@ -111,7 +111,7 @@ class StudyQueue:
             )
             there = bool(before) and bool(before[0]["present"])
             replaced = before[0]["path"] if there and before[0]["path"] != str(arrival.path) else None
-            self.stored = self.stored[0] + (not there), self.stored[1] + arrival.bytes - (before[0]["bytes"] if there else 0)
+            self.stored = self.stored[0] + (not there), self.stored[1] + arrival.size - (before[0]["bytes"] if there else 0)
         return study, Path(replaced) if replaced else None
 
     def is_result(self, sop: str) -> bool:

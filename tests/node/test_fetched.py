@@ -10,7 +10,7 @@ from archive_stand_in import archive
 from node_trials import SECRET, study, uid_of
 
 from medood.core.errors import MedoodError
-from medood.node.archive import Archive
+from medood.node.archives.archive import Archive
 from medood.node.fetched import fetched, selection
 
 

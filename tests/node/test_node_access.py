@@ -16,8 +16,8 @@ from pynetdicom import AE, evt
 from test_node_delivery import state_of
 
 from medood.core.errors import MedoodError
+from medood.node.archives.encryption import client_context, server_context
 from medood.node.config import Receive, Tls
-from medood.node.encryption import client_context, server_context
 from medood.node.study_queue import SENT
 
 NOWHERE = {"url": "http://127.0.0.1:9/dicom-web"}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import RecipeError
+from medood.node.archives.multipart import only_part
 from medood.node.config import load_config, sections
-from medood.node.multipart import only_part
 
 GOOD = """
 folder: queue

@@ -20,7 +20,7 @@ from dicom_writer import write_series
 from node_trials import at_work, configuration, free_port, until
 from toy_run import toy_run_on_disk
 
-from medood.node.archive import Archive
+from medood.node.archives.archive import Archive
 from medood.node.study_queue import SENT, open_queue
 from medood.tasks.node import study_scorer
 

@@ -11,8 +11,8 @@ import pytest
 from node_trials import configuration
 
 from medood.core.errors import MedoodError
+from medood.node.archives.destination import ArchiveError, Declined
 from medood.node.config import Limits, Retry
-from medood.node.destination import ArchiveError, Declined
 from medood.node.inbox import Inbox
 from medood.node.network import log
 from medood.node.node import Node

@@ -20,7 +20,7 @@ from node_trials import stand_in_score
 import medood.node.inbox
 import medood.node.scoring
 import medood.node.sending
-from medood.node.archive import Archive
+from medood.node.archives.archive import Archive
 from medood.node.config import NodeConfig
 from medood.node.node import Node
 from medood.node.study_queue import StudyQueue

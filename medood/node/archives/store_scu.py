@@ -11,16 +11,17 @@ from pathlib import Path
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
-from pynetdicom.sop_class import StudyRootQueryRetrieveInformationModelFind, Verification
 
 from medood.core.shield import kind_of
+from medood.node.archives.destination import ArchiveError, verdict
+from medood.node.archives.encryption import client_context
 from medood.node.config import Store
-from medood.node.destination import ArchiveError, verdict
-from medood.node.encryption import client_context
+from medood.node.network import VERIFICATION
 from medood.sources.dicom.library import pydicom
 
 _CONNECT_S, _ANSWER_S = 10.0, 60.0
 _PENDING = (0xFF00, 0xFF01)
+_FIND = "1.2.840.10008.5.1.4.1.2.2.1"  # study root
 
 
 class StoreScu:
@@ -36,11 +37,10 @@ class StoreScu:
         wanted = pydicom.Dataset()
         wanted.QueryRetrieveLevel = "IMAGE"
         wanted.StudyInstanceUID, wanted.SeriesInstanceUID, wanted.SOPInstanceUID = study, "", sop
-        model = StudyRootQueryRetrieveInformationModelFind
-        with self._association(model, [ImplicitVRLittleEndian, ExplicitVRLittleEndian]) as association:
-            if not _accepts(association, model):
+        with self._association(_FIND, [ImplicitVRLittleEndian, ExplicitVRLittleEndian]) as association:
+            if not _accepts(association, _FIND):
                 return False
-            answers = [row for status, row in association.send_c_find(wanted, model) if status.get("Status") in _PENDING and row]
+            answers = [row for status, row in association.send_c_find(wanted, _FIND) if status.get("Status") in _PENDING and row]
         return any(str(row.get("SOPInstanceUID")) == sop for row in answers)
 
     def send(self, study: str, path: Path) -> str:
@@ -62,7 +62,7 @@ class StoreScu:
         entity.connection_timeout, entity.acse_timeout = _CONNECT_S, _ANSWER_S
         entity.dimse_timeout = entity.network_timeout = _ANSWER_S
         entity.add_requested_context(kind, list(syntaxes))
-        entity.add_requested_context(Verification)
+        entity.add_requested_context(VERIFICATION)
         encryption = (self._encryption, self._config.host) if self._encryption else None
         try:
             association = entity.associate(

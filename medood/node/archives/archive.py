@@ -12,10 +12,10 @@ from dicomweb_client import DICOMwebClient
 
 from medood.core.errors import MedoodError
 from medood.core.shield import kind_of
+from medood.node.archives.destination import ArchiveError, Declined, verdict
+from medood.node.archives.encryption import Login, client_context
+from medood.node.archives.multipart import only_part
 from medood.node.config import Tls
-from medood.node.destination import ArchiveError, Declined, verdict
-from medood.node.encryption import Login, client_context
-from medood.node.multipart import only_part
 from medood.sources.dicom.library import pydicom
 
 TIMEOUT_S = (10.0, 120.0)
@@ -116,7 +116,7 @@ class _explained:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
         if error is None or (isinstance(error, (MedoodError, OSError)) and not isinstance(error, requests.RequestException)):
             return
-        if isinstance(error, requests.HTTPError):
+        if isinstance(error, requests.HTTPError) and error.response is not None:
             if error.response.status_code == 409 and error.request is not None and error.request.method == "POST":
                 raise _Refused(_dataset_in(error.response)) from None
             raise ArchiveError(f"{self._url} {_status(error.response.status_code)}.") from None

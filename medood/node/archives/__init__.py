@@ -1,0 +1,1 @@
+"""Archives: whom results go to and studies are fetched from, by DICOMweb and by C-STORE."""
