@@ -16,9 +16,10 @@ from typing import BinaryIO
 from medood.core.errors import InputError, MedoodError
 from medood.core.shield import kind_of
 from medood.node.config import Limits
+from medood.node.jobs import Arrival
 from medood.node.network import log
 from medood.node.object_header import ObjectHeader, read_object
-from medood.node.study_queue import Arrival, StudyQueue
+from medood.node.study_queue import StudyQueue
 
 _GB = 1 << 30
 

@@ -15,12 +15,13 @@ from medood.node.archives.encryption import login
 from medood.node.archives.store_scu import StoreScu
 from medood.node.config import NodeConfig
 from medood.node.inbox import Inbox
+from medood.node.jobs import SENT
 from medood.node.network import log, silent_libraries
 from medood.node.polling import Polling
 from medood.node.receiver import Receiver
 from medood.node.scoring import Score, Scoring
 from medood.node.sending import Sending, clear_results
-from medood.node.study_queue import SENT, StudyQueue, open_queue
+from medood.node.study_queue import StudyQueue, open_queue
 
 _NAP_S = 0.2
 _AFTER_ERROR_S = 5.0

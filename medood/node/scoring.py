@@ -13,8 +13,9 @@ from medood.core.errors import InputError, MedoodError
 from medood.core.shield import kind_of
 from medood.node.config import Retry
 from medood.node.inbox import Inbox
+from medood.node.jobs import Job
 from medood.node.network import log
-from medood.node.study_queue import Job, StudyQueue
+from medood.node.study_queue import StudyQueue
 from medood.sources.dicom.library import pydicom
 
 _MOST_ATTEMPTS = 5

@@ -11,8 +11,9 @@ from medood.core.shield import kind_of
 from medood.node.archives.destination import Declined, Destination
 from medood.node.config import Retry
 from medood.node.inbox import Inbox
+from medood.node.jobs import CONFIRMED, REFUSED, SENDING, Parcel
 from medood.node.network import log
-from medood.node.study_queue import CONFIRMED, REFUSED, SENDING, Parcel, StudyQueue
+from medood.node.study_queue import StudyQueue
 
 _MOST_DECLINED = 5
 """How often an object may be declined, without a reason that says for ever, until it counts as refused."""

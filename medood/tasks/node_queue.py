@@ -11,7 +11,8 @@ from rich.text import Text
 
 from medood.core.errors import MedoodError
 from medood.node.config import load_config
-from medood.node.study_queue import FAILED, STATES, StudyQueue, open_queue, queue_file
+from medood.node.jobs import FAILED, STATES
+from medood.node.study_queue import StudyQueue, open_queue, queue_file
 
 _MOST_SHOWN = 50
 

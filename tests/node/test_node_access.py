@@ -18,7 +18,7 @@ from test_node_delivery import state_of
 from medood.core.errors import MedoodError
 from medood.node.archives.encryption import client_context, server_context
 from medood.node.config import Receive, Tls
-from medood.node.study_queue import SENT
+from medood.node.jobs import SENT
 
 NOWHERE = {"url": "http://127.0.0.1:9/dicom-web"}
 needs_openssl = pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificates")

@@ -12,9 +12,10 @@ from archive_stand_in import archive
 from node_trials import CT, SECONDARY_CAPTURE, SEGMENTATION, at_work, configuration, free_port, send, stand_in_score, study, uid_of, until
 from pynetdicom import AE, evt
 
+from medood.node.jobs import FAILED, SENT
 from medood.node.node import Node
 from medood.node.scoring import Made
-from medood.node.study_queue import FAILED, SENT, open_queue
+from medood.node.study_queue import open_queue
 
 
 def scored_in(results: list[pydicom.Dataset]) -> list[str]:

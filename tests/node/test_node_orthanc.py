@@ -21,7 +21,8 @@ from node_trials import at_work, configuration, free_port, until
 from toy_run import toy_run_on_disk
 
 from medood.node.archives.archive import Archive
-from medood.node.study_queue import SENT, open_queue
+from medood.node.jobs import SENT
+from medood.node.study_queue import open_queue
 from medood.tasks.node import study_scorer
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")

@@ -14,11 +14,12 @@ from medood.core.errors import MedoodError
 from medood.node.archives.destination import ArchiveError, Declined
 from medood.node.config import Limits, Retry
 from medood.node.inbox import Inbox
+from medood.node.jobs import FAILED, RECEIVED, SCORED, SENT, Arrival
 from medood.node.network import log
 from medood.node.node import Node
 from medood.node.scoring import Made, Scoring
 from medood.node.sending import Sending
-from medood.node.study_queue import FAILED, RECEIVED, SCORED, SENT, Arrival, StudyQueue
+from medood.node.study_queue import StudyQueue
 
 
 class Clock:
