@@ -204,6 +204,48 @@ def score(
 
 
 @app.command()
+def gate(
+    run: Run,
+    folder: Annotated[
+        Path | None, typer.Argument(help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders.", show_default=False)
+    ] = None,
+    fit: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Give the run a gate, fitted on this folder of normal images.", show_default=False)
+    ] = None,
+    out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("gate.csv"),
+    source: Source = "folder",
+    table: Table = None,
+    part: Annotated[str | None, typer.Option(help="Only this part of the table or cohort: test, say.")] = None,
+    overwrite: Overwrite = False,
+    cache: Cache = None,
+) -> None:
+    """Say which images are of the kind that a run was made for, without scoring them.
+
+    A run made by an earlier medood has no gate: --fit FOLDER adds one, from normal images of the kind that it was trained on. Then
+    --source, --table and --part are about that folder. Exit status 3 says that some files could not be read.
+    """
+    from medood.tasks.gate import fit_run_gate, gate_folder
+
+    if (fit is None) == (folder is None):
+        raise MedoodError("`medood gate RUN FOLDER` asks about a folder, `medood gate RUN --fit FOLDER` fits a gate: name one of the two.")
+    if fit is not None:
+        for sentence in fit_run_gate(run, fit, source=source, table=table, part=part, cache=cache):
+            typer.echo(sentence, err=True)
+        typer.echo(run)
+        return
+    assert folder is not None
+    answer = gate_folder(run, folder, out, source=source, table=table, part=part, overwrite=overwrite)
+    typer.echo(
+        f"{out}: {answer.inside} series or images are of the kind that {run.name} was made for, {answer.outside} are not "
+        f"({answer.seconds:.1f} s)",
+        err=True,
+    )
+    if answer.failed:
+        typer.secho(f"{answer.failed} files or series could not be read; {out} says why.", fg="yellow", err=True)
+        raise typer.Exit(SOME_FAILED)
+
+
+@app.command()
 def overlay(
     maps: Annotated[Path, typer.Argument(help="Folder that `medood score --maps` filled.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Folder for the scenes and pictures.")] = Path("overlay"),

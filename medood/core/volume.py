@@ -14,10 +14,18 @@ from medood.core.geometry import Geometry
 
 @dataclass(frozen=True)
 class Origin:
-    """Where an entry comes from, without any identifier of a person. UIDs are there because users must join on them."""
+    """Where an entry comes from, without any identifier of a person. UIDs are there because users must join on them.
+
+    weighting  of an MR image: T1, T2, PD, FLAIR, DWI, as far as it is known;  body_part  such as head or chest
+    view       of a radiograph: frontal, lateral, or as DICOM says it;  kvp  peak kilovoltage, 0 where unknown
+    """
 
     modality: str = ""
     manufacturer: str = ""
+    weighting: str = ""
+    body_part: str = ""
+    view: str = ""
+    kvp: float = 0.0
     study_uid: str = ""
     series_uid: str = ""
     sop_uids: tuple[str, ...] = ()

@@ -27,7 +27,7 @@ from medood.data.input_facts import input_facts
 from medood.data.near_copies import NO_HASHES, HashedImages, perceptual_hash
 from medood.transforms.pipeline import Pipeline
 
-_LAYOUT = 4
+_LAYOUT = 5
 """Changes when the files of an entry do, so that older entries are made anew."""
 
 SELECTING = ("exclude", "only", "csv", "group")
@@ -89,7 +89,7 @@ class Cache:
             "slices": result.slices.tolist(),
             "labels": result.labels.tolist(),
             "raster": asdict(result.raster),
-            "input": input_facts(volume, result, self.pipeline.spec.background),
+            "input": input_facts(volume, result),
         }
         with atomic_folder(place, keep_existing=True) as part:
             np.save(part / "images.npy", result.images)

@@ -12,15 +12,16 @@ from medood.core.errors import MedoodError
 from medood.core.volume import Entry
 from medood.data.cache import SELECTING, CachedImages
 from medood.data.near_copies import HashedImages, perceptual_hash
+from medood.recipe.recipe import Recipe
 from medood.recipe.run import Run
 from medood.recipe.run_content import index_in
 
 _HASHES = "hashes.npz"
 
 
-def reading(run: Run, source: str) -> dict[str, Any]:
+def reading(recipe: Recipe, source: str) -> dict[str, Any]:
     """How the run's own source read, where it is asked for again; which entries it left out does not matter here."""
-    name, parameters = run.recipe.choice("source")
+    name, parameters = recipe.choice("source")
     return {key: value for key, value in parameters.items() if key not in ("root", *SELECTING)} if name == source else {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,6 +39,8 @@ def write_card(path: Path, pixels: np.ndarray, scale: MapScale, verdict: Verdict
     lines = _wrapped(verdict, font, width - 2 * unit)
     card = Image.new("RGB", (width, max(high, 10 * unit) + round(unit * (1.4 * len(lines) + (1 if lines else 0)))), BACKGROUND)
     card.paste(Image.fromarray(pixels), (0, 0))
+    if verdict.banner:
+        card.paste(_across(Image.fromarray(pixels), verdict.banner), (0, 0))
     draw = ImageDraw.Draw(card)
     _draw_bar(card, draw, scale, font, unit, left=max(wide, 24 * unit) + unit, height=max(high, 10 * unit))
     top = max(high, 10 * unit) + 0.5 * unit
@@ -46,6 +49,23 @@ def write_card(path: Path, pixels: np.ndarray, scale: MapScale, verdict: Verdict
         top += 1.4 * unit
     with atomic_file(path) as part:
         card.save(part, format="PNG", compress_level=3)
+
+
+def _across(picture: Picture, text: str) -> Picture:
+    """The picture with the text from corner to corner."""
+    from PIL import Image, ImageDraw, ImageFont
+
+    wide, high = picture.size
+    length = math.hypot(wide, high)
+    font = ImageFont.load_default(size=max(8, int(1.2 * length / len(text))))
+    left, top, right, bottom = font.getbbox(text)
+    strip = Image.new("RGBA", (round(right - left) + 8, round(bottom - top) + 8), (0, 0, 0, 0))
+    ImageDraw.Draw(strip).text((4 - left, 4 - top), text, fill=(*WARNING, 200), font=font)
+    strip = strip.rotate(math.degrees(math.atan2(high, wide)), expand=True, resample=Image.Resampling.BILINEAR)
+    strip.thumbnail((wide, high))
+    marked = picture.convert("RGBA")
+    marked.alpha_composite(strip, ((wide - strip.width) // 2, (high - strip.height) // 2))
+    return marked.convert("RGB")
 
 
 def _draw_bar(card: Picture, draw: ImageDraw, scale: MapScale, font: FreeTypeFont | ImageFont, unit: int, left: int, height: int) -> None:

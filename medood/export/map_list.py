@@ -15,7 +15,7 @@ maps.jsonl
     box            first and one past the last index along each axis (slices, rows, columns) that a scored slice shows
     grid           of maps that are PNG: the affine, and whether its millimetres are known
     ranges         of maps that are PNG, by kind: what 0 and 65535 mean; of a map that is `stored`, or more where it exceeds that
-    verdict        score, p_value, decision, unlike_training, issues and examined as in scores.csv;  scores, p_values  of the slices
+    verdict        score, p_value, decision, domain_reason, issues and examined as in scores.csv;  scores, p_values  of the slices
 """
 
 from __future__ import annotations

@@ -181,7 +181,12 @@ def _name_sides(frame: Axes, turned: Geometry) -> None:
 
 
 def _explain(figure: Figure, verdict: Verdict, unseen: Sequence[int], letters: int) -> None:
-    """The verdict above the slices; below them warnings and the slices that nobody looked at, in lines of so many letters."""
+    """The verdict above the slices, and across them for images that the run was not made for; below them warnings and the slices that
+    nobody looked at, in lines of so many letters."""
+    if verdict.banner:
+        style: dict[str, Any] = {"ha": "center", "va": "center", "rotation": 30, "alpha": 0.75, "fontweight": "bold"}
+        size = figure.get_figwidth() * 72 * 1.1 / len(verdict.banner)
+        figure.text(0.5, 0.5, verdict.banner, color=tuple(part / 255 for part in WARNING), fontsize=size, zorder=10, **style)
     if verdict.headline:
         figure.suptitle(fill(verdict.headline, letters), color="white", fontsize=11)
     warnings = [*verdict.warnings, *([f"Slices that were not examined: {in_ranges(unseen)}."] if unseen else [])]

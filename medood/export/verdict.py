@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-_KEYS = ("score", "p_value", "decision", "unlike_training", "issues", "examined")
+_KEYS = ("score", "p_value", "decision", "domain_reason", "issues", "examined")
 _DECISIONS = {"out_of_domain": "OUT OF DOMAIN: neither normal nor anomalous can be said of it", "": "no decision on the whole"}
 
 
@@ -17,7 +17,7 @@ class Verdict:
     score: float | None = None
     p_value: float | None = None
     decision: str = ""
-    unlike_training: str = ""
+    domain_reason: str = ""
     issues: str = ""
     examined: float = 1.0
     slices: Mapping[int, tuple[float, float | None]] | None = None
@@ -51,11 +51,16 @@ class Verdict:
         return f"score {self.score:.4g}{p_value}   {_DECISIONS.get(self.decision, self.decision)}"
 
     @property
+    def banner(self) -> str:
+        """What stands across the picture; empty where the map may be believed."""
+        return "OUT OF DOMAIN" if self.decision == "out_of_domain" else ""
+
+    @property
     def warnings(self) -> list[str]:
         """What to know before the map is believed, a sentence each."""
         said = []
-        if self.unlike_training:
-            said.append(f"Unlike the training images: {self.unlike_training}.")
+        if self.domain_reason:
+            said.append(f"Of another kind than the training images: {self.domain_reason}.")
         if self.examined < 0.9995:
             said.append(f"{1 - self.examined:.1%} was not examined (hatched).")
         if self.issues:

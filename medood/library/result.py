@@ -51,10 +51,12 @@ class Result:
     p_value          share of normal images (or series) with such a score or a higher one, between 0 and 1; None when the run was
                      calibrated on too few, and then `reason` says so
     decision         as in scores.csv: "normal" or "anomalous" at the run's false-alarm rate, None without a p-value; "out_of_domain" when
-                     neither can be said, see `unlike_training`
+                     neither can be said, see `domain_reason`
     parts            components of the score of a single image by name; those of a volume are with its slices
     slices           of a volume, in order; empty for a single image
-    unlike_training  why this is not the kind of image that the run was trained on, in words; the score means little unless it is empty
+    in_domain        whether this is the kind of image that the run was trained on; None for a run without a gate
+    domain_p         how usual it is among images of that kind, between 0 and 1: small is another kind; None without a gate
+    domain_reason    why it is of another kind, in words, each a reason by itself; the score means little unless it is empty
     issues           codes of what is odd about the file but not fatal, such as `gantry_tilt:15.0`
     examined_share   of the body (of the volume where the body is not known) that the run has seen, 0..1
     map              float32, higher is more anomalous, with the shape of the array, tensor or image that was given, without channels; of a
@@ -72,7 +74,9 @@ class Result:
     reason: str
     parts: Mapping[str, float]
     slices: tuple[SliceResult, ...]
-    unlike_training: tuple[str, ...]
+    in_domain: bool | None
+    domain_p: float | None
+    domain_reason: tuple[str, ...]
     issues: tuple[str, ...]
     examined_share: float
     map: np.ndarray | None
@@ -85,7 +89,7 @@ class Result:
     def __repr__(self) -> str:
         what = [f"{name}={getattr(self, name)!r}" for name in ("id", "score", "p_value", "decision")]
         what += [f"slices={len(self.slices)}"] if self.slices else []
-        what += [f"{name}={value!r}" for name, value in (("unlike_training", self.unlike_training), ("issues", self.issues)) if value]
+        what += [f"{name}={value!r}" for name, value in (("domain_reason", self.domain_reason), ("issues", self.issues)) if value]
         return f"Result({', '.join(what)}, map={'None' if self.map is None else f'array of {self.map.shape}'})"
 
     def to_nibabel(self) -> nibabel.Nifti1Image:
@@ -178,7 +182,7 @@ def read_rows(path: Path) -> tuple[dict[str, Any], ...]:
 
 def _value(column: str, text: str) -> Any:
     if text == "":
-        return None if column not in ("reason", "unlike_training", "issues") else ""
+        return None if column not in ("reason", "domain_reason", "issues") else ""
     if column == "slice":
         return int(text)
-    return float(text) if column in _NUMBERS or column.startswith(("part_", "plain_")) else unguarded(text)
+    return float(text) if column in (*_NUMBERS, "domain_p") or column.startswith(("part_", "plain_")) else unguarded(text)

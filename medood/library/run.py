@@ -47,7 +47,7 @@ class Run(core.Run):
     folder       where it lies;  name  of that folder
     recipe       resolved: every default and the content of its transforms file
     detector     in eval mode, on `device`
-    calibration  what the held-out normal images said: thresholds, the map's colour scale, the kind of input
+    calibration  what the held-out normal images said: thresholds, the map's colour scale
     provenance   versions, seed, time, fingerprint of the training images
     """
 
@@ -81,7 +81,7 @@ class Run(core.Run):
         """
         scorer = self._scorer if plane is None else Scorer(self, self.device, plane)
         if isinstance(image, (str, os.PathLike)):
-            source, entry = the_one(Path(image), **reading(self, "folder"))
+            source, entry = the_one(Path(image), **reading(self.recipe, "folder"))
             item, given = read_item(source, scorer.pipeline, entry), None
         else:
             given = from_volume(image) if isinstance(image, Volume) else self._from_memory(image, spacing, affine)
@@ -159,7 +159,8 @@ class Run(core.Run):
         chosen = self.recipe.transforms.plane
         if chosen != "native":
             return chosen
-        known: list[Plane] = [plane for plane in self.calibration["gate"]["plane"] if plane]
+        gate = self._scorer.gate
+        known: list[Plane] = gate.tags.get("plane", []) if gate else []
         return known[0] if known else None
 
     def _result(self, given: Given, prepared: Prepared, rows: Sequence[Mapping[str, Any]], scored: Scored | None) -> Result:
@@ -170,7 +171,9 @@ class Run(core.Run):
             id=volume.entry.id,
             **numbers_of(last),
             slices=tuple(SliceResult(number=int(row["slice"]), **numbers_of(row)) for row in rows if row["level"] == "slice"),
-            unlike_training=tuple(filter(None, last["unlike_training"].split("; "))),
+            in_domain={"yes": True, "no": False}.get(last.get("in_domain", "")),
+            domain_p=last.get("domain_p"),
+            domain_reason=tuple(filter(None, last.get("domain_reason", "").split("; "))),
             issues=tuple(dict.fromkeys((*volume.entry.issues, *volume.issues))),
             examined_share=prepared.examined,
             map=None if grid is None else given.like(grid),

@@ -109,9 +109,11 @@ class CalibrationPlan(_Section):
 
     false_alarm_rate  share of normal images that may be called anomalous
     coloured_pixels   share of a normal image's pixels that may be coloured in its map
+    false_refusal_rate  share of normal images that the gate may call out of domain, as if they were of another kind
     """
 
     false_alarm_rate: Fraction = 0.05
+    false_refusal_rate: Fraction = 0.01
     coloured_pixels: Fraction = 0.01
 
 

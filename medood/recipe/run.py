@@ -32,7 +32,7 @@ class Run:
 
     recipe       resolved: every default and the content of its transforms file
     detector     loaded, on the CPU, in eval mode
-    calibration  what tasks wrote there: conformal scores, thresholds, the map's colour scale, the input gate
+    calibration  what tasks wrote there: conformal scores, thresholds, the map's colour scale
     provenance   versions, seed, time, fingerprint of the training images
     """
 
@@ -75,6 +75,13 @@ def save_run(
     }
     write_json(folder / "run.json", content)
     write_json(folder / "manifest.json", {name: sha256(folder / name) for name in (*_FILES, *files)})
+
+
+def add_file(folder: Path, name: str) -> None:
+    """Make a file in the folder of a finished run part of it."""
+    _verify(folder, without=name)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    write_json(folder / "manifest.json", manifest | {name: sha256(folder / name)})
 
 
 def load_run(folder: Path) -> Run:
@@ -136,7 +143,8 @@ def is_run(folder: Path) -> bool:
     return (folder / "manifest.json").is_file()
 
 
-def _verify(folder: Path) -> None:
+def _verify(folder: Path, without: str = "") -> None:
+    """Raises RunError unless every file of the run is what it was, that called `without` aside."""
     if not folder.is_dir():
         raise RunError(f"There is no run folder {folder}. `medood train RECIPE --out {folder}` makes one.")
     if not is_run(folder):
@@ -149,6 +157,7 @@ def _verify(folder: Path) -> None:
         wanted = {name: manifest[name] for name in (*_FILES, *sorted(set(manifest) - set(_FILES)))}
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
         raise RunError(f"{folder / 'manifest.json'} is damaged. Restore the folder from a copy or train again.") from error
+    wanted.pop(without, None)
     for name, digest in wanted.items():
         if not (folder / name).is_file():
             raise RunError(f"{folder / name} is missing. Restore the folder from a copy or train again.")

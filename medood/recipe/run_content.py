@@ -31,22 +31,12 @@ class _Scores(_Content):
     map_scale: _MapScale | None
 
 
-class _Gate(_Content):
-    modality: list[str]
-    channels: list[int]
-    plane: list[str]
-    pixel_mm: tuple[list[FiniteFloat], list[FiniteFloat]] | None
-    low: list[FiniteFloat]
-    high: list[FiniteFloat]
-
-
 class _Calibration(_Content):
     image: _Scores
     series: _Scores | None
     series_reason: str
     parts: list[str]
     pooling_threshold: FiniteFloat | None
-    gate: _Gate
 
 
 class _Row(_Content):
@@ -60,7 +50,7 @@ _CALIBRATION, _INDEX = TypeAdapter(_Calibration), TypeAdapter(list[_Row])
 
 
 def calibration_in(folder: Path) -> dict[str, Any]:
-    """calibration.json of a run: thresholds, scores of the held-out images, the input gate."""
+    """calibration.json of a run: thresholds, scores of the held-out images."""
     return _read(folder / "calibration.json", _CALIBRATION)
 
 

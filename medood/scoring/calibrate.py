@@ -1,8 +1,8 @@
-"""What the held-out normal images say: thresholds and p-values, the maps' colour scale, and the input gate."""
+"""What the held-out normal images say: thresholds and p-values, and the maps' colour scale."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,21 +12,18 @@ import torch
 from medood.core.detector import Detector
 from medood.core.errors import CalibrationError, MedoodError
 from medood.core.geometry import Raster
-from medood.data.cache import CachedEntry, CachedImages
+from medood.data.cache import CachedImages
 from medood.metrics.calibration import Calibration, fit_map_scale
 from medood.recipe.recipe import Recipe
-from medood.scoring.gate import fit_gate
 from medood.scoring.inference import Scored, score_images
 from medood.scoring.pooling import Pool
 
 
-def calibrate(
-    detector: Detector, held_out: CachedImages, training: Sequence[CachedEntry], recipe: Recipe, device: torch.device
-) -> dict[str, Any]:
-    """The content of a run's calibration.json; everything in it comes from normal images.
+def calibrate(detector: Detector, held_out: CachedImages, recipe: Recipe, device: torch.device) -> tuple[dict[str, Any], np.ndarray]:
+    """The content of a run's calibration.json, and the scores (n,) of the held-out images; everything comes from normal images.
 
     image   Calibration of slice or image scores;  series  Calibration of series scores, or None and `series_reason`
-    parts   names of the detector's components;    gate    the kind of input, from the training and held-out volumes
+    parts   names of the detector's components
     """
     rate = recipe.calibration.false_alarm_rate
     pool = Pool.of_recipe(recipe)
@@ -47,14 +44,14 @@ def calibrate(
     scale = _map_scale(maps(), recipe)
     image = Calibration.fit(scores, np.array(held_out.groups), rate)
     of_series, reason = _series(series, held_out, recipe)
-    return {
+    content = {
         "image": (image.with_maps(scale) if scale else image).to_dict(),
         "series": of_series.to_dict() if of_series else None,
         "series_reason": reason,
         "parts": parts,
         "pooling_threshold": pool.threshold,
-        "gate": fit_gate([e.facts for e in [*training, *held_out.entries]]),
     }
+    return content, scores
 
 
 def check_enough(held_out: CachedImages, recipe: Recipe) -> None:

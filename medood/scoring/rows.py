@@ -16,10 +16,10 @@ from medood.core.volume import Entry, Problem, Volume
 from medood.data.found import is_harmless
 from medood.data.input_facts import input_facts
 from medood.data.training_images import SeenImages
+from medood.gate.gate import Gate, Judgement
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
 from medood.recipe.run import Run
-from medood.scoring.gate import unlike_training
 from medood.scoring.inference import Scored, make_normal, reconstruct_images, refusal, score_images
 from medood.scoring.pooling import Pool
 from medood.transforms.pipeline import Pipeline, Prepared
@@ -45,6 +45,7 @@ class Scorer:
         series = run.calibration["series"]
         self.series = Calibration.from_dict(series) if series else None
         self.pooling = Pool.of_recipe(recipe, run.calibration["pooling_threshold"])
+        self.gate = Gate.load(run.folder, self.pipeline.spec)
 
     def score(self, images: np.ndarray) -> Scored:
         """What the detector says of (n, channels, height, width) images, whichever entries they are of; `pool` makes scores of it."""
@@ -61,6 +62,12 @@ class Scorer:
     def series_score(self, scored: Scored, prepared: Prepared) -> float:
         """The score of a series, from the pooled scores of its slices."""
         return self.pooling.series(scored, prepared.images, prepared.raster, self.run.recipe.scoring.top_slices)
+
+    def judged(self, volume: Volume, prepared: Prepared, scores: np.ndarray | None) -> list[Judgement] | None:
+        """What the gate says of every image of an entry; None for a run without one."""
+        if self.gate is None:
+            return None
+        return self.gate.judge(prepared.images, input_facts(volume, prepared), self.pipeline.preparation.plane != "native", scores)
 
     def seen_in_training(self, volume: Volume, prepared: Prepared) -> str:
         """Whether the run was made from this volume, as `SeenImages.mark` says it; cut as the run's own images were to be compared."""
@@ -95,24 +102,36 @@ class Scorer:
 def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored | None, scorer: Scorer) -> list[dict[str, Any]]:
     """A row per slice and one for the series, or the one row of a single image."""
     single = entry.slices == 1
-    unlike = unlike_training(
-        scorer.run.calibration["gate"],
-        input_facts(volume, prepared, scorer.pipeline.spec.background),
-        scorer.pipeline.preparation.plane != "native",
-    )
-    base = entry_row(entry) | {"unlike_training": "; ".join(unlike), "issues": joined([*entry.issues, *volume.issues])}
+    judged = scorer.judged(volume, prepared, None if scored is None else scored.image)
+    base = entry_row(entry) | {"issues": joined([*entry.issues, *volume.issues])}
     if scorer.seen is not None:
         base["seen_in_training"] = scorer.seen_in_training(volume, prepared)
     acquired = prepared.way.orientation.axes[0] == 0
     by_slice = {}
     for position, number in enumerate(prepared.slices.tolist()):
-        by_slice[number] = base | _slice_place(entry, number, acquired) | _numbers(scored, position, prepared, entry, scorer)
+        row = base | _slice_place(entry, number, acquired) | _numbers(scored, position, prepared, entry, scorer)
+        by_slice[number] = _in_domain(row, None if judged is None else judged[position])
     for number, reason in prepared.skipped.items():
         by_slice[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
     slices = [by_slice[number] | {"level": "image" if single else "slice"} for number in sorted(by_slice)]
-    rows = slices if single else [*slices, base | _series_numbers(scored, prepared, scorer)]
-    rows[-1]["examined"] = round(prepared.examined, 4)
-    return [row | {"decision": OUT_OF_DOMAIN} if unlike and row["status"] == "ok" else row for row in rows]
+    if not single:
+        whole = scorer.gate.series(judged) if scorer.gate and judged else None
+        slices.append(_in_domain(base | _series_numbers(scored, prepared, scorer), whole))
+    slices[-1]["examined"] = round(prepared.examined, 4)
+    return slices
+
+
+def _in_domain(row: dict[str, Any], judged: Judgement | None) -> dict[str, Any]:
+    """The row with what the gate says, and without another decision where it refuses."""
+    if judged is None:
+        return row
+    decision = {"decision": OUT_OF_DOMAIN} if judged.refused and row["status"] == "ok" else {}
+    return row | domain_cells(judged) | decision
+
+
+def domain_cells(judged: Judgement) -> dict[str, Any]:
+    """As columns of scores.csv."""
+    return {"in_domain": "no" if judged.refused else "yes", "domain_p": float(f"{judged.p:.4g}"), "domain_reason": judged.reason}
 
 
 def _numbers(scored: Scored | None, position: int, prepared: Prepared, entry: Entry, scorer: Scorer) -> dict[str, Any]:

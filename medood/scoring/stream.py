@@ -209,7 +209,7 @@ def _rows(
     if objects is not None:
         _add_objects(decoded, made, objects, outcome)
     outcome.scored += 1
-    outcome.unlike += bool(made[-1]["unlike_training"])
+    outcome.unlike += made[-1].get("in_domain") == "no"
     outcome.skipped += sum(row["level"] == "slice" and row["status"] == "skipped" for row in made)
     return made
 

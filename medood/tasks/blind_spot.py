@@ -58,7 +58,7 @@ def blind_spot(
     others = {name: _opened(name, where) for name, where in map(_named, shifts)}
     run, target = load_run(run_folder), pick_device(device)
     run.detector.to(target)
-    parameters = reading(run, source) | ({"csv": table} if table else {})
+    parameters = reading(run.recipe, source) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
     index = of_part(reader.index(), part)
     check_found(index)

@@ -52,6 +52,8 @@ def _show(job: Mapped, mapped: MappedImages, out: Path) -> tuple[list[Path], boo
     shown = mapped.read(job)
     volume, array, scale = shown.volume, shown.array, mapped.scale
     scene, picture = out / f"{job.line['name']}.mrb", out / f"{job.line['name']}_overlay.png"
-    write_bundle(scene, volume.image, array, volume.geometry, scale, job.entry.id, own_window(volume), ~shown.seen)
+    banner = job.verdict.banner
+    name = f"{banner}: {job.entry.id}" if banner else job.entry.id
+    write_bundle(scene, volume.image, array, volume.geometry, scale, name, own_window(volume), ~shown.seen)
     write_picture(picture, volume, array, scale, job.verdict, shown.seen, job.line["axis"])
     return [scene, picture], "burned_in" in (*job.entry.issues, *volume.issues)

@@ -81,7 +81,7 @@ def _places(
     places = []
     for number, (folder, name) in enumerate(zip(folders, _names(folders), strict=True)):
         kind = source if number == 0 else "folder"
-        parameters: dict[str, Any] = reading(run, kind) if number == 0 else {}
+        parameters: dict[str, Any] = reading(run.recipe, kind) if number == 0 else {}
         reader = open_source(kind, folder, **parameters | ({"csv": table} if table and number == 0 else {}))
         index = of_part(reader.index(), part if number == 0 else None)
         check_found(index)

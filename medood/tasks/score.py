@@ -25,6 +25,7 @@ from medood.dicom_objects.kinds import LIST as OBJECTS
 from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
 from medood.features.interface import keep_features
+from medood.gate.gate import HOW_TO_ADD_A_GATE
 from medood.recipe.check import nearest
 from medood.recipe.numbers import is_numbers
 from medood.recipe.run import Run, load_run
@@ -83,7 +84,7 @@ def score_folder(
         keep_features(run.detector, features)
     header = _header(run, root, source, plane) | {"table": table, "part": part} | files.header
     files.check(header, root)
-    parameters = dict(reading(run, source) if parameters is None else parameters) | ({"csv": table} if table else {})
+    parameters = dict(reading(run.recipe, source) if parameters is None else parameters) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
     index = _found(reader, part, keep, outcome, console)
     header["seen_in_training"] = seen = seen_before(run, index.entries)
@@ -93,6 +94,8 @@ def score_folder(
     if cost := run.detector.cost_of_scoring():
         console.say(cost)
     scorer = Scorer(run, target, plane, SeenImages(run))
+    if scorer.gate is None:
+        console.warn(f"{run.name} has no gate, so any image passes for one of its kind. {HOW_TO_ADD_A_GATE.format(run_folder)}")
     with files.opened(run, place, header) as (rows, folder, made):
         score_index(scorer, reader, index, rows, folder, outcome, console, made)
         outcome.failed, outcome.near_copies = rows.failed, rows.near_copies
@@ -181,7 +184,7 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
     if outcome.unlike:
         console.warn(
             f"{outcome.unlike} of {outcome.scored} series or images are not of the kind that {run.name} was trained on; "
-            f"their scores mean little, and they are called out_of_domain. The column unlike_training of {out.name} says why."
+            f"their scores mean little, and they are called out_of_domain. The column domain_reason of {out.name} says why."
         )
     if outcome.near_copies:
         console.warn(

@@ -26,6 +26,8 @@ from medood.data.normal_images import normal_images
 from medood.data.opening import with_columns
 from medood.data.training_images import require_same_images, write_hashed
 from medood.features.interface import keep_features
+from medood.gate.fitting import fit_gate
+from medood.gate.gate import Gate
 from medood.recipe.adoption import adopt_weights, with_runs
 from medood.recipe.building import build_detector, image_spec, with_checksum
 from medood.recipe.recipe import Recipe, changed_keys
@@ -93,9 +95,9 @@ def train_recipe(
             train(detector, images, held_out, recipe.training, out, **options)
         seconds = round(time.perf_counter() - started, 1)
         facts = {"training_seconds": seconds, "device": str(target), "train_images": len(images), "index": index}
-        calibration = _calibration(detector, parts, recipe, target, console)
-        hashes = write_hashed(out, list(parts.values()))
-        save_run(out, recipe, detector, calibration, _index_rows(parts), facts, files=[hashes])
+        calibration, scores = _calibration(detector, held_out, recipe, target, console)
+        files = [write_hashed(out, list(parts.values())), _gate(images, held_out, recipe, scores, console).save(out)]
+        save_run(out, recipe, detector, calibration, _index_rows(parts), facts, files=files)
         _tidy(out, keep_checkpoint, console)
     return out
 
@@ -177,17 +179,33 @@ def _remembered(out: Path, recipe: Recipe, index: str) -> Iterator[None]:
 
 
 def _calibration(
-    detector: Detector, parts: Mapping[str, CachedImages], recipe: Recipe, target: torch.device, console: Console
-) -> dict[str, Any]:
-    held_out = parts["held_out"]
+    detector: Detector, held_out: CachedImages, recipe: Recipe, target: torch.device, console: Console
+) -> tuple[dict[str, Any], np.ndarray]:
     with console.step("Calibrating on the held-out normal images"):
-        calibration = calibrate(detector, held_out, parts["train"].entries, recipe, target)
+        calibration, scores = calibrate(detector, held_out, recipe, target)
     for level in ("image", "series"):
         if calibration[level]:
             console.say(_threshold(calibration[level], "images" if level == "image" else "series"))
     if calibration["series"] is None and any(entry.entry.slices > 1 for entry in held_out.entries):
         console.say(f"Slices get p-values and decisions, whole series get scores only: {calibration['series_reason']}")
-    return calibration
+    return calibration, scores
+
+
+def _gate(images: CachedImages, held_out: CachedImages, recipe: Recipe, scores: np.ndarray, console: Console) -> Gate:
+    """From all normal images, and from the scores of the held-out ones."""
+    normal = CachedImages([*images.entries, *held_out.entries])
+    with console.step("Fitting the gate that knows other kinds of images"):
+        gate = fit_gate(
+            lambda numbers: normal.gather(numbers).numpy(),
+            normal.groups,
+            [entry.facts for entry in normal.entries],
+            Pipeline(recipe.transforms).spec,
+            recipe.calibration.false_refusal_rate,
+            (scores, held_out.groups),
+        )
+    for sentence in gate.left_out:
+        console.say(sentence)
+    return gate
 
 
 def _threshold(found: Mapping[str, Any], what: str) -> str:

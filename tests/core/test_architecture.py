@@ -13,7 +13,7 @@ import medood
 
 PACKAGE = Path(medood.__file__).parent
 _LOWER = {"core", "recipe", "sources", "transforms", "nets", "features", "detectors"}
-_LOWER |= {"training", "metrics", "data", "export", "dicom_objects", "scoring", "evaluation"}
+_LOWER |= {"training", "metrics", "data", "gate", "export", "dicom_objects", "scoring", "evaluation"}
 ALLOWED = {
     "core": {"core"},
     "recipe": {"core", "recipe"},
@@ -25,9 +25,10 @@ ALLOWED = {
     "training": {"core", "recipe", "nets", "training"},
     "metrics": {"core", "metrics"},
     "data": {"core", "recipe", "sources", "transforms", "data"},
+    "gate": {"core", "gate"},
     "export": {"core", "transforms", "export"},
     "dicom_objects": {"core", "sources", "export", "dicom_objects"},
-    "scoring": {"core", "recipe", "transforms", "metrics", "data", "export", "dicom_objects", "scoring"},
+    "scoring": {"core", "recipe", "transforms", "metrics", "data", "gate", "export", "dicom_objects", "scoring"},
     "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
     "reporting": {"core", "export", "scoring", "evaluation", "reporting"},
     "advising": {*_LOWER, "advising"},

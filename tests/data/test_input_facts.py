@@ -9,8 +9,8 @@ import pytest
 from PIL import Image as Picture
 
 from medood.data.input_facts import input_facts
+from medood.gate.tags import differences, fit_tags
 from medood.recipe.recipe import load_preparation
-from medood.scoring.gate import fit_gate, unlike_training
 from medood.sources.image import Image
 from medood.transforms.pipeline import Pipeline
 
@@ -22,7 +22,7 @@ def _prepared(path: Path, transforms: str):
     volume = source.read(source.index().entries[0])
     pipeline = Pipeline(load_preparation(transforms))
     prepared = pipeline.prepare(volume)
-    return prepared.images, input_facts(volume, prepared, pipeline.spec.background)
+    return prepared.images, input_facts(volume, prepared)
 
 
 @pytest.fixture
@@ -41,18 +41,18 @@ def test_the_same_picture_is_the_same_image_and_nothing_unlike(pictures: Path, n
     images, facts = _prepared(pictures / "l.png", "grey_image")
     others, other_facts = _prepared(pictures / name, "grey_image")
     np.testing.assert_array_equal(others, images)
-    assert unlike_training(fit_gate([facts]), other_facts, True) == []
+    assert differences(fit_tags([facts]), other_facts, True) == []
 
 
 def test_what_jpeg_leaves_between_channels_is_no_colour(pictures: Path) -> None:
     _, facts = _prepared(pictures / "l.png", "grey_image")
-    assert unlike_training(fit_gate([facts]), _prepared(pictures / "rgb.jpg", "grey_image")[1], True) == []
+    assert differences(fit_tags([facts]), _prepared(pictures / "rgb.jpg", "grey_image")[1], True) == []
 
 
 def test_colour_where_grey_was_trained_is_said_and_the_other_way_round(pictures: Path) -> None:
     _, grey = _prepared(pictures / "l.png", "grey_image")
     _, colour = _prepared(pictures / "colour.png", "grey_image")
-    assert "a colour image, trained on grey ones" in unlike_training(fit_gate([grey]), colour, True)
+    assert "a colour image, trained on grey ones" in differences(fit_tags([grey]), colour, True)
     _, grey = _prepared(pictures / "rgb.png", "rgb_image")
     _, colour = _prepared(pictures / "colour.png", "rgb_image")
-    assert "a grey image, trained on colour ones" in unlike_training(fit_gate([colour]), grey, True)
+    assert "a grey image, trained on colour ones" in differences(fit_tags([colour]), grey, True)

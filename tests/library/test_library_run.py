@@ -108,7 +108,7 @@ def test_every_kind_of_volume_in_memory_equals_its_file(brain_run: medood.Run, v
         (brain_run.score(read), False),
         (brain_run.score(decoded), False),
     ):
-        assert (given.score, given.unlike_training) == (truth.score, truth.unlike_training)
+        assert (given.score, given.domain_reason) == (truth.score, truth.domain_reason)
         assert [s.p_value for s in given.slices] == [s.p_value for s in truth.slices]
         assert given.map is not None
         assert np.array_equal(given.map.T if reversed_axes else given.map, truth.map)
@@ -123,7 +123,7 @@ def test_a_bare_array_is_taken_to_lie_as_the_training_images(brain_run: medood.R
     assert found.score == truth.score
     assert found.map is not None
     assert np.array_equal(found.map, truth.map)
-    assert found.unlike_training == ()
+    assert found.domain_reason == ()
     assert found.issues == ("orientation_unknown",)
 
 
@@ -152,7 +152,7 @@ def test_every_kind_of_picture_in_memory_equals_its_file(picture_run: medood.Run
         sitk.ReadImage(str(path)),
     ):
         found = picture_run.score(given)
-        assert (found.score, found.p_value, found.unlike_training) == (truth.score, truth.p_value, ())
+        assert (found.score, found.p_value, found.domain_reason) == (truth.score, truth.p_value, ())
         assert found.map is not None
         assert np.array_equal(found.map, truth.map)
     assert picture_run.score(sitk.ReadImage(str(path))).to_simpleitk().GetSize() == (50, 40)

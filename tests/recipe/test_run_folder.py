@@ -30,7 +30,6 @@ CALIBRATION = {
     "series_reason": "too few",
     "parts": [],
     "pooling_threshold": None,
-    "gate": {"modality": ["MR"], "channels": [1], "plane": ["axial"], "pixel_mm": None, "low": [0.0], "high": [1.0]},
 }
 INDEX = [{"id": "a", "group": "p", "part": "train", "images": 3}]
 
@@ -124,7 +123,6 @@ def test_a_foreign_recipe_is_a_sentence(run: Path, path: tuple[str, ...], to: An
         (("image", "map_scale"), {"low": 1}, "image.map_scale.high"),
         (("series",), {"a": 1}, "series.scores"),
         (("parts",), "all", "parts"),
-        (("gate",), {}, "gate.modality"),
     ],
     ids=str,
 )

@@ -231,9 +231,11 @@ def test_an_input_unlike_the_training_is_called_neither_normal_nor_anomalous(ima
     Image.fromarray(np.full((SIZE, SIZE), 170, np.uint8)).save(images / "bright.png")
     rows = place.score()
     assert rows["white.png"]["decision"] == "out_of_domain"
-    assert "grey values" in rows["white.png"]["unlike_training"]
+    assert "grey values" in rows["white.png"]["domain_reason"]
     assert float(rows["white.png"]["p_value"]) == pytest.approx(1 / (len(LEVELS) + 1))
     assert (rows["bright.png"]["decision"], rows["0.png"]["decision"]) == ("anomalous", "normal")
+    assert (rows["white.png"]["in_domain"], rows["bright.png"]["in_domain"]) == ("no", "yes")
+    assert float(rows["white.png"]["domain_p"]) <= 0.01 < float(rows["bright.png"]["domain_p"])
     assert place.outcome.unlike == 1
     verdicts = {line["id"]: line["verdict"] for line in read_lines(place.maps)}
     assert verdicts["white.png"]["decision"] == "out_of_domain"
@@ -241,7 +243,7 @@ def test_an_input_unlike_the_training_is_called_neither_normal_nor_anomalous(ima
         "score": float(rows["bright.png"]["score"]),
         "p_value": float(rows["bright.png"]["p_value"]),
         "decision": "anomalous",
-        "unlike_training": "",
+        "domain_reason": "",
         "issues": "",
         "examined": 1.0,
     }

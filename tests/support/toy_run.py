@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
+from toy_gate import toy_gate
 
 from medood.core.detector import Detector, ImageSpec, Scores
 from medood.core.map_scale import MapScale
@@ -59,9 +60,9 @@ def toy_run(folder: Path, *, batch_size: int = 4, **preparation: object) -> Run:
         "series_reason": "it is a toy",
         "parts": [],
         "pooling_threshold": None,
-        "gate": _gate(),
     }
-    calibration["pooling_threshold"] = None
+    folder.mkdir(parents=True, exist_ok=True)
+    toy_gate(detector.spec).save(folder)
     (folder / "manifest.json").write_text("{}")
     return Run(folder, recipe, detector, calibration, {})
 
@@ -73,12 +74,6 @@ def toy_run_on_disk(folder: Path) -> Run:
     (folder / "index.json").write_text("[]", encoding="utf-8")
     HashedImages(np.zeros((0, 400), np.uint8), np.zeros(0, int), ()).save(folder / "hashes.npz")
     return toy_run(folder)
-
-
-def _gate() -> Mapping[str, object]:
-    """Pictures and volumes of any grey value but nearly white."""
-    low, high = [0.0] * 6, [1.0, *[0.5] * 5]
-    return {"modality": [], "channels": [1], "plane": ["", "axial"], "pixel_mm": None, "low": low, "high": high}
 
 
 def ones(images: Tensor) -> Tensor:

@@ -192,7 +192,7 @@ def test_slices_that_were_not_examined_are_marked_in_scene_and_picture(images: P
     lines = [json.loads(line) for line in (maps / "maps.jsonl").read_text().splitlines()]
     line = next(line for line in lines if line["id"] == "series a")
     line |= {"slices": list(range(3, 12)), "scores": [0.1] * 9, "p_values": [None] * 9}
-    line["verdict"] |= {"examined": 0.75, "decision": "out_of_domain", "unlike_training": "modality CT, trained on MR"}
+    line["verdict"] |= {"examined": 0.75, "decision": "out_of_domain", "domain_reason": "modality CT, trained on MR"}
     (maps / "maps.jsonl").write_text(json.dumps(line) + "\n")
     overlay(maps, tmp_path / "some")
     assert "not examined" not in scene(tmp_path / "all/series_a.mrb")

@@ -17,6 +17,7 @@ from medood.sources.indexing import files_below, index_files
 from medood.sources.mask_file import add_mask
 from medood.sources.nifti import Nifti
 
+_WEIGHTING = {"flair": "FLAIR", "t1": "T1", "t1ce": "T1", "t2": "T2"}
 _NAME_OF_2023 = {"flair": "t2f", "t1": "t1n", "t1ce": "t1c", "t2": "t2w"}
 
 
@@ -86,7 +87,8 @@ class Brats:
         entry = self._nifti.entry(volume)
         mask = _volume(files, folder.name, ("_seg", "-seg"))
         issues = entry.issues if mask else (*entry.issues, "no_labels")
-        return replace(entry, group=_patient(folder.name), mask=mask, issues=issues)
+        origin = replace(entry.origin, modality="MR", weighting=_WEIGHTING[self.modality])
+        return replace(entry, group=_patient(folder.name), mask=mask, issues=issues, origin=origin)
 
     def _check_names(self, known: set[str]) -> None:
         for option, names in (("exclude", self.exclude), ("only", self.only)):

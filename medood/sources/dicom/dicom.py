@@ -127,6 +127,10 @@ def _entry(stack: Stack, name: str, group: str) -> DicomEntry:
         origin=Origin(
             modality=first.modality,
             manufacturer=first.manufacturer,
+            weighting=first.weighting,
+            body_part=first.body_part,
+            view=first.view,
+            kvp=first.kvp,
             study_uid=first.study_uid,
             series_uid=first.series_uid,
             sop_uids=tuple(plane.file.sop_uid for plane in stack.planes),

@@ -12,6 +12,7 @@ import numpy as np
 from medood.sources.dicom.elements import FrameHeader, MalformedHeader, numbers, text, uid, word
 from medood.sources.dicom.layout import Layout
 from medood.sources.dicom.library import pydicom
+from medood.sources.kind import body_part, view, weighting_in
 
 # What may tell apart frames that lie at the same place, likeliest first: its name in a single-frame object and in a multi-frame one.
 PHASES = (
@@ -34,7 +35,7 @@ _MOST_DIMENSIONS = 6
 
 HEADER_KEYWORDS = (
     *("SOPClassUID", "SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID", "FrameOfReferenceUID", "ConcatenationUID"),
-    *("PatientID", "Modality", "Manufacturer", "SeriesNumber", "SeriesDescription"),
+    *("PatientID", "Modality", "Manufacturer", "SeriesNumber", "SeriesDescription", "BodyPartExamined", "ViewPosition", "KVP"),
     *("Rows", "Columns", "SamplesPerPixel", "NumberOfFrames", "PhotometricInterpretation", "PlanarConfiguration", "PixelSpacing"),
     *("BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "RedPaletteColorLookupTableDescriptor", "ModalityLUTSequence"),
     *("ImagePositionPatient", "ImageOrientationPatient", "SpacingBetweenSlices", "SliceThickness", "RescaleSlope", "RescaleIntercept"),
@@ -63,6 +64,10 @@ class File:
     name: str
     modality: str
     manufacturer: str
+    weighting: str
+    body_part: str
+    view: str
+    kvp: float
     patient: str = field(repr=False)
     study_uid: str
     series_uid: str
@@ -135,6 +140,10 @@ def _file_of(header: FrameHeader, path: Path, name: str, syntax: str, layout: La
         name=name,
         modality=_code(header, "Modality"),
         manufacturer=word(header, "Manufacturer"),
+        weighting=weighting_in(text(header, "SeriesDescription")) if _code(header, "Modality") == "MR" else "",
+        body_part=body_part(_code(header, "BodyPartExamined")),
+        view=view(_code(header, "ViewPosition")),
+        kvp=(numbers(header, "KVP") or (0.0,))[0],
         patient=text(header, "PatientID"),
         study_uid=uid(header, "StudyInstanceUID"),
         series_uid=uid(header, "SeriesInstanceUID"),
