@@ -17,7 +17,7 @@ from medood.gate.statistics import statistics
 from medood.gate.tags import fit_tags, missing_tags
 
 _MOST_IMAGES = 1000
-_MOST_CHANGED = 200
+_MOST_CHANGED = 120
 _FEWEST = 8  # images that a distance can be fitted on, and patients that a detector's scores can be judged by
 _CHUNK = 64
 

@@ -107,8 +107,8 @@ class Training(_Section):
 class CalibrationPlan(_Section):
     """How often a normal image may look anomalous. The held-out normal images set the thresholds.
 
-    false_alarm_rate  share of normal images that may be called anomalous
-    coloured_pixels   share of a normal image's pixels that may be coloured in its map
+    false_alarm_rate    share of normal images that may be called anomalous
+    coloured_pixels     share of a normal image's pixels that may be coloured in its map
     false_refusal_rate  share of normal images that the gate may call out of domain, as if they were of another kind
     """
 

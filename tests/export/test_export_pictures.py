@@ -169,7 +169,7 @@ VERDICT = Verdict(0.1234, 0.021, "anomalous", "grey values unlike those of the t
 def test_a_verdict_is_said_in_words() -> None:
     assert VERDICT.headline == "score 0.1234   p 0.021   anomalous"
     assert VERDICT.warnings == [
-        "Unlike the training images: grey values unlike those of the training images.",
+        "Of another kind than the training images: grey values unlike those of the training images.",
         "50.0% was not examined (hatched).",
         "Issues: gantry_tilt:15.0, lossy.",
     ]
@@ -186,6 +186,20 @@ def test_a_verdict_needs_room_below_the_picture(tmp_path: Path) -> None:
         heights.append(below.shape[0])
         assert (below.max(initial=0) > 200) == bool(verdict.headline)
     assert heights == sorted(set(heights))
+
+
+def test_out_of_domain_stands_across_the_picture(tmp_path: Path) -> None:
+    inks = []
+    for decision in ("normal", "out_of_domain"):
+        verdict = Verdict(0.1, 0.2, decision)
+        write_overlay_png(tmp_path / "overlay.png", grey(PICTURE), blob(PICTURE, PICTURE_LESION), SCALE, verdict=verdict)
+        picture = pixels(tmp_path / "overlay.png")[: 40 * TIMES, : 60 * TIMES].astype(int)
+        inks.append(picture[..., 0] - picture[..., 2] > 80)  # of the warning's colour
+    across = inks[1] & ~inks[0]
+    assert not (inks[0] & ~inks[1]).all()
+    rows, columns = (np.flatnonzero(across.any(axis)) for axis in (1, 0))
+    assert np.ptp(rows) > 0.5 * across.shape[0]
+    assert np.ptp(columns) > 0.5 * across.shape[1]
 
 
 def test_a_picture_holds_one_slice(tmp_path: Path) -> None:

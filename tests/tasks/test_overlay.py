@@ -196,7 +196,7 @@ def test_slices_that_were_not_examined_are_marked_in_scene_and_picture(images: P
     (maps / "maps.jsonl").write_text(json.dumps(line) + "\n")
     overlay(maps, tmp_path / "some")
     assert "not examined" not in scene(tmp_path / "all/series_a.mrb")
-    assert 'name="series a not examined"' in scene(tmp_path / "some/series_a.mrb")
+    assert 'name="OUT OF DOMAIN: series a not examined"' in scene(tmp_path / "some/series_a.mrb")
     with zipfile.ZipFile(tmp_path / "some/series_a.mrb") as bundle:
         (tmp_path / "hidden.nrrd").write_bytes(bundle.read("medood/Data/not_examined.nrrd"))
     hidden, _ = read_map(tmp_path / "hidden.nrrd")

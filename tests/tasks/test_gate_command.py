@@ -1,0 +1,136 @@
+"""`medood gate`: one answer about every file, without the detector, and a gate for runs that have none."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+import medood
+from medood.cli import app
+from medood.core.errors import MedoodError
+from medood.tasks.gate import fit_run_gate, gate_folder
+from medood.tasks.score import score_folder
+
+RECIPE = {
+    "source": {"name": "folder", "root": "nowhere"},
+    "transforms": {"summary": "", "size": [32, 32], "range": [0.0, 1.0], "steps": [{"scale_range": {"low": 0, "high": 255}}]},
+    "detector": {"name": "intensity"},
+    "split": {"held_out": 0.4},
+}
+
+
+def draw(folder: Path, count: int, seed: int, upside_down: bool = False) -> Path:
+    """Pictures that are bright above and dark below, or the other way round."""
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(seed)
+    for number in range(count):
+        ramp = np.linspace(random.uniform(180, 200), random.uniform(40, 60), 32)[:, None] + random.normal(0, 6, (32, 32))
+        pixels = ramp.clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels[::-1] if upside_down else pixels).save(folder / f"{number:03d}.png")
+    return folder
+
+
+def rows_of(path: Path) -> dict[str, dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return {row["id"]: row for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("gate")
+    normal = draw(place / "normal", 60, 0)
+    medood.train(RECIPE, data=normal, out=place / "run", cache=place / "cache")
+    return place / "run"
+
+
+@pytest.fixture
+def run(made: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(made, tmp_path / "run"))
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Path:
+    """Ten pictures of the run's kind, five upside down, one in colour, one that is none."""
+    folder = draw(tmp_path / "mixed" / "same", 10, 1).parent
+    draw(folder / "down", 5, 2, upside_down=True)
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)).save(folder / "colour.png")
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+def test_every_file_gets_an_answer_and_a_reason(run: Path, mixed: Path, tmp_path: Path) -> None:
+    answer = gate_folder(run, mixed, tmp_path / "gate.csv")
+    rows = rows_of(tmp_path / "gate.csv")
+    assert {rows[f"down/{n:03d}.png"]["in_domain"] for n in range(5)} == {"no"}
+    assert all("upside down" in rows[f"down/{n:03d}.png"]["domain_reason"] for n in range(5))
+    assert sum(rows[f"same/{n:03d}.png"]["in_domain"] == "yes" for n in range(10)) >= 9
+    assert rows["colour.png"]["in_domain"] == "no"
+    assert rows["broken.png"]["status"] == "error"
+    assert (answer.inside + answer.outside, answer.failed) == (16, 1)
+
+
+def test_scores_carry_the_same_answers(run: Path, mixed: Path, tmp_path: Path) -> None:
+    gate_folder(run, mixed, tmp_path / "gate.csv")
+    score_folder(run, mixed, tmp_path / "scores.csv", device="cpu")
+    asked, scored = rows_of(tmp_path / "gate.csv"), rows_of(tmp_path / "scores.csv")
+    for name in (f"down/{n:03d}.png" for n in range(5)):
+        assert scored[name]["in_domain"] == "no"
+        assert scored[name]["decision"] == "out_of_domain"
+        assert float(scored[name]["domain_p"]) <= float(asked[name]["domain_p"]) * 1.001
+    for name in (f"same/{n:03d}.png" for n in range(10)):
+        assert (scored[name]["decision"] == "out_of_domain") == (scored[name]["in_domain"] == "no")
+
+
+def test_a_run_without_a_gate_says_how_to_add_one_and_takes_it(run: Path, mixed: Path, tmp_path: Path, capsys) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    del manifest["gate.npz"]
+    (run / "manifest.json").write_text(json.dumps(manifest))
+    (run / "gate.npz").unlink()
+    with pytest.raises(MedoodError, match=r"medood gate .* --fit FOLDER"):
+        gate_folder(run, mixed, tmp_path / "gate.csv")
+    assert not (tmp_path / "gate.csv").exists()
+    score_folder(run, mixed, tmp_path / "scores.csv", device="cpu")
+    assert "has no gate" in capsys.readouterr().err
+    row = rows_of(tmp_path / "scores.csv")["down/000.png"]
+    assert (row["in_domain"], row["domain_p"], row["domain_reason"]) == ("", "", "")
+    assert row["decision"] in ("normal", "anomalous")
+    said = fit_run_gate(run, draw(tmp_path / "more", 40, 3), cache=tmp_path / "cache")
+    assert any("modality" in sentence for sentence in said)
+    medood.load(run, device="cpu")
+    gate_folder(run, mixed, tmp_path / "gate.csv")
+    assert rows_of(tmp_path / "gate.csv")["down/000.png"]["in_domain"] == "no"
+
+
+def test_the_library_gives_the_answer(run: Path, mixed: Path) -> None:
+    loaded = medood.load(run, device="cpu")
+    down, same = loaded.score(mixed / "down" / "000.png"), loaded.score(mixed / "same" / "000.png")
+    assert (down.in_domain, down.decision) == (False, "out_of_domain")
+    assert down.domain_p is not None
+    assert same.domain_p is not None
+    assert down.domain_p <= 0.01
+    assert down.domain_p < same.domain_p
+    assert any("upside down" in reason for reason in down.domain_reason)
+
+
+def test_an_altered_gate_is_refused(run: Path, mixed: Path, tmp_path: Path) -> None:
+    (run / "gate.npz").write_bytes(b"other")
+    with pytest.raises(MedoodError, match="altered"):
+        gate_folder(run, mixed, tmp_path / "gate.csv")
+
+
+def test_the_command_asks_for_one_thing_and_keeps_what_is_there(run: Path, mixed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "gate.csv"
+    result = CliRunner().invoke(app, ["gate", str(run), str(mixed), "--out", str(out)])
+    assert result.exit_code == 3  # one file could not be read
+    assert "5 are not" in result.output or "6 are not" in result.output or "7 are not" in result.output
+    before = out.read_bytes()
+    assert CliRunner().invoke(app, ["gate", str(run), str(mixed), "--out", str(out)]).exit_code == 2
+    assert out.read_bytes() == before
+    assert "name one of the two" in CliRunner().invoke(app, ["gate", str(run)]).output
