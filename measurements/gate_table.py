@@ -44,7 +44,7 @@ SETS: dict[str, dict[str, Any]] = {
     "fashion": {"source": ("idx", {}), "below": "fashion-mnist"},
     "mr-sag-192": {"source": ("folder", {}), "below": "dicom/mr-sag-192"},
     "lung CT": {"source": ("folder", {}), "below": "lung_ct_gtv"},
-    "open-ms": {"source": ("folder", {}), "below": "open-ms", "named": "FLAIR"},
+    "open-ms": {"source": ("folder", {}), "below": "open-ms", "named": "flair"},
     "BraTS": {"source": ("brats", {}), "below": "brats"},
     "skin": table("isic2017", part="test", label="0"),
     "radiographs": table("rsna256", part="test", label="0"),
@@ -109,7 +109,7 @@ def recipe(name: str, plan: dict[str, Any]) -> dict[str, Any]:
 def judge(
     gate: Gate, pipeline: Pipeline, images: dict[str, Any], data: Path, most: int, change: Change | None, keep: int | None
 ) -> tuple[list[Judgement], float, int]:
-    """Judgements of the images with the label `keep` or of all, the gate's seconds for them, and how many the transforms do not take."""
+    """Judgements of the images with the label `keep` or of all, the gate's seconds of a core for them, and how many the transforms do not take."""
     found: list[Judgement] = []
     seconds, refused = 0.0, 0
     for volume in volumes(images, data, most):
@@ -118,9 +118,9 @@ def judge(
         except InputError as error:
             refused += error.code == "channels"
             continue
-        started = time.perf_counter()
+        started = time.process_time()
         judged = gate.judge(prepared.images, input_facts(volume, prepared), pipeline.preparation.plane != "native")
-        seconds += time.perf_counter() - started
+        seconds += time.process_time() - started
         found += [one for one, label in zip(judged, prepared.labels, strict=True) if keep is None or label == keep]
     return found, seconds, refused
 
@@ -139,7 +139,7 @@ def volumes(images: dict[str, Any], data: Path, most: int) -> Iterator[Volume]:
 
 def chosen(index: Index, images: dict[str, Any], data: Path) -> list[Entry]:
     if "chosen" not in images:
-        return [entry for entry in index.entries if images.get("named", "") in entry.id]
+        return [entry for entry in index.entries if images.get("named", "") in entry.id.lower()]
     with (data / images["source"][1]["csv"]).open(newline="") as file:
         wanted = {row["path"] for row in csv.DictReader(file) if all(row[key] == value for key, value in images["chosen"].items())}
     return [entry for entry in index.entries if entry.id in wanted]
@@ -225,7 +225,7 @@ def show(name: str, rows: list[dict[str, Any]]) -> None:
     print(f"\n{name}\n| set | images | AUROC | refused | usual reason |\n|---|---|---|---|---|")
     for row in rows:
         print(f"| {row['set']} | {row['images']} | {row['auroc']:.3f} | {100 * row['refused']:.1f} % | {row['reason']} |")
-    print(f"{np.mean([row['ms'] for row in rows]):.1f} ms an image", flush=True)
+    print(f"{np.mean([row['ms'] for row in rows]):.1f} ms of a core for the gate of an image", flush=True)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from medood.gate.tags import fit_tags, missing_tags
 
 _MOST_IMAGES = 1000
 _MOST_CHANGED = 120
+_APART = 2.5  # deviations of unseen normal images that a change must lie from them to be looked for
 _FEWEST = 8  # images that a distance can be fitted on, and patients that a detector's scores can be judged by
 _CHUNK = 64
 
@@ -54,6 +55,9 @@ def fit_gate(
         few = slice(0, _MOST_CHANGED)
         changed = [joined(_statistics(gather, chosen[few], spec, change)) for change in CHANGES.values()]
         discriminant, scale, questions[CHANGED] = _discriminant(joined(normal), joined(lesioned), changed, of)
+        unclear = [name for name, deviation in zip(CHANGES, scale[1], strict=True) if np.isinf(deviation)]
+        if unclear:
+            left_out.append(f"The gate does not look for images that are {', '.join(unclear)}: they look too much like the others.")
     if scored is not None:
         values, owners = scored[0], np.unique(np.asarray(scored[1]), return_inverse=True)[1]
         if len(np.unique(owners)) >= _FEWEST:
@@ -95,7 +99,7 @@ def _distance(normal: np.ndarray, lesioned: np.ndarray, patients: np.ndarray) ->
 def _discriminant(
     normal: np.ndarray, lesioned: np.ndarray, changed: Sequence[np.ndarray], patients: np.ndarray
 ) -> tuple[Discriminant, np.ndarray, Question]:
-    """The first images were changed; all are judged."""
+    """The first images were changed; all are judged. A change that unseen images do not tell has an infinite deviation: it never counts."""
     learnt = np.arange(len(normal)) < len(changed[0])
 
     def fitted(used: np.ndarray) -> Discriminant:
@@ -108,7 +112,8 @@ def _discriminant(
         of_normal[unseen], of_lesioned[unseen] = one(normal[unseen]), one(lesioned[unseen])
     weights = patient_weights(patients)
     mean = weights @ of_normal
-    scale = np.stack([mean, np.maximum(np.sqrt(weights @ np.square(of_normal - mean)), 1e-3)])
+    deviation = np.maximum(np.sqrt(weights @ np.square(of_normal - mean)), 1e-3)
+    scale = np.stack([mean, np.where(deviation < 1 / _APART, deviation, np.inf)])
     most = [((of - scale[0]) / scale[1]).max(1) for of in (of_normal, of_lesioned)]
     return fitted(np.ones(len(normal), bool)), scale, Question(*(PatientPValue(values, patients) for values in most))
 

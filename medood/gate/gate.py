@@ -61,7 +61,7 @@ class Gate:
     rate          share of normal images of new patients that may be refused
     tags          what the training images are by their headers: see `medood.gate.tags`
     distances     by group of statistics;  discriminant, scale  of the changes of a whole image, and mean and deviation (2, changes) of
-                  what it says of normal images of unseen patients; None where there were too few images
+                  what it says of normal images of unseen patients, infinite for what it cannot tell; None where images were too few
     questions     by name
     left_out      what the gate cannot ask, and why: sentences
     """

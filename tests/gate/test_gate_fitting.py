@@ -57,6 +57,13 @@ def test_what_was_done_to_a_whole_image_is_named(gate: Gate, change: str) -> Non
     assert np.mean([f"it looks {change}" in reason for reason in reasons]) > 0.8
 
 
+def test_a_change_that_cannot_be_seen_is_not_looked_for() -> None:
+    symmetric = np.maximum(TRAINING, TRAINING[..., ::-1])
+    made = fit_gate(lambda n: symmetric[n], [str(i) for i in range(80)], [FACTS], SPEC, 0.01)
+    assert "The gate does not look for images that are mirrored: they look too much like the others." in made.left_out
+    assert len(refused(made, np.ascontiguousarray(CHANGES["upside down"](symmetric[:20], SPEC)))) == 20
+
+
 def test_noise_and_another_object_are_refused(gate: Gate) -> None:
     random = np.random.default_rng(0)
     assert len(refused(gate, np.clip(drawings(20, 3) + (drawings(20, 3) > 0) * random.normal(0, 0.2, (20, 1, 32, 32)), 0, 1))) == 20
