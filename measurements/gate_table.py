@@ -109,7 +109,8 @@ def recipe(name: str, plan: dict[str, Any]) -> dict[str, Any]:
 def judge(
     gate: Gate, pipeline: Pipeline, images: dict[str, Any], data: Path, most: int, change: Change | None, keep: int | None
 ) -> tuple[list[Judgement], float, int]:
-    """Judgements of the images with the label `keep` or of all, the gate's seconds of a core for them, and how many the transforms do not take."""
+    """Judgements of the images with the label `keep` or of all, the gate's seconds of a core for them, and how many images the transforms
+    do not take."""
     found: list[Judgement] = []
     seconds, refused = 0.0, 0
     for volume in volumes(images, data, most):
