@@ -95,7 +95,7 @@ def score_folder(
         console.say(cost)
     scorer = Scorer(run, target, plane, SeenImages(run))
     if scorer.gate is None:
-        console.warn(f"{run.name} has no gate, so any image passes for one of its kind. {HOW_TO_ADD_A_GATE.format(run_folder)}")
+        console.warn(f"{run.name} has no gate, so any image passes for one of its kind. {HOW_TO_ADD_A_GATE.format(run.folder)}")
     with files.opened(run, place, header) as (rows, folder, made):
         score_index(scorer, reader, index, rows, folder, outcome, console, made)
         outcome.failed, outcome.near_copies = rows.failed, rows.near_copies

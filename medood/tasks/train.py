@@ -199,7 +199,7 @@ def _gate(images: CachedImages, held_out: CachedImages, recipe: Recipe, scores: 
             lambda numbers: normal.gather(numbers).numpy(),
             normal.groups,
             [entry.facts for entry in normal.entries],
-            Pipeline(recipe.transforms).spec,
+            image_spec(recipe),
             recipe.calibration.false_refusal_rate,
             (scores, held_out.groups),
         )
