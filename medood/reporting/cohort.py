@@ -107,7 +107,7 @@ def _row(row: Row, mistakes: Any) -> list[Any]:
         numbers["p_value"],
         row["decision"],
         _domain(row),
-        unguarded(row["domain_reason"] or row["unlike_training"] or row["reason"]),
+        unguarded(row["domain_reason"] or row["reason"]),
         unguarded(row["issues"]),
         numbers["examined"],
         row["status"] or ("ok" if numbers["score"] is not None else ""),
@@ -117,8 +117,4 @@ def _row(row: Row, mistakes: Any) -> list[Any]:
 def _domain(row: Row) -> str:
     """yes, no, or nothing where it is not known."""
     told = row["in_domain"].lower()
-    if told in _TRUE + _FALSE:
-        return "yes" if told in _TRUE else "no"
-    if row["status"] not in ("", "ok") or "unlike_training" not in row.cells:
-        return ""
-    return "no" if row["unlike_training"] or row["decision"] == "out_of_domain" else "yes"
+    return "yes" if told in _TRUE else "no" if told in _FALSE else ""

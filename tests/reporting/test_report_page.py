@@ -26,7 +26,21 @@ from medood.tasks.report import report
 
 GEOMETRY = GEOMETRIES["oblique"]
 HOSTILE = '<img src=x onerror="window.hacked=1">\u2028</script><script>window.hacked=1</script>{{DATA}}'
-COLUMNS = ["level", "id", "slice", "group", "score", "p_value", "decision", "status", "reason", "unlike_training", "issues", "examined"]
+COLUMNS = [
+    "level",
+    "id",
+    "slice",
+    "group",
+    "score",
+    "p_value",
+    "decision",
+    "status",
+    "reason",
+    "in_domain",
+    "domain_reason",
+    "issues",
+    "examined",
+]
 
 
 def write_scores(folder: Path, rows: list[dict[str, Any]], **facts: Any) -> Path:
@@ -72,7 +86,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     slices = [entry(found.id, round(k / 20, 3), level="slice", slice=k) for k in range(count)]
     rows = [*slices, entry(found.id, 0.97, level="series", issues="gantry_tilt:3.0;lossy")]
     rows += [entry(f"pictures/{number:03d}.png", number / 200) for number in range(148)]
-    rows += [entry("odd.png", 0.4, decision="out_of_domain", unlike_training="modality MR"), entry(HOSTILE, 0.99, issues="burned_in")]
+    rows += [
+        entry("odd.png", 0.4, decision="out_of_domain", in_domain="no", domain_reason="modality MR"),
+        entry(HOSTILE, 0.99, issues="burned_in"),
+    ]
     write_scores(folder, rows)
     labels = [f"{found.id},{k},{int(lesion[k].any())},{found.id},lesion.nrrd\n" for k in range(count)]
     pictures = [f"pictures/{number:03d}.png,,{int(number > 100)},{number},\n" for number in range(148)]
