@@ -131,6 +131,32 @@ def train(
 
 
 @app.command()
+def pretrain(
+    recipe: Recipe,
+    data: Annotated[Path | None, typer.Option(help="Folder of the images; replaces `source.root` of the recipe.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="runs/NAME OF THE RECIPE-weights")] = None,
+    device: Device = "auto",
+    changes: Changes = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch.")] = False,
+    overwrite: Overwrite = False,
+    cache: Cache = None,
+) -> None:
+    """Teach the network of a recipe's features (resnet18, resnet50) on its training images, without labels, by SimSiam.
+
+    Prints the weights file; `medood train RECIPE --set features.weights=FILE` takes it. It begins with `features.weights`: random, or those
+    of a file, which are then trained further, on small images too if `transforms.size` is small and `features.size` is not. Whether it was
+    worth it tells a training with each of two controls: `features.weights=random` and `features.weights=imagenet`.
+    """
+    from medood.recipe.recipe import load_recipe
+
+    resolved = load_recipe(recipe, changes or ())
+    from medood.tasks.pretrain import pretrain_recipe
+
+    folder = out or Path("runs") / f"{Path(recipe).stem}-weights"
+    typer.echo(pretrain_recipe(resolved, folder, data=data, device=device, cache=cache, resume=resume, overwrite=overwrite))
+
+
+@app.command()
 def score(
     run: Run,
     folder: Folder,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -104,6 +104,27 @@ class Training(_Section):
     tensorboard: bool = True
 
 
+class Pretraining(_Section):
+    """How `medood pretrain` teaches the network of `features` on the training images, without labels, before a detector is trained.
+
+    SimSiam: views of an image, parts of it with other contrast and brightness, are to give the same features.
+
+    epochs         passes over the images; the last one counts
+    batch_size     images that are learned from at once; batches of 32 or more are calmer
+    learning_rate  for 256 images at once, in proportion for fewer; it falls to 0 along a cosine
+    weight_decay   of all weights
+    smallest_crop  least share of an image's sides that a view shows
+    flip           whether views may be mirrored left to right
+    """
+
+    epochs: PositiveInt = 100
+    batch_size: PositiveInt = 64
+    learning_rate: PositiveFloat = 0.05
+    weight_decay: NonNegativeFloat = 1e-4
+    smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.4
+    flip: bool = True
+
+
 class CalibrationPlan(_Section):
     """How often a normal image may look anomalous. The held-out normal images set the thresholds.
 
@@ -194,7 +215,8 @@ class Recipe(_Section):
     features     what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default;
                  for `error: perceptual` of a detector that reconstructs, what it compares; for an ensemble, what those of its members
                  work on that need features and name none of their own
-    split        which patients are held out; its keys are below, like those of the next four
+    split        which patients are held out; its keys are below, like those of the next five
+    pretraining  how `medood pretrain` teaches the network of the features; training does not look at it
     training     how the detector is trained
     calibration  how often a normal image may be called anomalous
     pooling      how a map becomes the score of an image
@@ -212,6 +234,7 @@ class Recipe(_Section):
     contrast: Literal["synthetic", "product_of_marginals"] | dict[str, Any] | None = None
     features: dict[str, Any] | None = None
     split: Split = Field(default_factory=Split)
+    pretraining: Pretraining = Field(default_factory=Pretraining)
     training: Training = Field(default_factory=Training)
     calibration: CalibrationPlan = Field(default_factory=CalibrationPlan)
     pooling: Pooling = Field(default_factory=Pooling)
@@ -240,6 +263,7 @@ def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
     """What each section of a recipe may hold, by its name; "" has the sections and single values. No section of an unknown card."""
     sections: dict[str, Any] = {
         "split": Split,
+        "pretraining": Pretraining,
         "training": Training,
         "calibration": CalibrationPlan,
         "pooling": Pooling,
@@ -267,7 +291,7 @@ def changed_keys(before: Recipe, now: Recipe) -> list[str]:
     not know. The members that come from runs follow from these."""
 
     def matters(recipe: Recipe) -> dict[str, Any]:
-        values = recipe.model_dump(mode="json", exclude={"summary": True, "transforms": {"summary"}})
+        values = recipe.model_dump(mode="json", exclude={"summary": True, "pretraining": True, "transforms": {"summary"}})
         detector = {key: value for key, value in values["detector"].items() if key != "members" or not values["detector"].get("runs")}
         for source in (values["source"], *both_sources(values["contrast"])):
             source.pop("root", None)

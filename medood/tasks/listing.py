@@ -19,7 +19,18 @@ from medood.recipe import catalogue
 from medood.recipe.check import nearest
 from medood.recipe.grid import Benchmark, OutlierSet, Published
 from medood.recipe.literals import read_literals
-from medood.recipe.recipe import CalibrationPlan, OcclusionPlan, Pooling, Preparation, Recipe, Scoring, Split, Training, shipped
+from medood.recipe.recipe import (
+    CalibrationPlan,
+    OcclusionPlan,
+    Pooling,
+    Preparation,
+    Pretraining,
+    Recipe,
+    Scoring,
+    Split,
+    Training,
+    shipped,
+)
 
 
 def print_cards(kind: Literal["detectors", "features", "sources", "steps"], name: str | None) -> None:
@@ -70,6 +81,7 @@ def sections() -> dict[str, type[BaseModel]]:
         "Recipe": Recipe,
         "Transforms file": Preparation,
         "Section split": Split,
+        "Section pretraining": Pretraining,
         "Section training": Training,
         "Section calibration": CalibrationPlan,
         "Section pooling": Pooling,

@@ -22,6 +22,7 @@ ALLOWED = {
     "nets": {"core", "nets"},
     "features": {"core", "nets", "features"},
     "detectors": {"core", "nets", "features", "detectors"},
+    "pretraining": {"core", "nets", "features", "pretraining"},
     "training": {"core", "recipe", "nets", "training"},
     "metrics": {"core", "metrics"},
     "data": {"core", "recipe", "sources", "transforms", "data"},
@@ -34,7 +35,7 @@ ALLOWED = {
     "advising": {*_LOWER, "advising"},
     "benchmarking": {*_LOWER, "benchmarking"},
     "node": {"core", "recipe", "sources", "node"},
-    "tasks": {*_LOWER, "reporting", "advising", "benchmarking", "node", "tasks"},
+    "tasks": {*_LOWER, "reporting", "pretraining", "advising", "benchmarking", "node", "tasks"},
     "library": {*_LOWER, "tasks", "library"},
 }
 BY_NAME = {"recipe/catalogue.py": 1, "core/detector.py": 1}

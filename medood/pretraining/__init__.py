@@ -1,0 +1,1 @@
+"""Networks for features, learned from images without labels."""
