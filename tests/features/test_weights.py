@@ -16,7 +16,7 @@ from torch import Tensor
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
 from medood.core.files import sha256
-from medood.features.onnx_weights import _model_class, read_onnx
+from medood.features.onnx_weights import model_class, read_onnx
 from medood.features.weights import Published, find_weights, read_weights
 
 SPEC = ImageSpec(1, 64, 64)
@@ -132,7 +132,7 @@ def test_weights_of_another_network_are_refused(file: Path) -> None:
 
 def onnx_file(path: Path) -> np.ndarray:
     """A model with one named vector, and one matrix that was transposed and lost its name."""
-    model, values = _model_class()(), np.arange(6, dtype=np.float32).reshape(2, 3)
+    model, values = model_class()(), np.arange(6, dtype=np.float32).reshape(2, 3)
     model.graph.initializer.add(name="part.bias", dims=[2], data_type=1, raw_data=np.float32([7, 8]).tobytes())
     model.graph.initializer.add(name="few", dims=[2], data_type=1, float_data=[0.5, 1.5])
     model.graph.initializer.add(name="counts", dims=[1], data_type=7, raw_data=b"\0" * 8)
@@ -157,7 +157,7 @@ def test_an_onnx_file_that_lacks_values_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(whole[:-40])
     with pytest.raises(MedoodError, match="damaged"):
         read_onnx(tmp_path / "model.onnx")
-    model = _model_class()()
+    model = model_class()()
     model.graph.initializer.add(name="outside", dims=[2], data_type=1)
     (tmp_path / "model.onnx").write_bytes(model.SerializeToString())
     with pytest.raises(MedoodError, match="other files"):
