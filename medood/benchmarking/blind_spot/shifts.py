@@ -33,7 +33,8 @@ def _turned(picture: Picture, random: np.random.Generator) -> np.ndarray:
     way = int(random.choice([1, 3]))
     turned = np.rot90(picture.image, way, (1, 2)).copy()
     fill = float(picture.image.min()) if picture.outside is None else picture.outside
-    return np.asarray(ResizeWithPadOrCrop(picture.body.shape, mode="constant", constant_values=fill)(turned), np.float32)
+    fitted = ResizeWithPadOrCrop(picture.body.shape, mode="constant", constant_values=fill)(torch.from_numpy(turned))
+    return np.asarray(fitted, np.float32)
 
 
 def _inverted(picture: Picture, random: np.random.Generator) -> np.ndarray:
@@ -48,7 +49,8 @@ def _noisy(picture: Picture, random: np.random.Generator) -> np.ndarray:
 def _biased(picture: Picture, random: np.random.Generator) -> np.ndarray:
     """The smooth field of a receiving coil, of MONAI."""
     lowest = picture.values.min()
-    field = RandBiasField(degree=3, coeff_range=_BIAS, prob=1.0).set_random_state(seed=int(random.integers(2**31)))
+    field = RandBiasField(degree=3, coeff_range=_BIAS, prob=1.0)
+    field.set_random_state(seed=int(random.integers(2**31)))
     return picture.filled(np.asarray(field(picture.image - lowest), np.float32) + lowest)
 
 
@@ -64,8 +66,9 @@ def _ghosted(picture: Picture, random: np.random.Generator) -> np.ndarray:
 def _moved(picture: Picture, random: np.random.Generator) -> np.ndarray:
     """The patient moves three times while the lines of k-space are read, by a few degrees and a few hundredths of the field of view."""
     lines = _lines(picture)
-    ends = np.sort(random.choice(np.arange(1, lines.shape[1]), _MOVES, replace=False)) if lines.shape[1] > _MOVES else []
-    for begin, end in zip(ends, [*ends[1:], lines.shape[1]], strict=True):
+    count = lines.shape[1]
+    begins: list[int] = np.sort(random.choice(np.arange(1, count), _MOVES, replace=False)).tolist() if count > _MOVES else []
+    for begin, end in zip(begins, [*begins[1:], count], strict=True):
         angle, offsets = random.uniform(-8, 8), random.uniform(-0.04, 0.04, 2) * picture.body.shape
         moved = ndimage.shift(
             ndimage.rotate(picture.image, angle, (1, 2), reshape=False, order=1, mode="nearest"), (0, *offsets), order=1, mode="nearest"
