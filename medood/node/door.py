@@ -78,7 +78,8 @@ class Server(ThreadedAssociationServer):
 
     def __init__(self, *arguments: Any, most: int, connections: int, **options: Any) -> None:
         self.most, self.connections = most, connections
-        super().__init__(*arguments, **options, request_handler=Handler)
+        options["request_handler"] = Handler
+        super().__init__(*arguments, **options)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         assert self.socket is not None

@@ -54,7 +54,7 @@ class SimSiam(Detector):
         super().__init__(spec)
         self.localises = False
         self.encoder, self.epochs = encoder, epochs
-        self.learning = {"lr": learning_rate * batch_size / _RATE_OF, "momentum": 0.9, "weight_decay": weight_decay}
+        self.learning: dict[str, Any] = {"lr": learning_rate * batch_size / _RATE_OF, "momentum": 0.9, "weight_decay": weight_decay}
         self.views = Views(size, smallest=smallest, flip=flip)
         self.projector = nn.Sequential(*_layer(channels, width), nn.ReLU(), *_layer(width, width))
         self.predictor = nn.Sequential(*_layer(width, width // 4), nn.ReLU(), nn.Linear(width // 4, width))
