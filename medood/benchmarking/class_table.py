@@ -82,7 +82,7 @@ def _mean(results: Results, column: tuple[str, Line | None], names: Sequence[str
 
 def _seeds(results: Results, line: Line, place: Place) -> list[float]:
     comparison = results.comparison(place, line.detector)
-    ranked = comparison and (comparison.score if line.part is None else comparison.parts.get(line.part))
+    ranked = comparison and line.ranked(comparison)
     return [value for value in ranked.by_seed if math.isfinite(value)] if ranked else []
 
 

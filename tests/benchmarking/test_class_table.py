@@ -34,7 +34,11 @@ def comparison(cohort: str, detector: str, seeds: Sequence[float]) -> Comparison
         patients=100,
         seeds=tuple(range(len(seeds))),
         score=ranked(seeds),
-        parts={"simplified": ranked([seed - 0.1 for seed in seeds])},
+        parts={
+            "simplified": ranked([seed - 0.1 for seed in seeds]),
+            "nu_1": ranked([0.3]),
+            "nu_2": ranked([0.8 if "bag" in cohort else 0.2]),
+        },
         plain={},
         run_fpr=None,
         run_tpr=None,
@@ -68,6 +72,14 @@ def test_parts_have_columns_of_their_own() -> None:
     table = made(parts={"GT": {"GT, simplified": "simplified"}})
     at = table.columns.index("GT, simplified")
     assert table.blocks[0].rows[2].cells[at] == Number(pytest.approx(0.715), spread=pytest.approx(0.015))
+
+
+def test_the_best_in_hindsight_has_a_column_that_says_so() -> None:
+    table = made(hindsight={"GT": "nu_*"})
+    at = table.columns.index("GT, hindsight")
+    assert [row.cells[at].value for row in table.blocks[0].rows] == pytest.approx([0.3, 0.8, 0.55])  # type: ignore[union-attr]
+    assert any("chosen by the labels of the test" in note for note in table.notes)
+    assert not any("chosen by the labels of the test" in note for note in made().notes)
 
 
 def test_the_text_says_what_the_signs_mean() -> None:

@@ -29,8 +29,8 @@ class GeoTrans(Detector):
     """Learns to tell by which flip, shift and turn a normal image was changed; where it cannot tell, the image is anomalous.
 
     Golan & El-Yaniv, "Deep anomaly detection using geometric transformations", NeurIPS 2018; the network and what the paper leaves out
-    are the authors' code's. It sees shape and layout, which reconstruction misses, and it has no map. Takes any range; squares whose
-    sides are multiples of 32 pixels.
+    are the authors' code's. It sees shape and layout, which reconstruction misses, and has no map but by `occlusion`. Takes
+    any range; squares whose sides are multiples of 32 pixels.
 
     transforms     which are told apart:
                    "all": 72, a flip x 9 shifts by a quarter of the side x 4 quarter turns. For objects that have an upright position, such

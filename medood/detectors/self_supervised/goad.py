@@ -21,7 +21,7 @@ class Goad(Detector):
     """Draws normal images under one transform together, away from those under others; the distances from the centres are the score.
 
     Bergman & Hoshen, "Classification-based anomaly detection for general data" (GOAD), ICLR 2020, written from the paper. The transforms
-    are those of GeoTrans. It has no map. Takes any range; squares whose sides are multiples of 32 pixels.
+    are those of GeoTrans. It has no map but by `occlusion`. Takes any range; squares whose sides are multiples of 32 pixels.
 
     transforms      which are told apart: "all" 72, "turns" 8, "shifts" 9; GeoTrans says when to take which. With "shifts" height and
                     width may differ

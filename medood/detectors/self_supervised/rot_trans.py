@@ -23,8 +23,8 @@ class RotTrans(Detector):
 
     Hendrycks et al., "Using self-supervised learning can improve model robustness and uncertainty", NeurIPS 2019, "Rot + Trans"; their
     code for one class was not published, so network, schedule and number of epochs are ours. Where GeoTrans has an answer for each of 72
-    combinations, this has three, of 3, 3 and 4 choices, and a shifted image is continued without repeating its edge. It has no map. Takes
-    any range; squares whose sides are multiples of 32 pixels.
+    combinations, this has three, of 3, 3 and 4 choices, and a shifted image is continued without repeating its edge.
+    It has no map but by `occlusion`. Takes any range; squares whose sides are multiples of 32 pixels.
 
     transforms     which are told apart:
                    "all": 36, 9 shifts by a quarter of the side x 4 quarter turns
