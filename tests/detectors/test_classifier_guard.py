@@ -172,10 +172,10 @@ def test_training_images_of_one_class_are_refused(tmp_path: Path) -> None:
 OWN = ImageSpec(1, 16, 16, 0.0, 1.0)
 
 
-def learnt(classes: Tensor | None, **parameters: Any) -> None:
+def learnt(named: Tensor | None, **parameters: Any) -> None:
     detector = ClassifierGuard(OWN, **{"classes": 2, "width": 4, **parameters})
     random = torch.Generator().manual_seed(0)
-    given = Batch(torch.rand((6, *OWN.shape), generator=random), classes=classes)
+    given = Batch(torch.rand((6, *OWN.shape), generator=random), classes=named)
     for phase in detector.phases():
         with torch.no_grad():
             phase.begin()

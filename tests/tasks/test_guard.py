@@ -31,14 +31,14 @@ calibration: {false_alarm_rate: 0.2}
 def place(tmp_path: Path) -> Path:
     """Pictures that are bright on the left or on the right, with a table of their classes; one of a third class for testing."""
     random = np.random.default_rng(0)
-    rows = ["path,label,part,class"]
+    rows = ["path,group,label,part,class"]
     (tmp_path / "images").mkdir()
     for number in range(21):
         picture = 0.5 * random.random((16, 16))
         kind = "other" if number == 20 else ("left", "right")[number % 2]
         picture[:, slice(0, 8) if kind == "left" else slice(8, 16)] += 0.5
         Image.fromarray((picture * 255).astype(np.uint8)).save(tmp_path / "images" / f"{number}.png")
-        rows.append(f"{number}.png,normal,{'test' if number == 20 else ''},{kind}")
+        rows.append(f"{number}.png,{number},0,{'test' if number == 20 else ''},{kind}")
     (tmp_path / "images" / "table.csv").write_text("\n".join(rows) + "\n", encoding="utf-8")
     (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
     return tmp_path
