@@ -255,10 +255,6 @@ class StudyQueue:
             (row["id"], row["uid"], row["state"], row["objects"], reason, row["changed"]) for row, reason in zip(rows, why, strict=True)
         ]
 
-    def working(self) -> set[int]:
-        """Studies whose results or images are still needed."""
-        return {row["id"] for row in self.file.all("SELECT id FROM studies")}
-
     def _study(self, uid: str) -> int:
         """The number of the study, which begins now if it is new."""
         wanted = "SELECT id FROM studies WHERE uid = ?"
