@@ -98,8 +98,10 @@ def main() -> None:
             while "Listening" not in node.stderr.readline():
                 assert node.poll() is None
             threading.Thread(target=node.stderr.read, daemon=True).start()
-            report(arguments.studies, slices, port, archive, node.pid)
-            node.terminate()
+            try:
+                report(arguments.studies, slices, port, archive, node.pid)
+            finally:
+                node.terminate()
 
 
 def report(studies: int, slices: list[pydicom.Dataset], port: int, archive: Archive, process: int) -> None:

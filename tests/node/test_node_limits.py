@@ -193,8 +193,11 @@ def test_a_deflated_bomb_is_refused_and_the_node_goes_on(node, tmp_path: Path) -
     request = C_STORE()
     request.MessageID, request.Priority, request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = 1, 2, CT, generate_uid()
     request.DataSet = BytesIO(content[144 + int.from_bytes(content[140:144], "little") :])
+    association._reactor_checkpoint.clear()  # as send_c_store does, so that nobody else takes the answer
+    until(lambda: association._is_paused)
     association.dimse.send_msg(request, association.accepted_contexts[0].context_id)
     _, answer = association.dimse.get_msg(block=True)
+    association._reactor_checkpoint.set()
     assert answer.Status == 0xC000
     association.release()
     assert send(study(tmp_path / "in", 1), node.receiver.port) == [0] * 3
