@@ -20,6 +20,7 @@ _MOST_IMAGES = 1000
 _MOST_CHANGED = 120
 _APART = 2.5  # deviations of unseen normal images that a change must lie from them to be looked for
 _FEWEST = 8  # images that a distance can be fitted on, and patients that a detector's scores can be judged by
+_SMALLEST = 8  # pixels along each side; rows of numbers are images of one line
 _CHUNK = 64
 
 Gather = Callable[[np.ndarray], np.ndarray]
@@ -46,7 +47,9 @@ def fit_gate(
     questions, distances = {}, {}
     discriminant = scale = None
     of, count = patients[chosen], len(np.unique(patients[chosen]))
-    if len(chosen) < _FEWEST or count < 2:
+    if min(spec.height, spec.width) < _SMALLEST:
+        left_out.append(f"The gate looks at tags only: there is little to see in {spec.height} x {spec.width} pixels.")
+    elif len(chosen) < _FEWEST or count < 2:
         left_out.append(f"The gate looks at tags only: {len(chosen)} images of {count} patients are too few to learn what they look like.")
     else:
         normal, lesioned = _statistics(gather, chosen, spec, _same), _statistics(gather, chosen, spec, with_lesions)

@@ -116,6 +116,13 @@ def test_too_few_images_or_patients_leave_the_tags(images: int, patients: int) -
     assert any("too few to learn what they look like" in sentence for sentence in made.left_out)
 
 
+def test_rows_of_numbers_have_no_layout() -> None:
+    numbers = np.random.default_rng(0).random((40, 1, 1, 12)).astype(np.float32)
+    made = fit_gate(lambda n: numbers[n], [str(i) for i in range(40)], [FACTS], ImageSpec(1, 1, 12), 0.01)
+    assert refused(made, 1 - numbers[:5]) == []
+    assert "The gate looks at tags only: there is little to see in 1 x 12 pixels." in made.left_out
+
+
 def test_what_few_patients_cannot_promise_is_said(gate: Gate) -> None:
     (said,) = [sentence for sentence in gate.left_out if "promise" in sentence]
     assert "80 patients promise no less than 4.9 %" in said  # four questions
