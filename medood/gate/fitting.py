@@ -116,7 +116,7 @@ def _discriminant(
     weights = patient_weights(patients)
     mean = weights @ of_normal
     deviation = np.maximum(np.sqrt(weights @ np.square(of_normal - mean)), 1e-3)
-    scale = np.stack([mean, np.where(deviation < 1 / _APART, deviation, np.inf)])
+    scale = np.stack([mean, np.where(deviation * _APART < -2 * mean, deviation, np.inf)])  # the changed ones lie at -mean
     most = [((of - scale[0]) / scale[1]).max(1) for of in (of_normal, of_lesioned)]
     return fitted(np.ones(len(normal), bool)), scale, Question(*(PatientPValue(values, patients) for values in most))
 
