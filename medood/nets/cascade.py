@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from medood.core.detector import ImageSpec
-from medood.nets.gaussian import GaussianHead, draw
+from medood.nets.densities.gaussian import GaussianHead, draw
 from medood.nets.strided import decoder, double, encoder, halve
 
 _MAPS = 8  # latent variables at each place of a "spatial" branch

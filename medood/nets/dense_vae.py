@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 from medood.core.detector import ImageSpec
-from medood.nets.gaussian import GaussianHead, draw
+from medood.nets.densities.gaussian import GaussianHead, draw
 from medood.nets.strided import halve
 
 STEP = 16

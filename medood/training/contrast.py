@@ -11,7 +11,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase
 from medood.core.errors import TrainingError
-from medood.nets.pasted import Paste
+from medood.nets.images.pasted import Paste
 from medood.training.data import Images
 from medood.training.inputs import has_inputs
 from medood.training.randomness import derived_seed

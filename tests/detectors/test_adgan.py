@@ -14,7 +14,7 @@ from torch.optim import Adam
 from medood.core.detector import ImageSpec
 from medood.detectors.adversarial import adgan
 from medood.detectors.adversarial.adgan import ADGAN
-from medood.nets.signed import signed
+from medood.nets.images.signed import signed
 
 SPEC = ImageSpec(1, 16, 16, 0.0, 1.0, background=0.0)
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from medood.core.detector import Batch, ImageSpec
 from medood.core.errors import MedoodError, TrainingError
 from medood.detectors.density.dagmm import DAGMM
-from medood.nets.signed import signed
+from medood.nets.images.signed import signed
 
 SPEC = ImageSpec(1, 32, 32, 0.0, 1.0, background=0.0)
 

@@ -10,7 +10,7 @@ from detector_trials import Training, build, phantoms
 
 from medood.core.detector import Batch, ImageSpec
 from medood.detectors.density.dsebm import DSEBM
-from medood.nets.signed import signed
+from medood.nets.images.signed import signed
 
 SPEC = ImageSpec(1, 16, 16, 0.0, 1.0, background=0.0)
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from medood.core.detector import Batch, ImageSpec
 from medood.core.errors import MedoodError
 from medood.detectors.self_supervised.synthetic import Synthetic
-from medood.nets.pasted import Paste
+from medood.nets.images.pasted import Paste
 
 SPEC = ImageSpec(1, 64, 64, 0.0, 1.0, background=0.0)
 

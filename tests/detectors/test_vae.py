@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal, Normal, kl_divergence
 from medood.core.detector import Batch, ImageSpec
 from medood.core.errors import MedoodError
 from medood.detectors.reconstruction.vae import VAE
-from medood.nets.gaussian import GaussianHead, divergence, draw
+from medood.nets.densities.gaussian import GaussianHead, divergence, draw
 
 SPEC = ImageSpec(1, 64, 64)
 

@@ -13,7 +13,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase
 from medood.features.interface import Extractor
-from medood.nets.pasted import Paste
+from medood.nets.images.pasted import Paste
 from medood.recipe import catalogue
 from medood.transforms.hidden_parts import HidesParts
 

@@ -14,7 +14,7 @@ from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, P
 from medood.detectors.adversarial.f_anogan import gradient_penalty
 from medood.nets.dcgan import coder, drawer, over_the_image
 from medood.nets.error_maps import absolute_error
-from medood.nets.signed import signed, unsigned
+from medood.nets.images.signed import signed, unsigned
 
 _BETAS = 0.5, 0.999
 _COPIES = 2**27

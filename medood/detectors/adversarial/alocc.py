@@ -14,8 +14,8 @@ from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Upda
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
 from medood.nets.error_maps import Residuals, absolute_error, squared_error
+from medood.nets.images.signed import signed, unsigned
 from medood.nets.normal_weights import normal_weights
-from medood.nets.signed import signed, unsigned
 
 
 class ALOCC(Detector):

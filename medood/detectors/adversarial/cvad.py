@@ -15,8 +15,8 @@ from medood.core.errors import TrainingError
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
 from medood.nets.cascade import Cascade, Cascaded
+from medood.nets.densities.gaussian import divergence
 from medood.nets.error_maps import Residuals, squared_error
-from medood.nets.gaussian import divergence
 from medood.nets.strided import encoder
 
 

@@ -16,7 +16,7 @@ from medood.detectors.adversarial.f_anogan_networks import feature_network, gene
 from medood.features.interface import Extractor
 from medood.nets.dcgan import over_the_image
 from medood.nets.error_maps import Residuals, absolute_error, squared_error
-from medood.nets.signed import signed, unsigned
+from medood.nets.images.signed import signed, unsigned
 
 _WIDTHS = {64: (8, 8, 4, 2, 1), 128: (8, 8, 4, 2, 1, 1), 256: (8, 8, 8, 4, 2, 1, 0.5)}
 """Channels of the generator from 4 x 4 pixels up to the side of the image, in units of `width`."""

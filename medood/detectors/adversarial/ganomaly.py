@@ -16,8 +16,8 @@ from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, Positiv
 from medood.features.interface import Extractor
 from medood.nets.error_maps import Residuals, absolute_error
 from medood.nets.halvings import halvings
+from medood.nets.images.signed import signed, unsigned
 from medood.nets.normal_weights import normal_weights
-from medood.nets.signed import signed, unsigned
 
 Norm = Literal["batch", "instance"]
 _DISCRIMINATOR_WON = 1e-5

@@ -21,7 +21,7 @@ from medood.detectors.adversarial.patch_gan_ranking import LogitPooling, rank, t
 from medood.detectors.adversarial.patch_gan_reconstructors import UNetLite, crop_reconstructor
 from medood.features.interface import Extractor
 from medood.nets.error_maps import Residuals, squared_error
-from medood.nets.tiles import cut, join
+from medood.nets.images.tiles import cut, join
 
 _SENSITIVITY = (1, 2, 4, 8, 16, 64)
 

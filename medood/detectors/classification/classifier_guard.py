@@ -17,7 +17,7 @@ from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.detectors.classification.confidence import Classes, energy_score, more_certain, softmax_score, tempered_score
 from medood.features.classifiers.classifier import Classifier, open_classifier
 from medood.nets.dcgan import coder
-from medood.nets.mixture import exact
+from medood.nets.densities.mixture import exact
 
 _LEAST_PROBABILITY = 1e-30
 _SATURATED = -16.6

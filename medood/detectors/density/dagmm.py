@@ -14,9 +14,9 @@ from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Upda
 from medood.core.errors import MedoodError, TrainingError
 from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.dcgan import coder, drawer, glorot, norms
+from medood.nets.densities.mixture import Mixture, exact
 from medood.nets.error_maps import absolute_error, squared_error
-from medood.nets.mixture import Mixture, exact
-from medood.nets.signed import signed, unsigned
+from medood.nets.images.signed import signed, unsigned
 
 _HIDDEN = 10
 _LEAST_LENGTH = 0.01  # of a pixel, where the range is -1..1

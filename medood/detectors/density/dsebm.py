@@ -13,7 +13,7 @@ from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Upda
 from medood.core.types import PositiveFloat, PositiveInt
 from medood.nets.dcgan import coder, over_the_image
 from medood.nets.error_maps import squared_error
-from medood.nets.signed import signed, unsigned
+from medood.nets.images.signed import signed, unsigned
 
 _VALIDATION_SEED = 0
 

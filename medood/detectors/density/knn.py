@@ -13,7 +13,7 @@ from medood.core.errors import TrainingError
 from medood.core.types import NonNegativeInt, Percent, Pool, PositiveInt, Statistic
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, pooled, smoothed, statistics_of
 from medood.features.interface import Extractor
-from medood.nets.neighbours import nearest, scale_of
+from medood.nets.densities.neighbours import nearest, scale_of
 
 
 class KNN(Detector):

@@ -11,7 +11,7 @@ from medood.core.errors import TrainingError
 from medood.core.types import PositiveInt, Statistic
 from medood.features.grids import pooled, statistics_of
 from medood.features.interface import Extractor
-from medood.nets.neighbours import scale_of
+from medood.nets.densities.neighbours import scale_of
 
 _LEAST_SHRINKAGE = 1e-4  # so that no direction is without variance
 

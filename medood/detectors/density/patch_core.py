@@ -10,7 +10,7 @@ from medood.core.errors import TrainingError
 from medood.core.types import Fraction, NonNegativeInt, Percent, Pool, PositiveInt
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, smoothed
 from medood.features.interface import Extractor
-from medood.nets.neighbours import Reservoir, greedy_coreset, nearest, scale_of
+from medood.nets.densities.neighbours import Reservoir, greedy_coreset, nearest, scale_of
 
 
 class PatchCore(Detector):

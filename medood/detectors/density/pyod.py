@@ -17,7 +17,7 @@ from medood.core.errors import MedoodError, TrainingError
 from medood.core.types import NonNegativeInt, PositiveFloat, PositiveInt
 from medood.features.grids import pooled
 from medood.features.interface import Extractor
-from medood.nets.neighbours import scale_of
+from medood.nets.densities.neighbours import scale_of
 
 _OURS = ("pca_error", "pca_mahalanobis")
 

@@ -14,7 +14,7 @@ from medood.core.errors import TrainingError
 from medood.core.types import Pool, Statistic
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, pooled, smoothed
 from medood.features.interface import Extractor
-from medood.nets.neighbours import Reservoir, scale_of
+from medood.nets.densities.neighbours import Reservoir, scale_of
 
 _MOST = 20_000  # rows that the scale is taken from
 _LEAST = 0.01  # deviation along a principal axis, as a share of the largest, below which it is not brought to 1

@@ -13,7 +13,7 @@ from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveI
 from medood.detectors.one_class.rbf_svm import Choice, Machines, pairs, solve
 from medood.nets.dcgan import coder, drawer
 from medood.nets.error_maps import absolute_error, squared_error
-from medood.nets.signed import signed, unsigned
+from medood.nets.images.signed import signed, unsigned
 
 
 class CAEOneClassSVM(Detector):

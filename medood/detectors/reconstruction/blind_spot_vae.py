@@ -19,8 +19,8 @@ from medood.detectors.reconstruction.blind_spot_normals import JUDGEMENTS, STATI
 from medood.detectors.reconstruction.blind_spot_statistics import compressed_bits, eroded, residual_entropy, residual_map
 from medood.nets.body import mean_inside, percentile_inside
 from medood.nets.dense_vae import STEP, DenseVAE
+from medood.nets.densities.gaussian import divergence
 from medood.nets.error_maps import absolute_error
-from medood.nets.gaussian import divergence
 
 _LEAST_HELD_OUT = 20
 NORMAL, LESION, SHIFT = 0.0, 1.0, 2.0

@@ -13,8 +13,8 @@ from medood.core.errors import MedoodError
 from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
 from medood.nets.body import mean_inside, percentile_inside
-from medood.nets.coarse_noise import coarse_noise
 from medood.nets.error_maps import Residuals, squared_error
+from medood.nets.images.coarse_noise import coarse_noise
 from medood.nets.u_net import STEP, UNet
 
 _VALIDATION_SEED = 0

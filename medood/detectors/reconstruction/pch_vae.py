@@ -13,8 +13,8 @@ from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Upda
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
 from medood.nets.cascade import Cascade, spatial_branch
+from medood.nets.densities.gaussian import divergence
 from medood.nets.error_maps import Residuals, squared_error
-from medood.nets.gaussian import divergence
 
 
 class PchVAE(Detector):

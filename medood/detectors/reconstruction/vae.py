@@ -14,8 +14,8 @@ from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
+from medood.nets.densities.gaussian import GaussianHead, divergence, draw
 from medood.nets.error_maps import Residuals, squared_error
-from medood.nets.gaussian import GaussianHead, divergence, draw
 from medood.nets.strided import decoder, encoder
 
 _DERIVED = {"grad_rec": "rec", "grad_kl": "kl", "grad_elbo": "elbo", "combi": "kl"}

@@ -15,8 +15,8 @@ from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.nets.geometric_transforms import GeometricTransforms
-from medood.nets.views import draw_views, view
+from medood.nets.images.geometric_transforms import GeometricTransforms
+from medood.nets.images.views import draw_views, view
 
 _STEP = 8
 _CODE, _TEST_AREA, _TEST_SEED = 128, (0.54, 0.54), 0

@@ -15,10 +15,10 @@ from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
 from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
-from medood.nets.ascent import ascend
-from medood.nets.dirichlet import fit_dirichlet, log_probabilities
-from medood.nets.geometric_transforms import GeometricTransforms
-from medood.nets.signed import signed
+from medood.nets.densities.dirichlet import fit_dirichlet, log_probabilities
+from medood.nets.images.ascent import ascend
+from medood.nets.images.geometric_transforms import GeometricTransforms
+from medood.nets.images.signed import signed
 from medood.nets.wide_resnet import STEP, WideResNet, linear_head
 
 _LEAST_HELD_OUT = 10

@@ -12,8 +12,8 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.nets.geometric_transforms import GeometricTransforms, all_of
-from medood.nets.signed import signed
+from medood.nets.images.geometric_transforms import GeometricTransforms, all_of
+from medood.nets.images.signed import signed
 from medood.nets.wide_resnet import STEP, WideResNet, linear_head
 
 

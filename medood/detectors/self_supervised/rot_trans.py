@@ -12,9 +12,9 @@ from torch.optim import SGD
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.nets.dirichlet import log_probabilities
-from medood.nets.geometric_transforms import GeometricTransforms
-from medood.nets.signed import signed
+from medood.nets.densities.dirichlet import log_probabilities
+from medood.nets.images.geometric_transforms import GeometricTransforms
+from medood.nets.images.signed import signed
 from medood.nets.wide_resnet import STEP, WideResNet, linear_head
 
 

@@ -15,7 +15,7 @@ from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Upda
 from medood.core.errors import MedoodError
 from medood.core.types import Fraction, NonNegativeFloat, Percent, PositiveFloat, PositiveInt
 from medood.nets.body import mean_inside, percentile_inside
-from medood.nets.pasted import Paste, Pasted
+from medood.nets.images.pasted import Paste, Pasted
 from medood.nets.u_net import STEP, UNet
 
 _VALIDATION_SEED = 0

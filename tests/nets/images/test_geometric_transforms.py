@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import affine_transform
 
-from medood.nets.geometric_transforms import GeometricTransforms, all_of, names_of
+from medood.nets.images.geometric_transforms import GeometricTransforms, all_of, names_of
 
 SIDE, SHIFT = 32, 8
 IMAGE = torch.rand((1, 2, SIDE, SIDE), generator=torch.Generator().manual_seed(0))

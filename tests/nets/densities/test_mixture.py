@@ -8,7 +8,7 @@ import torch
 from scipy.stats import multivariate_normal
 from sklearn.mixture import GaussianMixture
 
-from medood.nets.mixture import Mixture
+from medood.nets.densities.mixture import Mixture
 
 
 def rows(count: int = 200, seed: int = 0) -> torch.Tensor:

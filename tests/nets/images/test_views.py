@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from medood.nets.views import Views, draw_views, view
+from medood.nets.images.views import Views, draw_views, view
 
 PLAIN = Views(*(torch.tensor([value]) for value in (1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 0.0)), torch.tensor([False]))
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Dirichlet
 
-from medood.nets.dirichlet import FLOOR, LARGEST, fit_dirichlet, log_probabilities
+from medood.nets.densities.dirichlet import FLOOR, LARGEST, fit_dirichlet, log_probabilities
 
 
 def fixed_point(mean_log: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medood.nets.poisson import blended, solved
+from medood.nets.images.poisson import blended, solved
 
 RANDOM = torch.Generator().manual_seed(0)
 IMAGE, OTHER = torch.rand((2, 2, 20, 30), generator=RANDOM)

@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.spatial.distance import cdist
 
-from medood.nets import neighbours
-from medood.nets.neighbours import Reservoir, greedy_coreset, nearest, scale_of
+from medood.nets.densities import neighbours
+from medood.nets.densities.neighbours import Reservoir, greedy_coreset, nearest, scale_of
 
 
 def rows(number: int, width: int, seed: int) -> torch.Tensor:

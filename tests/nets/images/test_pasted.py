@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from medood.core.detector import ImageSpec
-from medood.nets.pasted import KINDS, Kind, Paste, Pasted
+from medood.nets.images.pasted import KINDS, Kind, Paste, Pasted
 
 SPEC = ImageSpec(1, 64, 48, -100.0, 300.0, background=-100.0)
 BODY = phantoms(SPEC, 32, seed=1) != SPEC.low

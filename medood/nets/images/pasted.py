@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, interpolate
 
-from medood.nets.poisson import blended
+from medood.nets.images.poisson import blended
 
 Kind = Literal["cutpaste", "fpi", "poisson", "blobs"]
 KINDS: tuple[Kind, ...] = ("cutpaste", "fpi", "poisson", "blobs")

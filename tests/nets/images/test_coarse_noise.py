@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from medood.nets.coarse_noise import coarse_noise
+from medood.nets.images.coarse_noise import coarse_noise
 
 
 def drawn(seed: int = 0, shape: tuple[int, ...] = (64, 1, 64, 96), cells: int = 8) -> torch.Tensor:

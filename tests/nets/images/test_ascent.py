@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from medood.nets.ascent import ascend
+from medood.nets.images.ascent import ascend
 
 
 def test_images_go_towards_the_objective_each_by_itself() -> None:

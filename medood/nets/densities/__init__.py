@@ -1,0 +1,1 @@
+"""Densities and distances of rows of numbers."""

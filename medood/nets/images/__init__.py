@@ -1,0 +1,1 @@
+"""Images as networks are shown them: changed, pasted into, cut into tiles."""
