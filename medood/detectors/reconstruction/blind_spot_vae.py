@@ -42,7 +42,8 @@ class BlindSpotVAE(Detector):
 
     The rule is ours, after the paper's idea. What a shift changes is diffuse: the median error over the body, the divergence, how well the
     image compresses (either tail of each) or the entropy of the residual (high). What a lesion changes is concentrated: the entropy (low)
-    or the hottest residual. Both become conformal p-values among held-out normal images.
+    or the hottest residual. Both become conformal p-values among held-out normal images. Their rates hold for patients like the held-out
+    ones, so hold out several; and a lesion that fills much of a slice is diffuse, and is called another kind of image.
 
     scale          of the Laplace distribution of a pixel, as a share of the range: 0.07 is about a standard deviation of the brain in
                    `transforms: brats_flair`, the paper's unit
