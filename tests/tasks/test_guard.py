@@ -50,7 +50,7 @@ def train(place: Path, out: str, *changes: str) -> Path:
 
 
 def scored(run: Path, folder: Path, **options: object) -> list[dict[str, str]]:
-    score_folder(run, folder, run / "s.csv", device="cpu", overwrite=True, **options)
+    score_folder(run, folder, run / "s.csv", device="cpu", overwrite=True, table="table.csv", **options)
     with (run / "s.csv").open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
 
@@ -62,18 +62,19 @@ def test_a_class_that_training_never_saw_is_scored_like_any_other_image(place: P
     assert all(np.isfinite(float(rows[0][f"part_{name}"])) for name in ("softmax", "energy", "odin", "mahalanobis"))
 
 
-def classifier(path: Path, seed: int) -> Path:
-    torch.manual_seed(seed)
-    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 4), nn.ReLU(), nn.Linear(4, 3)).eval()
+def classifier(path: Path, weight: float) -> Path:
+    """Left, right or neither, by the sums of both halves times a weight."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(256, 3)).eval()
+    left = (torch.arange(256) % 16 < 8).float()
     with torch.no_grad():
-        network[3].weight *= 30  # so that not all images are of one class
+        network[1].weight.copy_(weight * torch.stack([left, 1 - left, 0 * left]))
     batch = torch.export.Dim("batch", min=1, max=64)
     torch.export.save(torch.export.export(network, (torch.zeros(2, 1, 16, 16),), dynamic_shapes=({0: batch},)), path)
     return path
 
 
 def test_a_run_knows_its_classifier_and_refuses_another(place: Path) -> None:
-    path = classifier(place / "it.pt2", 0)
+    path = classifier(place / "it.pt2", 0.1)
     own = (f"detector.classifier={path.as_posix()}", "detector.classes=null", "detector.score=mahalanobis")
     run = train(place, "run", *own)
     kept = load_run(run).recipe
@@ -84,7 +85,7 @@ def test_a_run_knows_its_classifier_and_refuses_another(place: Path) -> None:
     assert changed_keys(kept, moved) == []
     other = kept.model_copy(update={"detector": {**kept.detector, "sha256": "0" * 64}})
     assert changed_keys(kept, other) == ["detector"]
-    classifier(path, 1)
+    classifier(path, 0.2)
     with pytest.raises(MedoodError, match="not the file that was meant"):
         scored(run, place / "images")
     path.unlink()
