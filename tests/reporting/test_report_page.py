@@ -164,7 +164,7 @@ def test_a_case_opens_at_its_hottest_slice_and_moves_through_the_others(page: Pa
     browser.wait("document.body.dataset.open === '0'")
     assert browser.ask("document.getElementById('view').dataset.slice") == str(LESION[0])
     hot = "(() => { const v = document.getElementById('view'); const d = v.getContext('2d').getImageData(0, 0, v.width, v.height).data;"
-    hot += " let n = 0; for (let i = 0; i < d.length; i += 4) if (d[i] - Math.min(d[i + 1], d[i + 2]) > 20) n += 1; return n; })()"
+    hot += " let n = 0; for (let i = 0; i < d.length; i += 4) if (d[i] - Math.min(d[i + 1], d[i + 2]) > 10) n += 1; return n; })()"
     assert browser.ask("document.getElementById('contours').offsetParent !== null")
     coloured = browser.ask(hot)
     assert coloured > 5
