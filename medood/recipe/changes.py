@@ -80,4 +80,5 @@ def _nearest(asked: str, dotted: Sequence[str]) -> str:
     if close := difflib.get_close_matches(asked, dotted, n=1, cutoff=0.75):
         return close[0]
     names = difflib.get_close_matches(last(asked), [last(key) for key in dotted], n=1)
-    return " or ".join(key for key in dotted if last(key) in names)
+    *others, final = [key for key in dotted if last(key) in names] or [""]
+    return f"{', '.join(others)} or {final}" if others else final

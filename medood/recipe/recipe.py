@@ -215,13 +215,13 @@ class Recipe(_Section):
     features     what the detector works on, for one that works on features: `{name: efficientnet_lite0, weights: imagenet}` by default;
                  for `error: perceptual` of a detector that reconstructs, what it compares; for an ensemble, what those of its members
                  work on that need features and name none of their own
-    split        which patients are held out; its keys are below, like those of the next five
-    pretraining  how `medood pretrain` teaches the network of the features; training does not look at it
+    split        which patients are held out; its keys are below, like those of the next six
     training     how the detector is trained
     calibration  how often a normal image may be called anomalous
     pooling      how a map becomes the score of an image
     occlusion    a map for a detector that has none, `{}` with the defaults; null: none. Every image is then scored some hundred times
     scoring      how images are scored
+    pretraining  how `medood pretrain` teaches the network of the features; training does not look at it
     seed         of everything random in training: the same seed gives the same run, to the last bit on the same machine with as many
                  threads
     """
@@ -234,12 +234,12 @@ class Recipe(_Section):
     contrast: Literal["synthetic", "product_of_marginals"] | dict[str, Any] | None = None
     features: dict[str, Any] | None = None
     split: Split = Field(default_factory=Split)
-    pretraining: Pretraining = Field(default_factory=Pretraining)
     training: Training = Field(default_factory=Training)
     calibration: CalibrationPlan = Field(default_factory=CalibrationPlan)
     pooling: Pooling = Field(default_factory=Pooling)
     occlusion: OcclusionPlan | None = None
     scoring: Scoring = Field(default_factory=Scoring)
+    pretraining: Pretraining = Field(default_factory=Pretraining)
     seed: NonNegativeInt = 0
 
     def choice(self, section: Literal["source", "detector", "features"]) -> tuple[str, dict[str, Any]]:
@@ -263,12 +263,12 @@ def known_keys(values: Mapping[str, Any]) -> dict[str, list[str]]:
     """What each section of a recipe may hold, by its name; "" has the sections and single values. No section of an unknown card."""
     sections: dict[str, Any] = {
         "split": Split,
-        "pretraining": Pretraining,
         "training": Training,
         "calibration": CalibrationPlan,
         "pooling": Pooling,
         "occlusion": OcclusionPlan,
         "scoring": Scoring,
+        "pretraining": Pretraining,
     }
     found = {"": list(Recipe.model_fields), "transforms": ["name", *Preparation.model_fields]}
     found |= {name: list(section.model_fields) for name, section in sections.items()}
