@@ -29,6 +29,15 @@ def double(channels_in: int, channels_out: int, *, norm: Layer = "BATCH", act: L
     )
 
 
+def thin(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
+    """1 x 1 convolution of every `stride`-th pixel: (B, channels_in, H, W) to (B, channels_out, H / stride, W / stride).
+
+    The convolution has no stride of its own: with few channels that lie side by side in memory, torch 2.13 then writes beyond its memory
+    in the backward pass, and the process dies.
+    """
+    return nn.Sequential(nn.MaxPool2d(1, stride), nn.Conv2d(channels_in, channels_out, 1, bias=False))
+
+
 def encoder(channels: int, widths: Sequence[int], *, norm: Layer = "BATCH", act: Layer = LEAKY) -> nn.Sequential:
     """(B, channels, H, W) to (B, widths[-1], H / 2^n, W / 2^n) for n widths."""
     return nn.Sequential(*(halve(a, b, norm=norm, act=act) for a, b in pairwise((channels, *widths))))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from medood.core.errors import MedoodError
+from medood.nets.strided import thin
 
 STEP = 32
 """Height and width are multiples of so many pixels: two halvings, and means of 8 x 8 values."""
@@ -60,7 +61,7 @@ class _Block(nn.Module):
             nn.Conv2d(width, width, 3, padding=1, bias=False),
         )
         changes = channels != width or stride != 1
-        self.shortcut = nn.Conv2d(channels, width, 1, stride, bias=False) if changes else None
+        self.shortcut = thin(channels, width, stride) if changes else None
 
     def forward(self, x: Tensor) -> Tensor:
         activated = self.first(x)

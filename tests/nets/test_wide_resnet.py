@@ -30,7 +30,7 @@ def test_a_block_by_hand() -> None:
     activated = ((x - norm.running_mean[:, None, None]) / (norm.running_var[:, None, None] + 1e-5).sqrt()).relu()
     once = nn.functional.conv2d(activated, block.rest[0].weight, padding=1)
     twice = nn.functional.conv2d((once / (1 + 1e-5) ** 0.5).relu(), block.rest[4].weight, padding=1)
-    expected = nn.functional.conv2d(activated, block.shortcut.weight) + twice
+    expected = nn.functional.conv2d(activated, block.shortcut[1].weight) + twice
     given = x.clone()
     assert torch.allclose(block(x), expected, atol=1e-4)
     assert torch.equal(x, given)

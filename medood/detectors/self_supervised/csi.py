@@ -17,6 +17,7 @@ from medood.core.errors import MedoodError
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.images.geometric_transforms import GeometricTransforms
 from medood.nets.images.views import draw_views, view
+from medood.nets.strided import thin
 
 _STEP = 8
 _CODE, _TEST_AREA, _TEST_SEED = 128, (0.54, 0.54), 0
@@ -141,7 +142,7 @@ def contrastive_loss(one: Tensor, other: Tensor, temperature: float) -> Tensor:
 
 def _resnet18(channels: int, width: int) -> ResNet:
     """(B, channels, H, W) to (B, 8 width): the ResNet-18 for small images, whose first layer neither halves them nor pools."""
-    return ResNet(
+    network = ResNet(
         "basic",
         [2, 2, 2, 2],
         [width, 2 * width, 4 * width, 8 * width],
@@ -153,6 +154,10 @@ def _resnet18(channels: int, width: int) -> ResNet:
         feed_forward=False,
         bias_downsample=False,
     )
+    for layer in (network.layer2, network.layer3, network.layer4):
+        convolution, norm = layer[0].downsample
+        layer[0].downsample = nn.Sequential(*thin(convolution.in_channels, convolution.out_channels, 2), norm)
+    return network
 
 
 class _Contrast(Phase):
