@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from monai.networks.nets import ResNet
@@ -154,9 +154,10 @@ def _resnet18(channels: int, width: int) -> ResNet:
         feed_forward=False,
         bias_downsample=False,
     )
-    for layer in (network.layer2, network.layer3, network.layer4):
-        convolution, norm = layer[0].downsample
-        layer[0].downsample = nn.Sequential(*thin(convolution.in_channels, convolution.out_channels, 2), norm)
+    layers: Any = (network.layer2, network.layer3, network.layer4)
+    for block in (layer[0] for layer in layers):
+        convolution, norm = block.downsample
+        block.downsample = nn.Sequential(*thin(convolution.in_channels, convolution.out_channels, 2), norm)
     return network
 
 
