@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from detector_trials import phantoms
+from detector_trials import brighter_side, phantoms
 from test_detector_contract import ALL_CASES, Case, make, spec_of
 from torch import Tensor
 
@@ -22,10 +22,11 @@ from medood.transforms.pipeline import augmentation
 
 
 class Pictures:
-    """Phantoms in memory."""
+    """Phantoms in memory, of two classes."""
 
     def __init__(self, spec: ImageSpec, count: int, seed: int) -> None:
         self.values = phantoms(spec, count, seed)
+        self.classes = brighter_side(self.values).numpy()
 
     def __len__(self) -> int:
         return len(self.values)

@@ -77,8 +77,14 @@ def by_definition(error: str, made: Tensor) -> np.ndarray:
     return np.mean(layers, axis=0)
 
 
+OWN = {"adgan", "blind_spot_vae", "cae_one_class_svm", "dagmm", "dsebm"}
+"""Detectors that reconstruct, and score by something else, or by the very error that they search with."""
+
+
 def test_every_detector_that_reconstructs_takes_the_errors() -> None:
     for name, card in catalogue.detectors().items():
+        if name in OWN:
+            continue
         fields = card.parameters.model_fields
         if card.load()._reconstructions is not Detector._reconstructions:
             assert {"error", "all_errors"} <= fields.keys(), name

@@ -44,7 +44,7 @@ def images_left(node: Node) -> list[Path]:
 
 def test_a_study_comes_by_c_store_and_its_results_go_by_stow(tmp_path: Path) -> None:
     files = study(tmp_path / "in", 1, slices=4, series=2)
-    with archive() as pacs, at_work(configuration(tmp_path / "node", stow={"url": pacs.url})) as node:
+    with archive() as pacs, at_work(configuration(tmp_path / "node", stow={"url": pacs.url}, quiet_s=3.0)) as node:
         assert send(files, node.receiver.port) == [0] * 8
         until(lambda: state_of(node)[0] == SENT and not images_left(node))
         assert len(pacs.stored) == 2

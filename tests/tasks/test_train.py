@@ -88,7 +88,8 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, epochs: int, how: type[BaseExcep
 def test_a_finished_run_holds_what_it_needs_and_no_more(run: Path) -> None:
     files = set(content(run))
     assert files == {
-        *("run.json", "weights.safetensors", "calibration.json", "index.json", "hashes.npz", "manifest.json", "history.jsonl"),
+        *("run.json", "weights.safetensors", "calibration.json", "index.json", "gate.npz", "hashes.npz", "manifest.json"),
+        "history.jsonl",
         *("checkpoint/phase-0.safetensors", "checkpoint/phase-1.safetensors"),
     }
 
