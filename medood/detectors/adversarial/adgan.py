@@ -17,7 +17,6 @@ from medood.nets.error_maps import absolute_error
 from medood.nets.images.signed import signed, unsigned
 
 _BETAS = 0.5, 0.999
-_EPSILON = 1e-6  # of gradients: Adam moves by their sign alone, and the sign of what is nearly 0 rests on the last bits
 _COPIES = 2**27
 """Numbers in the copies of the generator that are tuned at once: 0.5 GB, and as much again for each of Adam's two means."""
 
@@ -99,7 +98,7 @@ class ADGAN(Detector):
     def _searched(self, wanted: Tensor, codes: Tensor) -> Tensor:
         """Codes (n, latent) after the search for images (n, C, H, W): Adam moves each number by itself, so all searches are one."""
         codes = codes.clone().requires_grad_()
-        adam = Adam([codes], self.search_rate, _BETAS, _EPSILON)
+        adam = Adam([codes], self.search_rate, _BETAS)
         for _ in range(self.steps):
             errors = (self.generator(codes) - wanted).square().mean((1, 2, 3))
             (codes.grad,) = torch.autograd.grad(errors.sum(), codes)
