@@ -9,7 +9,7 @@ from importlib.machinery import ModuleSpec
 from types import ModuleType
 
 LEFT_OUT = ("gdown", "ignite", "matplotlib", "scipy.signal", "sklearn", "tensorboard")
-"""What MONAI loads if it is there, for handlers, plots and downloads: three quarters of the time that importing it takes."""
+"""What MONAI loads if it is there, for handlers, plots and downloads: more than half of the time that importing it takes."""
 
 
 class _Absent(MetaPathFinder):
