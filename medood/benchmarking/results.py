@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.stats import rankdata
 
 from medood.core.errors import MedoodError
 from medood.evaluation.labelled_scores import Key, Labels, ScoredRow, patient_of, read_labels, read_scores
@@ -27,7 +28,8 @@ _LEVELS = ("image", "slice")
 class Rows:
     """The rows that every seed has scored, in one order. Arrays by column are (seeds, n), or (n,) where seeds cannot differ.
 
-    keys (n,), labels (n,), groups (n,);  flagged (seeds, n) bool: the runs' own decisions, None when one made none
+    keys (n,), labels (n,), groups (n,);  flagged (seeds, n) bool: the runs' own decisions, None when one made none;  refused (seeds, n)
+    bool: images that the gates of the runs call unlike their training images
     """
 
     level: str
@@ -36,6 +38,7 @@ class Rows:
     groups: np.ndarray
     scores: np.ndarray
     flagged: np.ndarray | None
+    refused: np.ndarray
     parts: Mapping[str, np.ndarray]
     plain: Mapping[str, np.ndarray]
 
@@ -66,6 +69,7 @@ def read_rows(own: Sequence[Path], outliers: Sequence[Path] | None, labels_csv: 
         groups=np.array([group for _, _, group in first]),
         scores=np.array([[row.score for row in seed] for seed in rows], dtype=float),
         flagged=_decisions(rows),
+        refused=np.array([[row.out_of_domain for row in seed] for seed in rows]),
         parts=_columns(rows, _PART),
         plain={name: values[0] for name, values in _columns(rows[:1], _PLAIN).items()},
     )
@@ -87,6 +91,7 @@ def compare(
         patients=len(np.unique(rows.groups)),
         seeds=tuple(seeds),
         score=_ranked(rows.scores, rows.labels, bootstrap),
+        gated=_ranked(_refused_first(rows), rows.labels, bootstrap),
         parts={name: _ranked(values, rows.labels, bootstrap) for name, values in rows.parts.items()},
         plain={name: _plain(values, rows.labels, bootstrap) for name, values in rows.plain.items()},
         run_fpr=_rate(rows, normal),
@@ -146,6 +151,11 @@ def _ranked(scores: np.ndarray, labels: np.ndarray, bootstrap: GroupBootstrap) -
     found = {name: _bounded(float(value), draws.get(name), bootstrap) for name, value in values.items()}
     by_seed = tuple(float(auroc(curve(seed, labels))) for seed in scores)
     return Ranked(found["auroc"], found["fpr"], found["tpr"], by_seed)
+
+
+def _refused_first(rows: Rows) -> np.ndarray:
+    """(seeds, n): ranks of the scores, with what a gate refuses above all that it lets in."""
+    return np.array([rankdata(seed) for seed in rows.scores]) + len(rows.keys) * rows.refused
 
 
 def _plain(values: np.ndarray, labels: np.ndarray, bootstrap: GroupBootstrap) -> Ranked:

@@ -39,6 +39,7 @@ class Place:
 class Line:
     """A row of ours: a detector, or one component of its score.
 
+    gated      the detector behind the gate of its run
     hindsight  the best of the components whose names are like `part`, in every column by the labels of the test
     """
 
@@ -46,11 +47,12 @@ class Line:
     detector: str
     part: str | None = None
     hindsight: bool = False
+    gated: bool = False
 
     def ranked(self, comparison: Comparison) -> Ranked | None:
         """What the row shows of a comparison of its detector, if that has it."""
         if self.part is None:
-            return comparison.score
+            return comparison.gated if self.gated else comparison.score
         if not self.hindsight:
             return comparison.parts.get(self.part)
         found = [ranked for name, ranked in comparison.parts.items() if fnmatchcase(name, self.part)]

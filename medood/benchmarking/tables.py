@@ -17,6 +17,7 @@ from medood.recipe.turns import Turns
 
 _APART = "Published, on other data, not comparable"
 _HIGH: Better = "high"
+_GATED_NOTE = "With the gate: an image that the run refuses as unlike its training counts as more anomalous than all that it judges."
 
 
 def tables(
@@ -36,7 +37,8 @@ def tables(
 
     intra       rows detectors; for each cohort FPR, TPR at the oracle threshold and AUC (CVAD, Table II). A second table has the intervals,
                 and the deployable threshold beside the oracle
-    inter       blocks cohorts, rows detectors, columns outlier sets (CVAD, Table III); none without outlier sets
+    inter       blocks cohorts, rows detectors, each without and with the gate of its run, columns outlier sets (CVAD, Table III); none
+                without outlier sets
     components  blocks cohorts, rows the parts and the whole of detectors that name parts (CVAD, Table IV); none without parts
     auroc       rows detectors, columns cohorts (Patch-GAN, Table 1); then parts and wholes (Table 2)
     classes     rows the classes of cohorts in which each is normal once, and their mean, columns detectors (GeoTrans, Table 1)
@@ -85,7 +87,8 @@ class _Benchmark:
     def rows(self, lines: Sequence[Line], places: Sequence[Place]) -> tuple[Row, ...]:
         """Ours with the published ones below; below all detectors also what was published of methods that are not in the benchmark."""
         shown = [line.name for line in (*self.lines, *self.part_lines)]
-        others = self.results.others_published(shown, places) if lines == self.lines else []
+        whole = all(line.part is None or line.hindsight for line in lines)
+        others = self.results.others_published(shown, places) if whole else []
         return (*self.results.rows(lines, places), *others)
 
     def apart(self, *, parts: bool = False) -> dict[str, dict[str, Figures]]:
@@ -142,7 +145,8 @@ def _inter(benchmark: _Benchmark) -> Iterator[Table]:
     if any(sets.values()):
         places = {cohort: [Place(cohort, name) for name in names] for cohort, names in sets.items()}
         apart = {cohort: {row: each.against for row, each in rows.items()} for cohort, rows in benchmark.apart().items()}
-        yield _by_cohort(benchmark, "inter", "AUROC of each cohort's normal images against outlier sets", benchmark.lines, places, apart)
+        title = "AUROC of each cohort's normal images against outlier sets"
+        yield _by_cohort(benchmark, "inter", title, benchmark.lines, places, apart, gated=True)
 
 
 def _components(benchmark: _Benchmark) -> Iterator[Table]:
@@ -195,8 +199,14 @@ def _by_cohort(
     lines: Sequence[Line],
     places: Mapping[str, Sequence[Place]],
     apart: Mapping[str, Mapping[str, Sequence[Number | None]]],
+    *,
+    gated: bool = False,
 ) -> Table:
-    """A block per cohort, a column per set of anomalous images. `apart`: published numbers by their cohort and row."""
+    """A block per cohort, a column per set of anomalous images.
+
+    apart  published numbers by their cohort and row
+    gated  whether each detector has a second row, behind the gate of its run
+    """
     apart = {cohort: {row: numbers for row, numbers in rows.items() if any(numbers)} for cohort, rows in apart.items()}
     apart = {cohort: rows for cohort, rows in apart.items() if rows}
     published = [numbers for rows in apart.values() for numbers in rows.values()]
@@ -204,15 +214,21 @@ def _by_cohort(
     sets = {cohort: tuple(place.against for place in at if place.against != INTRA) for cohort, at in places.items()}
     shared = next(iter(sets.values())) if len(set(sets.values())) == 1 and not apart else ()
     columns = _class_names(width, intra=any(place.against == INTRA for at in places.values() for place in at), shared=shared)
+    shown = tuple(each for line in lines for each in (line, *_gated(line))) if gated else lines
     blocks = []
     for cohort, at in places.items():
         named = "" if shared else ", ".join(f"InterClass{number} {each}" for number, each in enumerate(sets[cohort], 1))
-        blocks.append(_cohort_block(benchmark, lines, f"{cohort} ({named})" if named else cohort, at, width))
+        blocks.append(_cohort_block(benchmark, shown, f"{cohort} ({named})" if named else cohort, at, width))
     for cohort, rows in apart.items():
         found = tuple(Row(row, tuple(number or NOTHING for number in numbers), "published") for row, numbers in rows.items())
         blocks.append(Block(f"{_APART}: {cohort}", _filled(found, width)))
     below = notes(benchmark.results, lines, [place for at in places.values() for place in at], blocks)
+    below = (*below, _GATED_NOTE) if gated else below
     return Table(name, title, (("AUROC", width),), columns, (_HIGH,) * width, tuple(blocks), below)
+
+
+def _gated(line: Line) -> list[Line]:
+    return [] if line.hindsight else [Line(f"{line.name}, with the gate", line.detector, gated=True)]
 
 
 def _class_names(width: int, *, intra: bool, shared: Sequence[str]) -> tuple[str, ...]:

@@ -50,6 +50,7 @@ class Comparison:
     against           "intra": the cohort's own anomalous images; else the name of an outlier set
     level             what is counted: "slice" or "image"
     normal, anomalous, patients   how many, normal and anomalous ones together for the patients
+    gated             the score where an image that the run's gate refuses counts as more anomalous than all that it lets in
     parts             component scores of the detector, by their name
     plain             trivial features, the better of both directions
     run_fpr, run_tpr  rates at the run's own threshold, which rests on held-out normal images; None without such a threshold
@@ -65,6 +66,7 @@ class Comparison:
     patients: int
     seeds: tuple[int, ...]
     score: Ranked
+    gated: Ranked
     parts: Mapping[str, Ranked]
     plain: Mapping[str, Ranked]
     run_fpr: Bounded | None
@@ -78,6 +80,7 @@ class Comparison:
             **{name: getattr(self, name) for name in names},
             "seeds": list(self.seeds),
             "score": self.score.to_dict(),
+            "gated": self.gated.to_dict(),
             "parts": {name: ranked.to_dict() for name, ranked in self.parts.items()},
             "plain": {name: ranked.to_dict() for name, ranked in self.plain.items()},
             "run_fpr": self.run_fpr and self.run_fpr.to_dict(),

@@ -50,6 +50,7 @@ def comparison(cohort: str, detector: str, against: str) -> Comparison:
         patients=1900,
         seeds=(0, 1) if detector == "CVAD" else (0,),
         score=ranked(value, seeds=(-0.02, 0.01) if detector == "CVAD" else (0.0,)),
+        gated=ranked(value + 0.3),
         parts=parts if detector == "CVAD" else {},
         plain={"sharpness": ranked(0.9, "lower"), "mean": ranked(0.8, "lower" if cohort == "RSNA" else "higher")},
         run_fpr=bounded(value - 0.45),
@@ -126,6 +127,15 @@ def test_inter_has_a_block_per_cohort_that_names_its_sets() -> None:
     ]
     assert values(row(block(table, "RSNA").rows, "CVAD")) == near((0.511, 0.512))
     assert values(row(block(table, "IVC").rows, "AE")) == near((0.601, 0.602))
+
+
+def test_in_inter_each_detector_stands_with_and_without_its_gate() -> None:
+    found = made(["inter", "intra", "auroc"])
+    ours = [each for each in block(found["inter"], "RSNA").rows if each.kind == "ours"]
+    assert [each.name for each in ours] == ["AE", "AE, with the gate", "CVAD", "CVAD, with the gate"]
+    assert values(ours[1]) == near((0.801, 0.802))
+    assert any(note.startswith("With the gate") for note in found["inter"].notes)
+    assert not any("gate" in each.name for name in ("intra", "auroc") for each in found[name].blocks[0].rows)
 
 
 def test_inter_names_the_sets_in_the_headings_where_all_cohorts_share_them() -> None:

@@ -34,6 +34,7 @@ def comparison(cohort: str, detector: str, seeds: Sequence[float]) -> Comparison
         patients=100,
         seeds=tuple(range(len(seeds))),
         score=ranked(seeds),
+        gated=ranked(seeds),
         parts={
             "simplified": ranked([seed - 0.1 for seed in seeds]),
             "nu_1": ranked([0.3]),
