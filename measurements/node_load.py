@@ -25,6 +25,8 @@ from pydicom.uid import generate_uid
 from pynetdicom import AE, StoragePresentationContexts, evt
 from scoring_scale import write_series
 
+from medood.node.archives.answers import keep_answers
+
 RESULTS = 3
 """Objects that the node is asked to send for a series."""
 
@@ -65,7 +67,7 @@ def send(slices: list[pydicom.Dataset], port: int) -> tuple[str, float]:
     study, series, frame = generate_uid(), generate_uid(), generate_uid()
     entity = AE("SCANNER")
     entity.add_requested_context(slices[0].SOPClassUID, slices[0].file_meta.TransferSyntaxUID)
-    association = entity.associate("127.0.0.1", port, ae_title="MEDOOD")
+    association = keep_answers(entity.associate("127.0.0.1", port, ae_title="MEDOOD"))
     for dataset in slices:
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID, dataset.FrameOfReferenceUID = study, series, frame
         dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = generate_uid()

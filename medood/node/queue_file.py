@@ -11,7 +11,7 @@ from typing import Any
 
 from medood.core.errors import MedoodError
 
-_VERSION = 1
+_VERSION = 2
 _TABLES = """
 CREATE TABLE studies(
     id INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -38,6 +38,8 @@ CREATE TABLE objects(
     present INTEGER NOT NULL DEFAULT 1,
     PRIMARY KEY (study, sop)
 );
+CREATE INDEX objects_here ON objects(study, round, bytes) WHERE present;
+CREATE INDEX objects_by_path ON objects(path) WHERE present;
 CREATE TABLE results(
     sop TEXT PRIMARY KEY,
     study INTEGER NOT NULL,

@@ -226,7 +226,7 @@ class StudyQueue:
         """These are deleted."""
         with self.file.change():
             for path in files:
-                self.file.run("UPDATE objects SET present = 0 WHERE path = ?", str(path))
+                self.file.run("UPDATE objects SET present = 0 WHERE path = ? AND present", str(path))
         self.stored = self._stored()
 
     def old(self, seconds: float) -> list[int]:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
-import sys
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
@@ -18,6 +16,7 @@ from medood.core.errors import InputError
 from medood.core.volume import Index
 from medood.dicom_objects.kinds import LIST
 from medood.node.config import load_config
+from medood.node.event_log import told_on_stderr
 from medood.node.network import check_installed, log
 from medood.node.scoring import Made, Score
 from medood.recipe.run import Run, load_run
@@ -35,10 +34,10 @@ def serve(run: Path, config: Path, *, device: str = "auto") -> None:
 
     settings = load_config(config)
     loaded, target = load_run(run), str(pick_device(device))
-    _log_to_stderr()
-    log.info("medood %s as a node, with the run %s on %s.", __version__, loaded.name, target)
-    Node(settings, study_scorer(loaded, settings.objects, target)).run()
-    log.info("Stopped.")
+    with told_on_stderr():
+        log.info("medood %s as a node, with the run %s on %s.", __version__, loaded.name, target)
+        Node(settings, study_scorer(loaded, settings.objects, target)).run()
+        log.info("Stopped.")
 
 
 def study_scorer(run: Run, kinds: Collection[str], device: str) -> Score:
@@ -86,12 +85,3 @@ def _first_reason(table: Path) -> str:
         return next(
             (row["reason"].rstrip(".") for row in csv.DictReader(file) if row["status"] in ("error", "skipped")), "no reason is known"
         )
-
-
-def _log_to_stderr() -> None:
-    """A line per event, with its time."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False

@@ -222,7 +222,7 @@ def test_a_queue_that_cannot_be_used_is_said(tmp_path: Path, content: bytes | No
         queue = StudyQueue(path)
         queue.file.run("PRAGMA user_version=99")
         queue.file.close()
-    with pytest.raises(MedoodError, match="version 99, here 1" if content is None else "cannot be used as the queue"):
+    with pytest.raises(MedoodError, match="version 99, here 2" if content is None else "cannot be used as the queue"):
         StudyQueue(path)
 
 

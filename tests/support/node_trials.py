@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE
 from pynetdicom.association import Association
 
+from medood.node.archives.answers import keep_answers
 from medood.node.config import NodeConfig
 from medood.node.node import Node
 from medood.node.scoring import Made
@@ -65,7 +66,7 @@ def associate(
     entity.connection_timeout = 5
     entity.add_requested_context(CT, syntax)
     entity.add_requested_context(SECONDARY_CAPTURE, syntax)
-    return entity.associate("127.0.0.1", port, ae_title=called, **options)
+    return keep_answers(entity.associate("127.0.0.1", port, ae_title=called, **options))
 
 
 def stand_in_score(images: Path, series: Collection[str], out: Path, kinds: Collection[str] = (SECONDARY_CAPTURE,)) -> Made:

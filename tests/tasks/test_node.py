@@ -20,6 +20,7 @@ from typer.testing import CliRunner
 from medood.cli import app
 from medood.core.errors import InputError, MedoodError
 from medood.dicom_objects.kinds import KINDS
+from medood.node.archives.answers import keep_answers
 from medood.node.config import Kind, load_config
 from medood.tasks.node import serve, study_scorer
 from medood.tasks.node_queue import retry
@@ -69,7 +70,7 @@ def _mr_association(port: int):
 
     entity = AE("SCANNER")
     entity.add_requested_context("1.2.840.10008.5.1.4.1.1.4")
-    return entity.associate("127.0.0.1", port, ae_title="MEDOOD")
+    return keep_answers(entity.associate("127.0.0.1", port, ae_title="MEDOOD"))
 
 
 def test_only_the_series_that_are_asked_for_are_scored(tmp_path: Path, run) -> None:

@@ -13,6 +13,7 @@ from pynetdicom import AE
 from pynetdicom.association import Association
 
 from medood.core.shield import kind_of
+from medood.node.archives.answers import keep_answers
 from medood.node.archives.destination import ArchiveError, verdict
 from medood.node.archives.encryption import client_context
 from medood.node.config import Store
@@ -73,7 +74,7 @@ class StoreScu:
         if not association.is_established:
             raise ArchiveError(self._why_not(association))
         try:
-            yield association
+            yield keep_answers(association)
         except ArchiveError:
             raise
         except Exception as error:
