@@ -1,22 +1,17 @@
-"""Scenes as 3D Slicer itself reads them, and the script that runs inside it."""
+"""Scenes as 3D Slicer itself reads them."""
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pytest
 from export_phantoms import GEOMETRIES, LESION, PICTURE, PICTURE_LESION, SCALE, blob, colour, grey
-from PIL import Image
 
 from medood.core.geometry import Geometry
-from medood.export.maps import write_map, write_png16
 from medood.export.scene import write_bundle
 
 TESTS = Path(__file__).parents[1]
@@ -92,77 +87,3 @@ def test_slicer_shows_a_picture_upright(tmp_path: Path) -> None:
     right, up = found["views"]["Red"]["brighter"]
     assert right > 0 > up
     assert abs(up) > abs(right)
-
-
-class Recorder:
-    """A node of Slicer that remembers what was set."""
-
-    def __init__(self) -> None:
-        self.calls: dict[str, tuple] = {}
-
-    def __getattr__(self, name: str):
-        return lambda *values: self.calls.__setitem__(name, values)
-
-
-class Volume(Recorder):
-    def __init__(self, path: str, affine: np.ndarray) -> None:
-        super().__init__()
-        self.path, self.affine, self.display = path, affine, Recorder()
-
-    def GetDisplayNode(self) -> Recorder:
-        return self.display
-
-    def GetIJKToRASMatrix(self, matrix: SimpleNamespace) -> None:
-        matrix.MultiplyPoint = lambda point: tuple(self.affine @ point)
-
-
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch):
-    """The script with stand-ins for the two modules that only Slicer has, and a record of what it asked of them."""
-    geometry, said = GEOMETRIES["oblique"], SimpleNamespace(loaded=[], layers={}, place=None, legend=Recorder())
-    slicer, vtk = ModuleType("slicer"), ModuleType("vtk")
-
-    def load(path: str, properties: dict | None = None) -> Volume:
-        said.loaded.append((Path(path).name, properties))
-        return Volume(path, geometry.affine)
-
-    slicer.util = SimpleNamespace(
-        loadVolume=load, setSliceViewerLayers=said.layers.update, arrayFromVolume=lambda volume: blob(geometry, LESION)
-    )
-    legends = SimpleNamespace(AddDefaultColorLegendDisplayNode=lambda volume: said.legend)
-    slicer.modules = SimpleNamespace(colors=SimpleNamespace(logic=lambda: legends))
-    slicer.mrmlScene = "scene"
-    slicer.vtkMRMLSliceNode = SimpleNamespace(OffsetJumpSlice="offset", JumpAllSlices=lambda *values: setattr(said, "place", values))
-    vtk.vtkMatrix4x4 = SimpleNamespace
-    monkeypatch.setitem(sys.modules, "slicer", slicer)
-    monkeypatch.setitem(sys.modules, "vtk", vtk)
-    spec = importlib.util.spec_from_file_location("slicer_overlay", TESTS.parent / "examples" / "slicer_overlay.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module, said
-
-
-def test_the_script_shows_the_map_on_the_scale_of_the_run(script, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module, said = script
-    write_map(tmp_path / "000001.nrrd", blob(GEOMETRIES["oblique"], LESION), GEOMETRIES["oblique"])
-    (tmp_path / "maps.json").write_text(json.dumps({"version": 2, "scale": {"low": 0.2, "high": 0.9, "threshold": 0.4}}))
-    monkeypatch.setattr(sys, "argv", ["slicer_overlay.py", str(tmp_path / "ct.nrrd"), str(tmp_path / "000001.nrrd")])
-    module.main()
-    assert said.loaded == [("000001.nrrd", {"show": False}), ("ct.nrrd", None)]
-    heat = said.layers["foreground"]
-    assert [Path(said.layers[key].path).name for key in ("background", "foreground")] == ["ct.nrrd", "000001.nrrd"]
-    assert heat.display.calls["SetWindowLevelMinMax"] == (0.2, 0.9)
-    assert heat.display.calls["SetThreshold"][0] == 0.4
-    assert {"AutoWindowLevelOff", "AutoThresholdOff", "ApplyThresholdOn"} <= set(heat.display.calls)
-    assert said.legend.calls["SetTitleText"] == ("anomaly score",)
-    np.testing.assert_allclose(said.place[1:4], GEOMETRIES["oblique"].world(LESION), atol=1e-9)
-
-
-def test_the_script_reads_what_the_numbers_of_a_png_mean(script, tmp_path: Path) -> None:
-    module, _ = script
-    array = blob(PICTURE, PICTURE_LESION) * 3
-    write_png16(tmp_path / "b_map.png", array, -1.0, 4.0)
-    lines = [{"map": "a_map.png", "ranges": {"map": [0, 1]}}, {"map": "b_map.png", "ranges": {"map": [-1.0, 4.0]}}]
-    (tmp_path / "maps.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    stored = np.asarray(Image.open(tmp_path / "b_map.png"))
-    np.testing.assert_allclose(module.values(stored, tmp_path / "b_map.png"), array[0], atol=1e-4)
