@@ -15,6 +15,7 @@ from medood import __version__
 from medood.core.errors import MedoodError
 from medood.core.memory import keep_freed_memory
 from medood.core.termination import Terminated, unwind_when_terminated
+from medood.core.torchrun import check_alone, is_first, speaks_first
 
 SOME_FAILED = 3
 """Exit status of a command that finished, but met files that could not be scored or read."""
@@ -61,17 +62,23 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except MedoodError as error:
-            typer.secho(f"Error: {error}", fg="red", err=True)
+            _say(f"Error: {error}", "red")
             raise typer.Exit(2) from None
         except OSError as error:
             if error.filename is None and error.errno != ENOSPC:
                 raise
-            typer.secho(f"Error: {error.filename or 'The disk'}: {error.strerror}.", fg="red", err=True)
+            _say(f"Error: {error.filename or 'The disk'}: {error.strerror}.", "red")
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
             again = _GOES_ON.get(ctx.invoked_subcommand, "")
-            typer.secho(f"Stopped. What was finished is on disk.{again}", fg="yellow", err=True)
+            _say(f"Stopped. What was finished is on disk.{again}", "yellow")
             raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
+
+
+def _say(sentence: str, colour: str) -> None:
+    """Why the command ends, once, however many processes end."""
+    if speaks_first():
+        typer.secho(sentence, fg=colour, err=True)
 
 
 app = typer.Typer(
@@ -88,10 +95,11 @@ app.add_typer(recipes, name="recipe")
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+def _first(ctx: typer.Context, version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
     if version:
         typer.echo(f"medood {__version__}")
         raise typer.Exit
+    check_alone(ctx.invoked_subcommand)
 
 
 @app.command()
@@ -114,6 +122,9 @@ def train(
 
     Stopped by Ctrl-C (exit status 130) or SIGTERM (143), it goes on after its last whole epoch with --resume.
 
+    On several GPUs: torchrun --nproc-per-node 4 -m medood train RECIPE. The processes share every batch, of `training.batch_size` images
+    over all of them, so that the detector is that of one process. It goes on with as many processes as it was begun with.
+
     A finished run is trained for longer with --resume and more `training.epochs`; nothing else may change. Where a detector trains in
     phases, the first one that gets more epochs goes on from its end, and the later ones, which build on it, are trained anew. The result
     is that of one go, to the last bit on the same machine with as many threads, unless `training.schedule` follows the number of epochs:
@@ -127,7 +138,8 @@ def train(
     folder = out or Path("runs") / Path(recipe).stem
     kept = {"resume": resume, "overwrite": overwrite, "keep_checkpoint": not no_checkpoint}
     train_recipe(resolved, folder, data=data, device=device, cache=cache, **kept)
-    typer.echo(folder)
+    if is_first():
+        typer.echo(folder)
 
 
 @app.command()

@@ -89,6 +89,7 @@ class Batch:
     patient   int64 (B,), a number for each patient, for a phase on held-out images; None where nobody knows
     contrast  as many images of the recipe's `contrast`, which nobody labelled; None without one. If that is `product_of_marginals`, its
               `inputs` are those of this batch with every number drawn from another image, and its `image` is this batch's own
+    share     which part of the batch this is, where several processes train together and share it (medood/core/processes.py); else 1
     """
 
     image: Tensor
@@ -97,6 +98,12 @@ class Batch:
     classes: Tensor | None = None
     patient: Tensor | None = None
     contrast: Batch | None = None
+    share: float = 1.0
+
+    @property
+    def whole(self) -> int:
+        """How many images the batch has over all processes."""
+        return round(len(self.image) / self.share)
 
     def to(self, device: torch.device) -> Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
@@ -108,7 +115,7 @@ class Batch:
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         known = self.hidden, self.inputs, self.classes, self.patient
         hidden, inputs, classes, patient = (None if tensor is None else change(tensor) for tensor in known)
-        return Batch(change(self.image), hidden, inputs, classes, patient, self.contrast and self.contrast._each(change))
+        return Batch(change(self.image), hidden, inputs, classes, patient, self.contrast and self.contrast._each(change), self.share)
 
 
 @dataclass

@@ -56,5 +56,9 @@ class TrainingError(MedoodError):
     """Training cannot go on: the loss is not a number, or there is nothing to train on."""
 
 
+class ProcessLost(TrainingError):
+    """Another process of the training has ended, so that this one cannot go on."""
+
+
 class ResumeError(TrainingError):
     """A training cannot be resumed as asked; what is there stays as it is."""

@@ -116,6 +116,9 @@ class CachedImages:
         self._open: OrderedDict[int, np.ndarray] = OrderedDict()
         self._lock = threading.Lock()
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CachedImages, (self.entries, self.class_names)  # another process opens the files itself
+
     def __len__(self) -> int:
         return len(self.row)
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from medood.core import processes
 from medood.core.detector import Detector
 from medood.core.errors import CalibrationError, MedoodError
 from medood.core.geometry import Raster
@@ -85,12 +87,26 @@ def _scored_entries(detector: Detector, held_out: CachedImages, pool: Pool, reci
     size = recipe.scoring.batch_size
     for numbers in _whole_entries(held_out.owner, size):
         batch = held_out.gather(numbers)
-        scored = score_images(detector, batch, size, device, residual=pool.wants_residual)
+        scored = _by_all_processes(lambda images: score_images(detector, images, size, device, residual=pool.wants_residual), batch)
         for owner in np.unique(held_out.owner[numbers]).tolist():
             mine = np.flatnonzero(held_out.owner[numbers] == owner)
             rows, entry = slice(int(mine[0]), int(mine[-1]) + 1), held_out.entries[owner]
             slices = entry.slices[held_out.row[numbers[rows]]]
             yield _ScoredEntry(owner, numbers[rows], batch[rows].numpy(), slices, entry.raster, scored[rows])
+
+
+def _by_all_processes(score: Callable[[Tensor], Scored], images: Tensor) -> Scored:
+    """The scores of all images, of which each process of a training scores its part."""
+    if len(images) < processes.count():
+        return score(images)
+    found = score(images[processes.part(len(images))])
+
+    def joined(values: np.ndarray | None) -> np.ndarray | None:
+        return None if values is None else processes.gathered(torch.from_numpy(values)).numpy()
+
+    image, *parts = (processes.gathered(torch.from_numpy(values)).numpy() for values in (found.image, *found.parts.values()))
+    named = dict(zip(found.parts, parts, strict=True))
+    return Scored(image, joined(found.map), joined(found.patches), named, joined(found.residual))
 
 
 def _whole_entries(owner: np.ndarray, size: int) -> Iterator[np.ndarray]:

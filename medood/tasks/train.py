@@ -7,16 +7,16 @@ import json
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from medood.core import processes
 from medood.core.console import Console
 from medood.core.detector import Detector
-from medood.core.device import pick_device
 from medood.core.errors import MedoodError, ResumeError
 from medood.core.files import write_json
 from medood.core.lock import alone
@@ -35,6 +35,7 @@ from medood.recipe.run import is_run, save_run
 from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoints.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.contrast import Against, Contrast, made_of
+from medood.training.processes import joined
 from medood.training.progress import Silence
 from medood.training.trainer import check_held_out, check_plan, train
 from medood.transforms.pipeline import augmentation
@@ -56,15 +57,18 @@ def train_recipe(
 
     Nothing about anomalies reaches training: entries and slices with a label other than normal are left out before the split.
 
+    The processes that torchrun started train together; the first one reads the files, writes the run and speaks.
+
     `resume` goes on with an interrupted training, or makes a finished one longer when the recipe's `training.epochs` have grown; a run
     that is there stays whole until the longer one is saved. That needs the checkpoints in `out`/checkpoint, three to six times the size
     of the weights, which `keep_checkpoint` leaves there.
     """
-    with alone(out / ".lock", out):
-        console, target = Console(), pick_device(device)
+    with joined(device) as target, alone(out / ".lock", out) if processes.leads() else nullcontext():
+        console, leads = Console(quiet=not processes.leads()), processes.leads()
         recipe = with_runs(with_columns(recipe, data))
-        _guard(out, recipe, resume, overwrite)
-        if _is_done(out, recipe, resume and not overwrite):
+        if leads:
+            _guard(out, recipe, resume, overwrite)
+        if processes.from_first(leads and _is_done(out, recipe, resume and not overwrite)):
             console.say(f"{out} is finished. Train it for longer with --resume --set training.epochs=N, or anew with --overwrite.")
             return out
         torch.manual_seed(recipe.seed)
@@ -74,7 +78,7 @@ def train_recipe(
         keep_features(detector, feature_folder(cache))
         check_plan(detector.phases(), recipe.training)
         check_pooling(detector, recipe)
-        recipe, parts = normal_images(recipe, data, cache, console)
+        recipe, parts = processes.from_first(normal_images(recipe, data, cache, console) if leads else None)
         images, held_out = parts["train"], parts["held_out"]
         check_enough(held_out, recipe)
         check_held_out(detector.phases(), len(held_out))
@@ -84,21 +88,23 @@ def train_recipe(
         if forecast := detector.forecast(len(images)):
             console.say(forecast)
         index = _fingerprint(parts)
-        if resume:
+        if resume and leads:
             _require_same(out, recipe, index)
-        if overwrite:
+        if overwrite and leads:
             (out / "manifest.json").unlink(missing_ok=True)  # a run that is being replaced is no longer complete
         started = time.perf_counter()
-        with _remembered(out, recipe, index):
+        with _remembered(out, recipe, index) if leads else nullcontext():
             options: dict[str, Any] = {"seed": recipe.seed, "device": target, "resume": resume, "progress": progress}
             options |= {"augment": augmentation(recipe.augment), "contrast": contrast}
             train(detector, images, held_out, recipe.training, out, **options)
         seconds = round(time.perf_counter() - started, 1)
-        facts = {"training_seconds": seconds, "device": str(target), "train_images": len(images), "index": index}
+        facts: dict[str, Any] = {"training_seconds": seconds, "device": str(target), "train_images": len(images), "index": index}
+        facts |= {"processes": processes.count()} if processes.count() > 1 else {}
         calibration, scores = _calibration(detector, held_out, recipe, target, console)
-        files = [write_hashed(out, list(parts.values())), _gate(images, held_out, recipe, scores, console).save(out)]
-        save_run(out, recipe, detector, calibration, _index_rows(parts), facts, files=files)
-        _tidy(out, keep_checkpoint, console)
+        if leads:
+            files = [write_hashed(out, list(parts.values())), _gate(images, held_out, recipe, scores, console).save(out)]
+            save_run(out, recipe, detector, calibration, _index_rows(parts), facts, files=files)
+            _tidy(out, keep_checkpoint, console)
     return out
 
 
@@ -109,7 +115,8 @@ def _contrast(recipe: Recipe, parts: dict[str, CachedImages], cache: Path | None
         return recipe, made_of(recipe.contrast, images, held_out, image_spec(recipe), recipe.seed)
     if recipe.contrast is None:
         return recipe, None
-    recipe, more = contrast_images(recipe, images, held_out, console=console, cache=cache)
+    made = contrast_images(recipe, images, held_out, console=console, cache=cache) if processes.leads() else None
+    recipe, more = processes.from_first(made)
     parts |= more
     return recipe, Contrast(more["contrast"], more["contrast_held_out"])
 

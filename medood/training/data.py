@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medood.core import processes
 from medood.core.detector import Augment, Batch
 from medood.training.randomness import derived_seed
 
@@ -45,6 +46,8 @@ def batch_numbers(order: np.ndarray, size: int) -> list[np.ndarray]:
 @dataclass
 class Batches:
     """Batches of one phase. What a batch holds follows from (seed, phase, epoch) alone, so a resumed run sees the same.
+
+    Of several processes each gets its part of every batch, and all of a batch with fewer images than there are processes.
 
     contrast  batches of the contrast, as many images a batch as there are here, in an order of their own; or a function that makes the
               contrast of a batch out of the batch and a seed
@@ -81,12 +84,16 @@ class Batches:
             start += len(numbers)
 
     def _whole(self, epoch: int, start: int, numbers: np.ndarray) -> Batch:
-        """A batch with its contrast, where the network wants it."""
-        batch = self._batch(epoch, numbers)
+        """This process's part of a batch with its contrast, where the network wants it."""
+        mine = processes.part(len(numbers))
+        batch = self._batch(epoch, numbers[mine])
+        batch.share = len(batch.image) / len(numbers)
         if isinstance(self.contrast, Batches):
-            batch.contrast = self.contrast._batch(epoch, self.contrast._drawn(epoch, start, len(numbers)))
+            batch.contrast = self.contrast._batch(epoch, self.contrast._drawn(epoch, start, len(numbers))[mine])
         elif self.contrast is not None:
-            batch.contrast = self.contrast(batch, derived_seed(self.seed, self.phase, epoch, start))
+            everything = Batch(batch.image, inputs=_rows(self.inputs, numbers))
+            made = self.contrast(everything, derived_seed(self.seed, self.phase, epoch, start))
+            batch.contrast = made and Batch(batch.image, inputs=None if made.inputs is None else made.inputs[mine])
         return _placed(batch, self.channels_last, self.pin)
 
     def _drawn(self, epoch: int, start: int, count: int) -> np.ndarray:
@@ -119,7 +126,11 @@ def _stacked(samples: list[dict[str, Tensor]], key: str) -> Tensor:
 
 @dataclass(frozen=True)
 class InOrder:
-    """Every image once, as it is, in order, with its row of `inputs`; and beside each batch as many images of `contrast`, over and over."""
+    """Every image once, as it is, in order, with its row of `inputs`; and beside each batch as many images of `contrast`, over and over.
+
+    Several processes take turns at whole batches, of which as many as there are processes count as one that they share. All of them get
+    every batch of the last round, if that is not full.
+    """
 
     images: Images
     size: int
@@ -128,12 +139,23 @@ class InOrder:
     inputs: np.ndarray | None = None
     contrast: InOrder | None = None
 
-    def stream(self) -> Generator[Batch, None, None]:
-        plan = (np.arange(start, min(start + self.size, len(self.images))) for start in range(0, len(self.images), self.size))
-        return read_ahead(lambda numbers: _placed(self._batch(numbers), self.channels_last, self.pin), plan)
+    def stream(self) -> Generator[tuple[int, Batch], None, None]:
+        """Batches that this process is to look at, each after its number."""
+        return read_ahead(lambda item: (item[0], _placed(self._batch(*item[1:]), self.channels_last, self.pin)), self._turns())
 
-    def _batch(self, numbers: np.ndarray) -> Batch:
-        batch = Batch(self.images.gather(numbers), None, _rows(self.inputs, numbers), _rows(classes_of(self.images), numbers))
+    def _turns(self) -> Iterator[tuple[int, np.ndarray, float]]:
+        """The number of each batch, its images, and their share of what the processes look at in this round."""
+        all_numbers, at_once = np.arange(len(self.images)), processes.count() * self.size
+        for first in range(0, len(all_numbers), at_once):
+            numbers = all_numbers[first : first + at_once]
+            batches = [numbers[start : start + self.size] for start in range(0, len(numbers), self.size)]
+            full = len(batches) == processes.count() > 1
+            for turn, batch in enumerate(batches):
+                if not full or turn == processes.rank():
+                    yield first // self.size + turn, batch, len(batch) / len(numbers) if full else 1.0
+
+    def _batch(self, numbers: np.ndarray, share: float = 1.0) -> Batch:
+        batch = Batch(self.images.gather(numbers), None, _rows(self.inputs, numbers), _rows(classes_of(self.images), numbers), share=share)
         if self.contrast is not None and len(self.contrast.images):
             batch.contrast = self.contrast._batch(numbers % len(self.contrast.images))
         return batch

@@ -12,7 +12,9 @@ import torch
 from ignite.engine import Engine, EventEnum
 from torch import Tensor
 
+from medood.core.detector import Batch
 from medood.core.errors import TrainingError
+from medood.core.processes import add_up, sharing, weight
 
 SECONDS_BETWEEN_READS = 0.5
 
@@ -34,11 +36,12 @@ class Losses:
     """Ignite handlers that keep `engine.state.metrics`, the mean of every loss over the iterations of the epoch so far.
 
     Reading a number from a GPU waits for all that it still has to do, so losses are read every half second and not in every iteration.
+    Several processes have the same means: those over the whole batch.
     """
 
     def __init__(self, phase: str) -> None:
         self.phase = phase
-        self._unread: list[tuple[int, str, Tensor, bool]] = []
+        self._unread: list[tuple[int, list[tuple[str, bool]], Tensor]] = []
         self._watched: list[tuple[str, Tensor]] = []
         self._sums: dict[str, float] = defaultdict(float)
         self._counts: dict[str, int] = defaultdict(int)
@@ -58,10 +61,13 @@ class Losses:
         """After an iteration."""
         output = cast(Mapping[str, Tensor], engine.state.output)
         iteration = engine.state.iteration
-        # Cloned, as a phase may report a buffer that its next step moves on.
-        self._unread += [(iteration, name, value.detach().clone(), True) for name, value in output.items()]
-        self._unread += [(iteration, name, value, False) for name, value in self._watched]
+        named = [*((name, True, value) for name, value in output.items()), *((name, False, value) for name, value in self._watched)]
         self._watched.clear()
+        if named:
+            values = torch.stack([value.detach().float() for *_, value in named])  # a copy: a phase may report a buffer that moves on
+            batch = cast(Batch, engine.state.batch)
+            with sharing(batch.share):
+                self._unread.append((iteration, [(name, counts) for name, counts, _ in named], add_up(values * weight())))
         if time.monotonic() - self._read_at > SECONDS_BETWEEN_READS:
             self.read(engine)
 
@@ -70,8 +76,9 @@ class Losses:
         unread, self._unread, self._read_at = self._unread, [], time.monotonic()
         if not unread:
             return
-        values = torch.stack([value.float() for _, _, value, _ in unread]).tolist()
-        for (iteration, name, _, counts), value in zip(unread, values, strict=True):
+        read = torch.cat([values for *_, values in unread]).tolist()
+        of_each = [(iteration, name, counts) for iteration, named, _ in unread for name, counts in named]
+        for (iteration, name, counts), value in zip(of_each, read, strict=True):
             if not math.isfinite(value):
                 what = f"loss {name!r}" if counts else name
                 raise diverged(f"{what} became {value}", self.phase, engine.state.epoch, iteration)

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from medood.core import processes
+
 
 def derived_seed(*parts: int | str) -> int:
     """A seed in 0..2**32-1 that depends on every part and on nothing else: not on the platform, the process or the order of calls."""
@@ -32,6 +34,22 @@ def set_random_states(states: Mapping[str, Tensor], device: torch.device) -> Non
     if device.type != "cpu" and device.type in states:
         module, place = torch.get_device_module(device), () if device.type == "mps" else (device,)
         module.set_rng_state(states[device.type], *place)
+
+
+def random_states_of_all(device: torch.device) -> dict[str, Tensor]:
+    """As `random_states`, of every process: names end in their numbers, but for the first."""
+    states = {kind: processes.gathered(state[None]) for kind, state in random_states(device).items()}
+    return {_name(kind, rank): state for kind, all_of in states.items() for rank, state in enumerate(all_of)}
+
+
+def own_random_states(states: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Those of this process."""
+    kinds = {name.partition("-")[0] for name in states}
+    return {kind: states[_name(kind, processes.rank())] for kind in kinds}
+
+
+def _name(kind: str, rank: int) -> str:
+    return f"{kind}-{rank}" if rank else kind
 
 
 @contextmanager

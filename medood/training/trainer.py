@@ -8,12 +8,14 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import torch
 from ignite.engine import Engine, Events
 from rich.progress import Progress
 
+from medood.core import processes
 from medood.core.detector import Augment, Detector, Phase
 from medood.core.errors import TrainingError
 from medood.recipe.recipe import Training
@@ -28,7 +30,9 @@ from medood.training.forecast import Forecast
 from medood.training.history import History
 from medood.training.inputs import compute_inputs, has_inputs
 from medood.training.losses import Losses, LossEvents, diverged
+from medood.training.processes import check_number
 from medood.training.progress import Silence, reporting
+from medood.training.randomness import derived_seed
 from medood.training.schedule import Schedule, check_milestones, check_warmup
 from medood.training.tensorboard import curves
 from medood.training.update import step_function
@@ -62,14 +66,20 @@ def train(
     as many threads it ends with the same bits as in one go, unless a schedule follows the number of epochs and that changed. Call it with
     a new detector, built as the first one was. Call `discard_checkpoint` once the detector is saved.
 
+    Several processes that call it together, with the same arguments but for the device, share every batch, and all end with the same
+    detector: that of one process, but for the last bits and for what is drawn at random in training. The first one writes and reports.
+
     Raises TrainingError when there are no images, the plan does not fit the phases, the checkpoint is of another training, or a loss or a
     weight is no longer finite; the detector then holds the weights of the last good epoch.
     """
     if len(images) == 0:
         raise TrainingError("There are no normal images to train on: check the source's folder, the split and the transforms.")
     check_contrast(detector, contrast)
-    torch.manual_seed(seed)
+    check_number(len(images), plan.batch_size)
+    rank = processes.rank()
+    torch.manual_seed(derived_seed(seed, "process", rank) if rank else seed)
     detector.to(device)
+    processes.agree(detector)
     if plan.channels_last:
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     _Trainer(detector, images, held_out, plan, folder, seed, device, augment, contrast).run(resume, progress)
@@ -128,6 +138,7 @@ class _Trainer:
         check_held_out(self.phases, len(held_out))
         check_marginals(self.phases, contrast)
         numbers = {"training images": len(images), "held-out images": len(held_out), "images to contrast with": _size(contrast)}
+        numbers["processes"] = processes.count()
         self.files = Checkpoints(folder, identity(detector, self.phases, plan, seed=seed, numbers=numbers))
         self.batches = [self._batches(phase, images, augment) for phase in self.phases]
         self.schedules = [
@@ -152,16 +163,23 @@ class _Trainer:
     def run(self, resume: bool, progress: Progress | Silence | bool) -> None:
         plan = Plan(self.phases, self.epochs, self.plan)
         start = find_start(self.files, plan) if resume else None
+        processes.wait_for_all()  # all have read what is there, before it changes
         if start is None:
-            discard_checkpoint(self.folder)
             self.detector.fitted_.fill_(False)
         else:
-            self.files.forget_ends(start.phase)
             start.apply(self.detector, self.device)
         with ExitStack() as stack:
+            if not processes.leads():  # what this process notes is for nobody else
+                self.folder = Path(stack.enter_context(TemporaryDirectory(prefix=".part-", dir=self.folder, ignore_cleanup_errors=True)))
+            elif start is None:
+                discard_checkpoint(self.folder)
+            else:
+                self.files.forget_ends(start.phase)
             self.history = stack.enter_context(History(self.folder, keep=start.history_lines if start else 0))
-            self.curves = stack.enter_context(curves(self.folder, self.plan.tensorboard, self._iterations_done(start)))
-            self.report = stack.enter_context(reporting(progress))
+            self.curves = stack.enter_context(
+                curves(self.folder, self.plan.tensorboard and processes.leads(), self._iterations_done(start))
+            )
+            self.report = stack.enter_context(reporting(progress if processes.leads() else False))
             if start is None:
                 self.files.write(self._checkpoint(0, 0, BestEpoch()))
             for sentence in what_happens(start, plan) if start else ():
@@ -176,6 +194,7 @@ class _Trainer:
         self.detector.train(bool(phase.optimizers))
         with torch.no_grad():
             phase.begin()
+            processes.agree(self.detector)
         self._compute_inputs(number)
         if start is not None and start.epoch > 0:  # what `begin` computed from weights of another time is replaced
             start.apply(self.detector, self.device)
@@ -186,6 +205,7 @@ class _Trainer:
         restore(self.detector, best.weights)
         with torch.no_grad():
             phase.finish()
+            processes.agree(self.detector)
         self.files.write(self._checkpoint(number + 1, 0, BestEpoch()))
 
     def _compute_inputs(self, number: int) -> None:
@@ -246,7 +266,7 @@ class _Trainer:
             (Events.EPOCH_STARTED, losses.start),
             (Events.ITERATION_STARTED, self.schedules[number]),
             (Events.ITERATION_COMPLETED, losses.collect),
-            (Events.ITERATION_COMPLETED, lambda engine: self.report.advance(len(engine.state.batch.image))),
+            (Events.ITERATION_COMPLETED, lambda engine: self.report.advance(engine.state.batch.whole)),
             (LossEvents.LOSSES_READ, lambda engine: self._show(engine, number)),
             (Events.ITERATION_COMPLETED, forecast.collect),
             (Events.EPOCH_COMPLETED, losses.read),
@@ -262,6 +282,8 @@ class _Trainer:
 
     def _end_epoch(self, engine: Engine, number: int, best: BestEpoch) -> None:
         phase, state = self.phases[number], engine.state
+        with torch.no_grad():
+            processes.agree(self.detector)
         if not finite(self.detector):
             raise diverged("a weight is not finite", phase.name, state.epoch, state.iteration)
         validation = self._validation(number, state.epoch)

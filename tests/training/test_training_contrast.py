@@ -178,7 +178,7 @@ class Classed(Pictures):
 
 def test_classes_travel_with_their_images() -> None:
     images = Classed(18)
-    for batch in [*Batches(images, 4, 0, "train").stream(1, 1), *InOrder(images, 4).stream()]:
+    for batch in [*Batches(images, 4, 0, "train").stream(1, 1), *(batch for _, batch in InOrder(images, 4).stream())]:
         assert batch.classes.dtype == torch.int64
         assert torch.equal(torch.from_numpy(images.values[batch.classes.numpy()]), batch.image)
     batch = next(Batches(images, 4, 0, "train", contrast=Batches(Pictures(3), 4, 0, "train")).stream(1, 1))

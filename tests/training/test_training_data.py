@@ -97,7 +97,7 @@ def test_memory_layout(channels_last) -> None:
 
     for stream in (
         Batches(Colours(4), 2, 0, "train", channels_last=channels_last).stream(1, 1),
-        InOrder(Colours(4), 2, channels_last).stream(),
+        (batch for _, batch in InOrder(Colours(4), 2, channels_last).stream()),
     ):
         for batch in stream:
             assert batch.image.is_contiguous(memory_format=torch.channels_last) is channels_last
@@ -106,7 +106,7 @@ def test_memory_layout(channels_last) -> None:
 
 def test_in_order_reads_every_image_once() -> None:
     images = Pictures(9)
-    assert torch.equal(torch.cat([batch.image for batch in InOrder(images, 4).stream()]), torch.from_numpy(images.values))
+    assert torch.equal(torch.cat([batch.image for _, batch in InOrder(images, 4).stream()]), torch.from_numpy(images.values))
     assert [len(numbers) for numbers in images.asked] == [4, 4, 1]
     assert list(InOrder(Pictures(0), 4).stream()) == []
 

@@ -12,6 +12,7 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
+from medood.core.processes import together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
 from medood.nets.cascade import Cascade, Cascaded
@@ -174,7 +175,7 @@ class _Discriminator(Phase):
 
     def validate(self, batch: Batch) -> Tensor:
         reconstruction, error, kl = self.detector.generate(batch.image)
-        self.detector.held_out_ = torch.cat([self.detector.held_out_, self.detector.generator_score(error, kl)])
+        self.detector.held_out_ = torch.cat([self.detector.held_out_, together(self.detector.generator_score(error, kl))])
         return self._losses(batch.image, reconstruction)
 
     def _losses(self, image: Tensor, reconstruction: Tensor) -> Tensor:
@@ -202,7 +203,7 @@ class _Scale(Phase):
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         if len(self.detector.held_out_) < 2:
             _, error, kl = self.detector.generate(batch.image)
-            self.losses.append(self.detector.generator_score(error, kl))
+            self.losses.append(together(self.detector.generator_score(error, kl)))
         return {}
 
     def finish(self) -> None:

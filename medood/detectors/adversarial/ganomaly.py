@@ -12,6 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.processes import agree, mean
 from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
 from medood.nets.error_maps import Residuals, absolute_error
@@ -141,6 +142,7 @@ class _Adversarial(Phase):
         if bool(judge < _DISCRIMINATOR_WON):  # it would have nothing left to teach the generator
             with torch.no_grad():
                 normal_weights(detector.discriminator)
+                agree(detector.discriminator)
         return {name: loss.detach() for name, loss in losses.items()} | {"discriminator": judge.detach()}
 
     def validate(self, batch: Batch) -> Tensor:
@@ -152,8 +154,8 @@ class _Adversarial(Phase):
 
 
 def _judged(logits: Tensor, target: float) -> Tensor:
-    """Mean binary cross entropy."""
-    return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+    """Mean binary cross entropy over the whole batch, as all processes have to come to the same verdict."""
+    return mean(binary_cross_entropy_with_logits(logits, torch.full_like(logits, target), reduction="none"))
 
 
 def _pyramid(channels: int, widths: Sequence[int], norm: Norm) -> nn.Sequential:

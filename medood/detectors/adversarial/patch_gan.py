@@ -15,6 +15,7 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import summed
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Residual
 from medood.detectors.adversarial.patch_gan_masks import PIXELS_AT_ONCE, Passes, complementary_masks, scoring_masks, show
 from medood.detectors.adversarial.patch_gan_ranking import LogitPooling, rank, top_mean
@@ -248,17 +249,18 @@ class _Adversarial(Phase):
         }
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        image, hidden = self._tiles(batch)
-        if len(image) == 0:
+        image, hidden, counts = self._tiles(batch)
+        if not bool(summed(counts.sum())):
             return {}
         detector = self.detector
         shown = show(image, hidden, detector.fill, detector.context)
         filled = detector.reconstructor(shown)
-        judge = (self._judged(image, detector.real_target) + self._judged(filled.detach(), 0.0)) / 2
+        judge = (self._judged(image, detector.real_target, counts) + self._judged(filled.detach(), 0.0, counts)) / 2
         update(judge, "discriminator")
         for turn in range(detector.reconstructor_updates):
             filled = detector.reconstructor(shown) if turn else filled
-            reconstruction, adversarial = self._reconstruction(image, filled, hidden), self._judged(filled, 1.0)
+            reconstruction = self._reconstruction(image, filled, hidden, counts)
+            adversarial = self._judged(filled, 1.0, counts)
             update(detector.reconstruction_weight * reconstruction + adversarial, "reconstructor")
         return {"discriminator": judge.detach(), "adversarial": adversarial.detach(), "reconstruction": reconstruction.detach()}
 
@@ -275,28 +277,33 @@ class _Adversarial(Phase):
         error = (squared_error(tiles, filled) * judged).reshape(len(batch.image), -1)
         return error.sum(1) / judged.view(len(batch.image), -1).sum(1).clamp(min=1)
 
-    def _tiles(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Images and hidden parts as the networks see them; crops only if they have enough foreground."""
+    def _tiles(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Images and hidden parts as the networks see them; crops only if they have enough foreground. And which count, 0 or 1, (N,).
+
+        Where other processes may have some, a part of a batch without any such crop gives one that does not count.
+        """
         if batch.hidden is None:
             raise TrainingError(
                 "PatchGAN learns to fill in hidden parts, and nothing is hidden: add `mask_boxes` or `mask_cells` to `augment`."
             )
         detector = self.detector
-        keep = detector.enough(batch.image)
-        return detector.tiles(batch.image)[keep], detector.tiles(batch.hidden)[keep]
+        enough = detector.enough(batch.image)
+        keep = enough if bool(enough.any()) else torch.arange(len(enough), device=enough.device) == 0
+        return detector.tiles(batch.image)[keep], detector.tiles(batch.hidden)[keep], enough[keep].to(batch.image)
 
-    def _judged(self, image: Tensor, target: float) -> Tensor:
-        """Mean binary cross entropy of the discriminator's logits."""
+    def _judged(self, image: Tensor, target: float, counts: Tensor) -> Tensor:
+        """Mean binary cross entropy of the discriminator's logits, over the images or crops of the whole batch that count."""
         logits = self.detector.discriminator(image)[-1]
-        return binary_cross_entropy_with_logits(logits, torch.full_like(logits, target))
+        entropies = binary_cross_entropy_with_logits(logits, torch.full_like(logits, target), reduction="none")
+        return summed((entropies.flatten(1).mean(1) * counts).sum()) / summed(counts.sum())
 
-    def _reconstruction(self, image: Tensor, filled: Tensor, hidden: Tensor) -> Tensor:
-        """Eq. 1."""
-        detector = self.detector
-        error = (image - filled).square()
-        pixels: int | Tensor = error.numel()
+    def _reconstruction(self, image: Tensor, filled: Tensor, hidden: Tensor, counts: Tensor) -> Tensor:
+        """Eq. 1, over the images or crops of the whole batch that count."""
+        detector, counting = self.detector, counts[:, None, None, None]
+        errors = (image - filled).square() * counting
+        pixels = counting.expand_as(image[:, :1])
         if detector.loss_region == "hidden":
-            error, pixels = error * hidden, hidden.sum().clamp(min=1) * image.shape[1]
+            errors, pixels = errors * hidden, pixels * hidden
         if detector.loss_reduction == "mean":
-            return error.sum() / pixels
-        return error.sum() / (image[:, 0].numel() / detector.patch**2)
+            return summed(errors.sum()) / (summed(pixels.sum()).clamp(min=1) * image.shape[1])
+        return summed(errors.sum()) / (summed(counts.sum()) * image[0, 0].numel() / detector.patch**2)

@@ -13,6 +13,7 @@ from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import summed, together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.detectors.classification.confidence import Classes, energy_score, more_certain, softmax_score, tempered_score
 from medood.features.classifiers.classifier import Classifier, open_classifier
@@ -172,12 +173,13 @@ class _Learn(Phase):
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         classes = _classes_of(batch, self.detector.classifier.classes)
         known = classes >= 0
-        if int(known.sum()) == 0:
+        count = summed(known.sum())
+        if not bool(count):
             return {}
         logits, _ = self.detector.classifier(batch.image)
-        loss = cross_entropy(logits[known], classes[known])
+        loss = summed(cross_entropy(logits[known], classes[known], reduction="sum")) / count
         update(loss, "classifier")
-        return {"loss": loss.detach(), "wrong": (logits[known].argmax(1) != classes[known]).float().mean()}
+        return {"loss": loss.detach(), "wrong": summed((logits[known].argmax(1) != classes[known]).sum()) / count}
 
     def validate(self, batch: Batch) -> Tensor:
         """Cross-entropies; 0 for an image of no class, or of one that is not in training."""
@@ -205,9 +207,9 @@ class _Classes(Phase):
         if not self.detector.yours:
             named = _classes_of(batch, self.detector.classifier.classes)
             said = torch.where(named >= 0, named, said)
-        self.logits.append(logits)
-        self.features.append(features)
-        self.classes.append(said)
+        self.logits.append(together(logits))
+        self.features.append(together(features))
+        self.classes.append(together(said))
         return {}
 
     def finish(self) -> None:
@@ -250,7 +252,7 @@ class _Step(Phase):
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         direction = self.detector.direction(batch.image)
         for epsilon in self.total:
-            self.total[epsilon] += float(self.detector.towards(batch.image, direction, epsilon).sum())
+            self.total[epsilon] += float(summed(self.detector.towards(batch.image, direction, epsilon).sum()))
         return {}
 
     def finish(self) -> None:

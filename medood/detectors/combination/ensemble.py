@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import together
 from medood.detectors.combination.image_keys import keys_of
 from medood.detectors.combination.surprise import joined, surprise
 from medood.features.interface import each_batch_once
@@ -164,14 +165,15 @@ class _Join(Phase):
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         found = self.detector.scores_of_members(batch.image)
-        self.rows.append(torch.stack([each.image for each in found], 1))
-        self.keys.append(keys_of(batch.image))
+        self.rows.append(together(torch.stack([each.image for each in found], 1)))
+        self.keys.append(together(torch.from_numpy(keys_of(batch.image))).numpy())
         seen = sum(map(len, self.patients))
-        self.patients.append(torch.arange(seen, seen + len(batch.image)) if batch.patient is None else batch.patient.cpu())
+        self.patients.append(torch.arange(seen, seen + batch.whole) if batch.patient is None else together(batch.patient.cpu()))
         body = self.detector.foreground(batch.image)
         for levels, each in zip(self.levels, found, strict=True):
             if each.map is not None:
-                levels += [_levels(heat[inside]) for heat, inside in zip(each.map, body, strict=True)]
+                found_here = [_levels(heat[inside]) for heat, inside in zip(each.map, body, strict=True)]
+                levels.append(together(torch.cat(found_here)))
         return {}
 
     def finish(self) -> None:

@@ -12,6 +12,7 @@ from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import together
 from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.dcgan import coder, drawer, glorot, norms
 from medood.nets.densities.mixture import Mixture, exact
@@ -135,7 +136,8 @@ class _Together(Phase):
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         detector, image = self.detector, signed(batch.image, self.detector.spec)
         rows, drawn = detector.described(image)
-        mixture = Mixture.of(exact(rows), exact(detector.chooser(rows).softmax(1)), detector.ridge)
+        rows, shares = together(rows), together(detector.chooser(rows).softmax(1))
+        mixture = Mixture.of(exact(rows), exact(shares), detector.ridge)
         reconstruction = squared_error(image, drawn).mean()
         energy, spread = mixture.energy(rows).mean(), mixture.inverse_variances()
         update((reconstruction + detector.energy_weight * energy + detector.spread_weight * spread).float(), "dagmm")
@@ -156,8 +158,8 @@ class _Mixture(Phase):
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         rows, _ = self.detector.described(signed(batch.image, self.detector.spec))
-        self.rows.append(rows)
-        self.shares.append(self.detector.chooser(rows).softmax(1))
+        self.rows.append(together(rows))
+        self.shares.append(together(self.detector.chooser(rows).softmax(1)))
         return {}
 
     def finish(self) -> None:

@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
+from medood.core.processes import summed
 from medood.core.types import Fraction, Percent
 from medood.nets.body import mean_inside, percentile_inside
 
@@ -128,7 +129,7 @@ class _Atlas(Phase):
         for channel in range(spec.channels):
             number = bins[:, channel] * (down * across) + cell
             seen = torch.bincount(number[inside], minlength=_BINS * down * across)
-            self.counts[channel] += seen.view(_BINS, down, across).to(self.counts)
+            self.counts[channel] += summed(seen).view(_BINS, down, across).to(self.counts)
         return {}
 
     def finish(self) -> None:

@@ -10,6 +10,7 @@ from torch.nn.functional import normalize
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
+from medood.core.processes import together
 from medood.core.types import NonNegativeInt, Percent, Pool, PositiveInt, Statistic
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, pooled, smoothed, statistics_of
 from medood.features.interface import Extractor
@@ -117,7 +118,7 @@ class _Collect(Phase):
         self.seen = 0
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        for row in self.detector.rows(batch.image):
+        for row in together(self.detector.rows(batch.image)):
             self.seen += 1
             if not self.detector.local or len(self.rows) < self.detector.most:
                 self.rows.append(row)

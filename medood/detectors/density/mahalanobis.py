@@ -8,6 +8,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
+from medood.core.processes import together
 from medood.core.types import PositiveInt, Statistic
 from medood.features.grids import pooled, statistics_of
 from medood.features.interface import Extractor
@@ -86,7 +87,7 @@ class _Fit(Phase):
         self.rows: list[Tensor] = []
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.rows.append(self.detector.rows(batch.image))
+        self.rows.append(together(self.detector.rows(batch.image)))
         return {}
 
     def finish(self) -> None:

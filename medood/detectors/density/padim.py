@@ -9,6 +9,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
+from medood.core.processes import together
 from medood.core.types import NonNegativeInt, Percent, Pool, PositiveFloat, PositiveInt
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, smoothed
 from medood.features.interface import Extractor
@@ -121,13 +122,13 @@ class _Fit(Phase):
         self.number: Tensor | None = None
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        rows = self.detector.rows(batch.image)
+        rows = together(self.detector.rows(batch.image))
         rows = rows if rows.device.type == "mps" else rows.double()  # Apple's GPUs have no float64
         if self.number is None:
             places, channels = rows.shape[1:]
             self.number, self.total = rows.new_zeros(places), rows.new_zeros(places, channels)
             self.products = rows.new_zeros(places, channels, channels)
-        inside = cells(self.detector.foreground(batch.image), self.detector.grid).flatten(1).to(rows)
+        inside = together(cells(self.detector.foreground(batch.image), self.detector.grid).flatten(1)).to(rows)
         rows = (rows * inside[..., None]).transpose(0, 1)
         self.number += inside.sum(0)
         self.total += rows.sum(1)

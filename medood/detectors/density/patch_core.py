@@ -7,6 +7,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
+from medood.core.processes import summed, together
 from medood.core.types import Fraction, NonNegativeInt, Percent, Pool, PositiveInt
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, smoothed
 from medood.features.interface import Extractor
@@ -133,7 +134,7 @@ class _Bank(Phase):
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         inside = cells(self.detector.foreground(batch.image), self.detector.grid).flatten(1)
-        self.reservoir.add(self.detector.patches(batch.image)[inside])
+        self.reservoir.add(together(self.detector.patches(batch.image)[inside]))
         return {}
 
     def finish(self) -> None:
@@ -157,9 +158,9 @@ class _Usual(Phase):
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         inside = cells(self.detector.foreground(batch.image), self.detector.grid)
         found = self.detector.distances(batch.image, inside).cpu().double()[:, 0]
-        self.number += inside.sum((0, 1)).cpu()
-        self.total += found.sum(0)
-        self.squares += found.square().sum(0)
+        self.number += summed(inside.sum((0, 1)).cpu())
+        self.total += summed(found.sum(0))
+        self.squares += summed(found.square().sum(0))
         return {}
 
     def finish(self) -> None:

@@ -14,6 +14,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import together
 from medood.core.types import NonNegativeInt, PositiveFloat, PositiveInt
 from medood.features.grids import pooled
 from medood.features.interface import Extractor
@@ -178,7 +179,7 @@ class _Fit(Phase):
         self.rows: list[Tensor] = []
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.rows.append(self.detector.rows(batch.image))
+        self.rows.append(together(self.detector.rows(batch.image)))
         return {}
 
     def finish(self) -> None:

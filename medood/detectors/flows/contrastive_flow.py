@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
+from medood.core.processes import mean, together
 from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, Pool, PositiveFloat, PositiveInt
 from medood.detectors.flows.densities import DensityDetector, Learning, LearnsDensity, Likelihood, OnRows
 from medood.detectors.flows.rows import Lowest, RowPlan, Standardise, contrast_of
@@ -110,7 +111,7 @@ class _Bound(OnRows):
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         for densities, of in ((self.normal, batch), (self.others, contrast_of(batch))):
             found = self.densities(self.detector.flow, of)
-            densities.append(found[~found.isnan()][:: max(1, found.shape[1] // 64)])
+            densities.append(together(found[~found.isnan()][:: max(1, found.shape[1] // 64)]))
         return {}
 
     def finish(self) -> None:
@@ -138,7 +139,7 @@ class _Contrast(LearnsDensity):
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         normal, other = self.drawn(batch, contrast_of(batch))
         bound = self.detector.bound_
-        self.clamped = (other < bound).float().mean()
+        self.clamped = mean((other < bound).float().mean(1))
         loss = other.maximum(bound).mean() - normal.mean()
         return self.follow(loss, update, {"nll": -normal.mean(), "clamped": self.clamped})
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
+from medood.core.processes import summed
 from medood.detectors.flows.rows import RowDetector, RowPlan
 from medood.features.interface import Extractor
 from medood.nets.coupling_flow import CarefulAdam, Coupling, CouplingFlow
@@ -132,7 +133,7 @@ class LearnsDensity(OnRows):
 
     def follow(self, loss: Tensor, update: Update, told: dict[str, Tensor]) -> dict[str, Tensor]:
         """Step, if that can be; what the history is told."""
-        finite = bool(loss.isfinite())
+        finite = not bool(summed((~loss.isfinite()).float()))  # one process alone cannot step
         if finite:
             update(loss, "flow")
         skipped = loss.new_tensor(self.adam.skipped if finite else 1.0)

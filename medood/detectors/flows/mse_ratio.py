@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
+from medood.core.processes import together
 from medood.detectors.flows.rows import RowDetector, RowPlan, Standardise, contrast_of
 from medood.features.interface import Extractor
 
@@ -41,7 +42,7 @@ class _Means(Standardise):
         self.sum, self.count = torch.zeros(self.detector.width, dtype=torch.float64), 0
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        others = self.detector.raw(contrast_of(batch).image)[:, 0]
+        others = together(self.detector.raw(contrast_of(batch).image)[:, 0])
         self.sum += others.cpu().double().sum(0)
         self.count += len(others)
         return super().step(batch, update)

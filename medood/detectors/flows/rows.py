@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
+from medood.core.processes import together
 from medood.core.types import Pool, Statistic
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, pooled, smoothed
 from medood.features.interface import Extractor
@@ -150,7 +151,7 @@ class Standardise(Phase):
         self.chosen = Reservoir(_MOST, seed=0)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.chosen.add(self.detector.raw(batch.image)[self.detector.places(batch.image)])
+        self.chosen.add(together(self.detector.raw(batch.image)[self.detector.places(batch.image)]))
         return {}
 
     def finish(self) -> None:
@@ -170,7 +171,7 @@ class Lowest(Phase):
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         scores = self.detector.finite_anomaly(self.detector.rows(batch.image))
-        self.found.append(scores[self.detector.places(batch.image)].min())
+        self.found.append(together(scores[self.detector.places(batch.image)].min()[None]).min())
         return {}
 
     def finish(self) -> None:

@@ -9,6 +9,7 @@ from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import together
 from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.one_class.rbf_svm import Choice, Machines, pairs, solve
 from medood.nets.dcgan import coder, drawer
@@ -123,7 +124,7 @@ class _Fit(Phase):
         self.choice = Choice(self.detector.most, self.detector.seed)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.choice.offer(self.detector.code(batch.image))
+        self.choice.offer(together(self.detector.code(batch.image)))
         return {}
 
     def finish(self) -> None:

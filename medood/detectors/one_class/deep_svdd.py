@@ -14,6 +14,7 @@ from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import together
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.nets.halvings import halvings
 
@@ -144,7 +145,7 @@ class _Scale(Phase):
         self.detector.high_.fill_(-torch.inf)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        low, high = self.detector.contrast(batch.image).aminmax()
+        low, high = together(torch.stack(self.detector.contrast(batch.image).aminmax())[None]).aminmax()
         self.detector.low_.copy_(torch.minimum(self.detector.low_, low))
         self.detector.high_.copy_(torch.maximum(self.detector.high_, high))
         return {}
@@ -185,7 +186,7 @@ class _Features(Phase):
         self.collected: list[Tensor] = []
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.collected.append(self.detector.features(batch.image))
+        self.collected.append(together(self.detector.features(batch.image)))
         return {}
 
 
@@ -219,8 +220,8 @@ class _Svdd(Phase):
         loss = squared_radius + (distance - squared_radius).relu().mean() / detector.nu if detector.soft else distance.mean()
         update(loss, "encoder")
         if detector.soft and bool(detector.seen_ >= detector.warmup_epochs * detector.images_):
-            detector.radius_.copy_(_radius(distance.detach(), detector.nu))
-        detector.seen_ += len(batch.image)
+            detector.radius_.copy_(_radius(together(distance.detach()), detector.nu))
+        detector.seen_ += batch.whole
         return {"loss": loss.detach()}
 
 

@@ -12,6 +12,7 @@ from torch.nn.functional import avg_pool2d, conv_transpose2d, interpolate, unfol
 from medood.core.demands import require_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import together
 from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.one_class.rbf_svm import Choice, Machines, pairs, solve
 
@@ -173,7 +174,7 @@ class _Fit(Phase):
         self.choice = Choice(self.detector.most, self.detector.seed)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.choice.offer(self.detector.pixels(batch.image)[self.detector.counted(batch.image).flatten()])
+        self.choice.offer(together(self.detector.pixels(batch.image)[self.detector.counted(batch.image).flatten()]))
         return {}
 
     def finish(self) -> None:

@@ -13,6 +13,7 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import together
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.combination.image_keys import keys_of
 from medood.detectors.reconstruction.blind_spot_normals import JUDGEMENTS, STATISTICS, Normals, judged_by_others, p_values
@@ -275,10 +276,10 @@ class _Normals(Phase):
         self.patients: list[Tensor] = []
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.rows.append(self.detector.measure(batch.image)[0])
-        self.keys.append(keys_of(batch.image))
+        self.rows.append(together(self.detector.measure(batch.image)[0]))
+        self.keys.append(together(torch.from_numpy(keys_of(batch.image))).numpy())
         seen = sum(map(len, self.patients))
-        self.patients.append(torch.arange(seen, seen + len(batch.image)) if batch.patient is None else batch.patient.cpu())
+        self.patients.append(torch.arange(seen, seen + batch.whole) if batch.patient is None else together(batch.patient.cpu()))
         return {}
 
     def finish(self) -> None:

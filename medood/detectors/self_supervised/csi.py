@@ -14,6 +14,7 @@ from torch.optim import SGD
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError
+from medood.core.processes import together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.images.geometric_transforms import GeometricTransforms
 from medood.nets.images.views import draw_views, view
@@ -110,7 +111,7 @@ class Csi(Detector):
             codes.append(code)
             said.append(answer)
         right = torch.arange(4, device=image.device).repeat_interleave(len(image)).repeat(2)
-        return contrastive_loss(codes[0], codes[1], self.temperature), cross_entropy(torch.cat(said).float(), right)
+        return contrastive_loss(together(codes[0]), together(codes[1]), self.temperature), cross_entropy(torch.cat(said).float(), right)
 
     def observed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 4, 128) codes and (B, 4) certainties about the right shift: means over the views that every image is seen in."""
@@ -190,8 +191,8 @@ class _Axes(Phase):
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         codes, certainties = self.detector.observed(batch.image)
-        self.codes.append(codes)
-        self.certainties.append(certainties)
+        self.codes.append(together(codes))
+        self.certainties.append(together(certainties))
         return {}
 
     def finish(self) -> None:

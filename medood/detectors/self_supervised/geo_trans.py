@@ -14,6 +14,7 @@ from torch.optim import SGD, Adam, Optimizer
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.processes import summed
 from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.nets.densities.dirichlet import fit_dirichlet, log_probabilities
 from medood.nets.images.ascent import ascend
@@ -189,10 +190,10 @@ class _Dirichlet(Phase):
         self.count, self.sums = 0, torch.zeros(2, count, count, dtype=torch.float64)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.count += len(batch.image)
+        self.count += batch.whole
         for number in range(len(self.detector.transforms)):
             logs = log_probabilities(self.detector.logits(batch.image, number))
-            self.sums[:, number] += torch.stack([logs.exp().sum(0), logs.sum(0)]).cpu()
+            self.sums[:, number] += summed(torch.stack([logs.exp().sum(0), logs.sum(0)])).cpu()
         return {}
 
     def finish(self) -> None:

@@ -11,6 +11,7 @@ from torch.optim import Adam
 
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.processes import mean, part, shared, summed, together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.images.geometric_transforms import GeometricTransforms, all_of
 from medood.nets.images.signed import signed
@@ -83,9 +84,10 @@ class Goad(Detector):
         """() of a few images, each under all transforms."""
         features = self.network(signed(all_of(self.transforms, image), self.spec)).float()
         right = torch.arange(len(self.transforms), device=image.device).repeat(len(image))
-        told = cross_entropy(self.head(features), right)
-        centres = features.view(len(image), len(self.transforms), -1).mean(0)
-        return told + self.closeness * too_far(features, centres, right, self.margin) + self.shrinkage * features.square().mean()
+        told = mean(cross_entropy(self.head(features), right, reduction="none"))
+        centres = mean(features.view(len(image), len(self.transforms), -1))
+        shrunk = mean(features.square().mean(1))
+        return told + self.closeness * mean(too_far(features, centres, right, self.margin)) + self.shrinkage * shrunk
 
     def _score(self, image: Tensor) -> Scores:
         total = image.new_zeros(len(image))
@@ -101,11 +103,11 @@ def squared_distances(features: Tensor, centres: Tensor) -> Tensor:
 
 
 def too_far(features: Tensor, centres: Tensor, right: Tensor, margin: float) -> Tensor:
-    """(): by how much features (n, F) are not nearer by `margin` to their `right` centre (n,) than to the nearest other; the mean."""
+    """(n,): by how much features (n, F) are not nearer by `margin` to their `right` centre (n,) than to the nearest other."""
     distances = features.square().sum(1, keepdim=True) + centres.square().sum(1) - 2 * features @ centres.T
     own = distances.gather(1, right[:, None])[:, 0]
     others = distances.scatter(1, right[:, None], torch.inf).amin(1)
-    return (own + margin - others).clamp(min=0).mean()
+    return (own + margin - others).clamp(min=0)
 
 
 def surprise(distances: Tensor, right: Tensor, smoothing: float) -> Tensor:
@@ -132,8 +134,8 @@ class _Classifier(Phase):
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         losses = []
-        for images in batch.image.tensor_split(-(-len(batch.image) // self.detector.images)):
-            loss = self.detector.loss(images)
+        for images in together(batch.image).tensor_split(-(-batch.whole // self.detector.images)):
+            loss = self.detector.loss(images[part(len(images))] if shared() else images)
             update(loss, "classifier")
             losses.append(loss.detach())
         return {"loss": torch.stack(losses).mean()}
@@ -151,9 +153,9 @@ class _Centres(Phase):
         self.count, self.sums = 0, torch.zeros_like(self.detector.centres_)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.count += len(batch.image)
+        self.count += batch.whole
         for number in range(len(self.detector.transforms)):
-            self.sums[number] += self.detector.features(batch.image, number).sum(0)
+            self.sums[number] += summed(self.detector.features(batch.image, number).sum(0))
         return {}
 
     def finish(self) -> None:

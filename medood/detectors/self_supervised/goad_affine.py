@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
+from medood.core.processes import mean, summed
 from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.flows.rows import RowDetector, RowPlan, Standardise
 from medood.detectors.self_supervised.goad import squared_distances, surprise, too_far
@@ -86,7 +87,7 @@ class GoadAffine(RowDetector):
         found = self.transformed(rows)
         right = torch.arange(found.shape[1], device=rows.device).repeat(len(rows))
         told = cross_entropy(self.head(found).flatten(0, 1).float(), right)
-        return told + self.closeness * too_far(found.flatten(0, 1).float(), found.float().mean(0), right, self.margin)
+        return told + self.closeness * too_far(found.flatten(0, 1).float(), mean(found.float()), right, self.margin).mean()
 
     def anomaly(self, rows: Tensor) -> Tensor:
         return torch.cat([self._of(part) for part in rows.flatten(0, 1).split(_ROWS_AT_ONCE)]).view(rows.shape[:2])
@@ -134,8 +135,8 @@ class _Centres(Phase):
         self.count, self.sums = 0, torch.zeros_like(self.detector.centres_)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        self.count += len(batch.image)
-        self.sums += self.detector.transformed(self.detector.rows(batch.image)[:, 0]).sum(0)
+        self.count += batch.whole
+        self.sums += summed(self.detector.transformed(self.detector.rows(batch.image)[:, 0]).sum(0))
         return {}
 
     def finish(self) -> None:

@@ -18,10 +18,11 @@ from torch.optim import Optimizer
 from medood.core.detector import Detector
 from medood.core.errors import ResumeError
 from medood.core.files import write_tensors
+from medood.core.processes import leads
 from medood.training.checkpoints.best_epoch import BestEpoch
 from medood.training.checkpoints.identity import require_same
 from medood.training.checkpoints.weights import copied, restore, snapshot
-from medood.training.randomness import random_states, set_random_states
+from medood.training.randomness import own_random_states, random_states_of_all, set_random_states
 
 _SECTIONS = ("weights", "best", "optimizers", "random")
 
@@ -52,7 +53,7 @@ class Checkpoint:
         restore(detector, self.weights)
         for name, parameter in detector.named_parameters():
             parameter.requires_grad_(name not in self.frozen)
-        set_random_states(self.random, device)
+        set_random_states(own_random_states(self.random), device)
 
     def apply_to_optimizers(self, optimizers: Mapping[str, Optimizer]) -> None:
         """Moments and counters as they were; learning rates follow from the schedule."""
@@ -90,7 +91,7 @@ def take_checkpoint(
         planned=planned,
         weights=snapshot(detector),
         frozen=[name for name, parameter in detector.named_parameters() if not parameter.requires_grad],
-        random=random_states(device),
+        random=random_states_of_all(device),
         optimizers={key: copied(value) for key, value in entries.items() if isinstance(value, Tensor)},
         numbers={key: value for key, value in entries.items() if not isinstance(value, Tensor)},
         best=best,
@@ -103,6 +104,8 @@ class Checkpoints:
 
     training.safetensors   the latest
     phase-N.safetensors    the one after the last epoch of the learning phase number N, from which it can be trained longer
+
+    Of several processes the first one writes; all can read.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, Any]) -> None:
@@ -119,7 +122,7 @@ class Checkpoints:
     def read(self) -> Checkpoint | None:
         """The latest, or None if there is none. Raises ResumeError when it is of another training or cannot be read."""
         for unfinished in self.folder.glob(".part-*"):
-            unfinished.unlink()
+            unfinished.unlink(missing_ok=True)
         return self._read(_latest(self.folder))
 
     def read_end(self, phase: int) -> Checkpoint | None:
@@ -133,6 +136,8 @@ class Checkpoints:
             path.unlink()
 
     def _write(self, path: Path, checkpoint: Checkpoint) -> None:
+        if not leads():
+            return
         best = checkpoint.best
         is_last = bool(best.weights) and best.epoch == checkpoint.epoch  # then one copy of the weights is enough
         facts = {
