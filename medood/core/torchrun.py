@@ -29,9 +29,9 @@ def check_alone(command: str | None) -> None:
 def speaks_first() -> bool:
     """Whether this is the first of all processes with something to say about their end, which is the reason for that of the others.
 
-    The first one to ask is. Alone, it always is.
+    The first one to ask is. Alone, it always is, and where nothing but torchrun could count them.
     """
-    if started() == 1:
+    if started() == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
         return True
     import torch.distributed as dist
 
@@ -39,5 +39,5 @@ def speaks_first() -> bool:
     try:
         store = dist.TCPStore(host, port, is_master=False, wait_for_workers=False, timeout=timedelta(seconds=20))
         return store.add("medood/ended", 1) == 1
-    except (RuntimeError, ValueError):  # who kept the count has ended before, and has spoken
-        return False
+    except RuntimeError:  # torchrun has ended
+        return is_first()

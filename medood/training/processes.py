@@ -53,10 +53,10 @@ def _own_device(name: str, rank: int, here: int) -> torch.device:
         return torch.device("cpu")
     if name not in ("auto", "cuda"):
         raise MedoodError(f"There is only one device {name!r}, and {here} processes were started: take --device cuda or cpu.")
-    if here > gpus:
+    if 0 < gpus < here:
         raise MedoodError(
             f"{here} processes were started on this machine, which has {gpus} GPU(s), and each needs its own: start with "
-            f"--nproc-per-node {max(gpus, 1)}, or take --device cpu."
+            f"--nproc-per-node {gpus}, or take --device cpu."
         )
     return pick_device(f"cuda:{rank}")
 

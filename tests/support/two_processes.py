@@ -7,9 +7,6 @@ together is held against what one of them computes of everything.
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -141,35 +138,6 @@ def _of_all(norm: nn.Module, together: Callable[[Tensor], Tensor], images: Tenso
     (slope,) = torch.autograd.grad(energy, images, create_graph=True)
     rows = together((images + slope).flatten(1))
     return (rows @ rows.T).logsumexp(1).mean()
-
-
-def start(arguments: Sequence[str], count: int = 2, **environment: str) -> list[subprocess.Popen[str]]:
-    """Processes of Python that find each other as those of torchrun do."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    found = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count)}
-    found |= {"OMP_NUM_THREADS": "1", **environment}
-    return [
-        subprocess.Popen(
-            [sys.executable, *arguments],
-            env=os.environ | found | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-
-
-def finished(started: Sequence[subprocess.Popen[str]], timeout: float = 300) -> list[tuple[int, str, str]]:
-    """Exit status, output and errors of each; none is left behind."""
-    try:
-        outputs = [each.communicate(timeout=timeout) for each in started]
-    finally:
-        for each in started:
-            each.kill()
-    return [(each.returncode, *output) for each, output in zip(started, outputs, strict=True)]
 
 
 if __name__ == "__main__":

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import torch
+from processes_started import finished, start
 from safetensors.torch import load_file
 from torch import Tensor
-from two_processes import ALL_CASES, EXACT, SINGLE, finished, start, train_case, train_cases
+from two_processes import ALL_CASES, EXACT, SINGLE, train_case, train_cases
 
 from medood.core.errors import ResumeError
 
