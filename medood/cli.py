@@ -46,13 +46,22 @@ Plane = Annotated[
     Literal["axial", "coronal", "sagittal", "native"] | None,
     typer.Option(help="Cut volumes in this plane: axial, coronal or sagittal.", show_default="as the recipe says"),
 ]
+IndexFile = Annotated[
+    str | None,
+    typer.Option("--index", metavar="FILE", help="Know the folder by this index of `medood index`; auto: the one in the user's cache."),
+]
 Identifiers = Annotated[
     Path | None, typer.Option(help="Also write a CSV of patient names, ids, birth dates and accession numbers by series.")
 ]
 
 
 _RESUMES = " The same command with --resume goes on from there."
-_GOES_ON = {"train": _RESUMES, "score": _RESUMES, "benchmark": " The same command goes on from there."}
+_GOES_ON = {
+    "index": " The same command goes on from there.",
+    "train": _RESUMES,
+    "score": _RESUMES,
+    "benchmark": " The same command goes on from there.",
+}
 
 
 class _Commands(TyperGroup):
@@ -604,13 +613,38 @@ def inspect(
     source: Source = "folder",
     table: Table = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    index: IndexFile = None,
 ) -> None:
     """Show what is in a folder, how it will be grouped into series and patients, and what cannot be used and why."""
     from medood.tasks.from_archive import local_folder
+    from medood.tasks.index import index_file
     from medood.tasks.inspect import inspect_folder
 
     with local_folder(folder) as images:
-        inspect_folder(images, source, table, json)
+        inspect_folder(images, source, table, json, index_file(index, images))
+
+
+@app.command("index")
+def make_index(
+    folder: Annotated[Path, typer.Argument(help="Folder of DICOM, NIfTI or picture files.", show_default=False)],
+    to: Annotated[Path | None, typer.Option(help="File to make or bring up to date.", show_default="in the user's cache")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that read headers.", show_default="one per core, 8 at most")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is in the file.")] = False,
+) -> None:
+    """Read the headers of an archive once: the same command later reads only what is new or changed, and forgets what has gone.
+
+    Other commands take what it holds with --index and find the same as without. Stopped or killed, the same command goes on. The index is
+    readable by you alone; it holds paths, UIDs and times of acquisition, and tokens instead of patients. Needs `pip install medood[index]`.
+    """
+    from medood.tasks.index import index_folder
+
+    report = index_folder(folder, to, workers=workers, overwrite=overwrite)
+    typer.echo(report.file)
+    typer.echo(
+        f"{report.files} files, {report.read} of them read now and {report.gone} gone since the last time: {report.entries} series or "
+        f"single images, {report.problems} that cannot be used ({report.seconds:.1f} s)",
+        err=True,
+    )
 
 
 @app.command()

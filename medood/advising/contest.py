@@ -19,9 +19,10 @@ from medood.advising.trial import plain, rows, scores, trained
 from medood.core.console import Console
 from medood.core.detector import Detector
 from medood.core.errors import MedoodError, TrainingError
+from medood.core.user_folders import feature_folder
 from medood.core.volume import Entry, Problem, Source
 from medood.data.attempt import attempt
-from medood.data.cache import Cache, CachedImages, feature_folder
+from medood.data.cache import Cache, CachedImages
 from medood.data.leaks import leaks
 from medood.data.side_by_side import side_by_side
 from medood.transforms.pipeline import Pipeline

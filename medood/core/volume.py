@@ -81,8 +81,8 @@ class Index:
     """Everything found under a root: what can be read, sorted by id, and what cannot, with the reason."""
 
     root: Path
-    entries: tuple[Entry, ...]
-    problems: tuple[Problem, ...] = ()
+    entries: Sequence[Entry]
+    problems: Sequence[Problem] = ()
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
-import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -22,6 +20,7 @@ from medood import __version__
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_folder
 from medood.core.geometry import Raster
+from medood.core.user_folders import default_cache
 from medood.core.volume import Entry, Source
 from medood.data.input_facts import input_facts
 from medood.data.near_copies import NO_HASHES, HashedImages, perceptual_hash
@@ -164,22 +163,6 @@ def _raster(facts: dict[str, Any]) -> Raster:
 def _normal(labels: np.ndarray) -> np.ndarray:
     """Which slices may be trained on: those labelled normal; all of a volume that nobody labelled, because the user says it is normal."""
     return (labels == 0) | (labels == -1).all()
-
-
-def default_cache() -> Path:
-    """MEDOOD_CACHE, else the platform's folder for caches."""
-    if place := os.environ.get("MEDOOD_CACHE"):
-        return Path(place)
-    if os.name == "nt":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData/Local")) / "medood"
-    if sys.platform == "darwin":
-        return Path.home() / "Library/Caches/medood"
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "medood"
-
-
-def feature_folder(cache: Path | None) -> Path:
-    """Where features of images are kept, below the folder of the cache."""
-    return (cache or default_cache()) / "features"
 
 
 def _content_key(entry: Entry) -> str:

@@ -12,8 +12,8 @@ from medood.core.shield import kind_of, shield
 from medood.core.volume import Entry, Volume
 from medood.dicom_objects.kinds import NO_DICOM
 from medood.dicom_objects.library import pydicom
-from medood.sources.dicom.dicom import DicomEntry
 from medood.sources.dicom.elements import FrameHeader, numbers, uid
+from medood.sources.dicom.entries import DicomEntry
 
 _CT, _SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.5.1.4.1.1.7"
 _STAND_IN = "2.25."

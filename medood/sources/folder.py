@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from medood.core.errors import InputError
 from medood.core.table_file import mistakes_of, plain_path
@@ -16,11 +15,8 @@ from medood.sources.annotation import slice_labels
 from medood.sources.content import Kind, Packing, kind_of, kind_of_name, packing_of
 from medood.sources.indexing import files_below, name_of
 from medood.sources.mask_file import add_mask
+from medood.sources.recall import recall
 from medood.sources.table import read_table, table_below
-
-if TYPE_CHECKING:
-    from medood.sources.image import Image
-    from medood.sources.nifti import Nifti
 
 _NOT_AN_IMAGE = "not_an_image", "This is not DICOM, NIfTI, PNG, JPEG, TIFF or BMP; it is left out."
 _DEAD_LINK = "dead_link", "A link to a file that is not there; it is left out."
@@ -66,14 +62,11 @@ class Folder:
         return volume
 
     def _reader(self, kind: Kind | None) -> Source:
-        """The source of one kind of files; DICOM is imported only where there is some."""
+        """The source of one kind of files, imported only where there is some."""
         if kind == "dicom":
             from medood.sources.dicom.dicom import Dicom
 
             return Dicom(self.root)
-        return self._file_reader(kind)
-
-    def _file_reader(self, kind: Kind | None) -> Nifti | Image:
         if kind == "nifti":
             from medood.sources.nifti import Nifti
 
@@ -110,19 +103,36 @@ class Folder:
 
     def _found(self, files: list[Path], series: bool = False) -> tuple[list[Entry], list[Problem]]:
         """Entries and problems of `files`, and of all DICOM below the root if one of them is DICOM or `series` says so."""
-        kinds, problems = _kinds(files, self.root)
-        entries: list[Entry] = []
-        by_file: tuple[Kind, Kind] = "nifti", "image"
-        for kind in by_file:
-            index = self._file_reader(kind).index_of([path for path in files if kinds.get(path) == kind])
-            entries += index.entries
-            problems += index.problems
+        kinds, entries, problems = self.by_file(files)
         if series or "dicom" in kinds.values():
             index, named = self._reader("dicom").index(), {p.path for p in problems}
-            found = [p for p in index.problems if kinds.get(self.root / p.path, "none" if p.code == "not_dicom" else "dicom") == "dicom"]
             entries += index.entries
-            problems += [p for p in found if p.path not in named]
+            problems += [p for p in index.problems if is_of_dicom(p, kinds.get(self.root / p.path)) and p.path not in named]
         return entries, problems
+
+    def by_file(
+        self, files: Iterable[Path], pictures: Collection[str] | None = None, volumes: Mapping[str, str] | None = None
+    ) -> tuple[dict[Path, Kind], list[Entry], list[Problem]]:
+        """The kind of each file that is an image, and entries and problems of all that are not DICOM.
+
+        `pictures` and `volumes` name those that are masks, if others than `files` decide that.
+        """
+        kinds, problems = _kinds(files, self.root)
+        of_kind = {kind: [path for path in kinds if kinds[path] == kind] for kind in ("nifti", "image")}
+        entries: list[Entry] = []
+        if of_kind["nifti"]:
+            from medood.sources.nifti import Nifti
+
+            index = Nifti(self.root).index_of(of_kind["nifti"], volumes)
+            entries += index.entries
+            problems += index.problems
+        if of_kind["image"]:
+            from medood.sources.image import Image
+
+            index = Image(self.root).index_of(of_kind["image"], pictures)
+            entries += index.entries
+            problems += index.problems
+        return kinds, entries, problems
 
 
 class _Places:
@@ -153,6 +163,11 @@ def _meaningless(name: str, path: Path | None, root: Path) -> str:
     return f"{name} is a folder without a DICOM series; name each of its files in a row." if path.is_dir() else f"{name} is no image."
 
 
+def is_of_dicom(problem: Problem, kind: Kind | None) -> bool:
+    """Whether a problem that DICOM's source has with a file of some kind, or with a whole series, is one: its hidden files are read too."""
+    return kind == "dicom" or (kind is None and problem.code != "not_dicom")
+
+
 def _kinds(files: Iterable[Path], root: Path) -> tuple[dict[Path, Kind], list[Problem]]:
     """The kind of every file that is one, and a problem for every other."""
     kinds: dict[Path, Kind] = {}
@@ -160,8 +175,7 @@ def _kinds(files: Iterable[Path], root: Path) -> tuple[dict[Path, Kind], list[Pr
     for path in files:
         name = name_of(path, root)
         try:
-            kind = kind_of(path)
-            packed = None if kind else packing_of(path)
+            kind, packed = recall("kind", path, name, partial(_kind_and_packing, path))
         except OSError as error:
             dead = path.is_symlink() and not path.exists()
             problems.append(Problem(name, *(_DEAD_LINK if dead else ("unreadable", _CLOSED.format(type(error).__name__)))))
@@ -171,6 +185,11 @@ def _kinds(files: Iterable[Path], root: Path) -> tuple[dict[Path, Kind], list[Pr
         else:
             problems.append(Problem(name, *(_PACKED[packed] if packed else _NOT_AN_IMAGE)))
     return kinds, problems
+
+
+def _kind_and_packing(path: Path) -> tuple[Kind | None, Packing | None]:
+    kind = kind_of(path)
+    return kind, None if kind else packing_of(path)
 
 
 def _by_name(entries: Iterable[Entry], root: Path) -> dict[str, list[Entry]]:

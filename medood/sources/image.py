@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -25,7 +25,8 @@ from medood.sources.annotation import slice_labels
 from medood.sources.content import kind_of_name
 from medood.sources.indexing import files_below, index_files, name_of
 from medood.sources.libtiff import errors_are_raised
-from medood.sources.roles import by_case, group_of, is_named_mask
+from medood.sources.recall import recall
+from medood.sources.roles import group_of, masks_by_name
 from medood.sources.tiff import count_pages, is_beyond_pillow, read_grey
 
 _FORMATS = ("PNG", "JPEG", "TIFF", "BMP")
@@ -62,26 +63,22 @@ class Image:
     def index(self) -> Index:
         return self.index_of(files_below(self.root))
 
-    def index_of(self, files: Iterable[Path]) -> Index:
-        """The index of some files below the root. One that is called a mask is one if the image that it belongs to is among them."""
+    def index_of(self, files: Iterable[Path], masks: Collection[str] | None = None) -> Index:
+        """The index of some files below the root. Those named in `masks` are masks; without it, those that are called so and have an image
+        that they belong to among the files.
+        """
         index = index_files(self.root, files, self.entry)
-        names = [entry.id for entry in index.entries]
-        masks = {name for found in by_case(names).values() if not all(map(is_named_mask, found)) for name in found if is_named_mask(name)}
-        problems = [
-            *index.problems,
-            *(Problem(name, "mask_file", "By its name the mask of another picture.") for name in masks),
-        ]
+        if masks is None:
+            masks = masks_by_name(lambda: (entry.id for entry in index.entries))
+        found = [entry.id for entry in index.entries if entry.id in masks]
+        problems = [*index.problems, *(Problem(name, "mask_file", "By its name the mask of another picture.") for name in found)]
         entries = tuple(entry for entry in index.entries if entry.id not in masks)
         return Index(self.root, entries, tuple(sorted(problems, key=lambda p: p.path)))
 
     def entry(self, path: Path) -> Entry:
         """The entry of one file below the root, from its header. Raises InputError."""
         name = name_of(path, self.root)
-        with _shielded(path, name):
-            if is_beyond_pillow(path):
-                return Entry(name, (path,), group_of(name, self.group), slices=count_pages(path))
-            with _opened(path) as picture:
-                return Entry(name, (path,), group_of(name, self.group), slices=_pages(picture))
+        return Entry(name, (path,), group_of(name, self.group), slices=recall("image", path, name, lambda: _count(path, name)))
 
     def read(self, entry: Entry) -> Volume:
         image, issues = read_pages(entry.files[0], entry.id)
@@ -99,6 +96,15 @@ def read_pages(path: Path, name: str) -> tuple[np.ndarray, tuple[str, ...]]:
     if not np.isfinite(image).all():
         raise InputError(f"{name}: {np.count_nonzero(~np.isfinite(image))} pixels are not finite numbers; mend the file.", "not_finite")
     return image, tuple(dict.fromkeys(issues))
+
+
+def _count(path: Path, name: str) -> int:
+    """The number of pages that are slices, from the header."""
+    with _shielded(path, name):
+        if is_beyond_pillow(path):
+            return count_pages(path)
+        with _opened(path) as picture:
+            return _pages(picture)
 
 
 def _all_pages(path: Path, name: str) -> tuple[list[np.ndarray], list[str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from medood.core.errors import InputError
@@ -22,21 +22,62 @@ def files_below(root: Path, *, hidden: bool = False) -> list[Path]:
     """
     if root.is_file():
         return [root]
+    found = [path for path, shown in walk(root, hidden=hidden)]
+    return sorted(found) if hidden else found
+
+
+def walk(root: Path, *, hidden: bool = False) -> Iterator[tuple[Path, bool]]:
+    """Every file below the folder `root`, sorted, and whether it is shown; if asked for, hidden ones come after all that are shown.
+
+    Only one folder of each level is held at a time. A folder that several paths lead to is entered by the first of them.
+    """
     if not root.is_dir():
         raise InputError(f"{root}: there is no such folder; check the path.", "not_found")
-    found_files: list[Path] = []
     seen: set[str] = set()
-    for folder, folders, names in os.walk(root, followlinks=True, onerror=lambda error: found_files.append(Path(error.filename))):
-        real = os.path.realpath(folder)
-        folders[:] = [] if real in seen else [name for name in folders if hidden or not name.startswith(".")]
-        if real not in seen:
-            found_files.extend(Path(folder, name) for name in names if hidden or _shown(name))
-        seen.add(real)
-    return sorted(found_files)
+    later: list[tuple[str, bool]] = []
+    yield from ((Path(path), True) for path in _below([(str(root), True)], seen, later if hidden else None))
+    yield from ((Path(path), False) for path in _below(sorted(later, reverse=True), seen, None, every=True))
 
 
-def _shown(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in _LEFT_BY_SYSTEMS
+def _below(waiting: list[tuple[str, bool]], seen: set[str], later: list[tuple[str, bool]] | None, every: bool = False) -> Iterator[str]:
+    """Files of `waiting`, paths and whether each is a folder, last first; what is hidden joins `later`, unless `every` file counts."""
+    while waiting:
+        path, is_folder = waiting.pop()
+        inside = _listed(path, seen) if is_folder else None
+        if inside is None:
+            yield path
+            continue
+        for each in inside:
+            found = each.path, _is_folder(each)
+            if every or _shown(*found):
+                waiting.append(found)
+            elif later is not None:
+                later.append(found)
+
+
+def _listed(folder: str, seen: set[str]) -> list[os.DirEntry[str]] | None:
+    """What is in a folder, last name first; nothing the second time, None when it may not be listed."""
+    real = os.path.realpath(folder)
+    if real in seen:
+        return []
+    seen.add(real)
+    try:
+        with os.scandir(folder) as inside:
+            return sorted(inside, key=lambda each: each.name, reverse=True)
+    except OSError:
+        return None
+
+
+def _is_folder(each: os.DirEntry[str]) -> bool:
+    try:
+        return each.is_dir()
+    except OSError:
+        return False
+
+
+def _shown(path: str, is_folder: bool) -> bool:
+    name = os.path.basename(path)  # noqa: PTH119 - of very many
+    return not name.startswith(".") and (is_folder or name.lower() not in _LEFT_BY_SYSTEMS)
 
 
 def index_files(root: Path, files: Iterable[Path], entry: Callable[[Path], Entry]) -> Index:

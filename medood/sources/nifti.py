@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from math import prod
 from pathlib import Path
@@ -20,6 +20,7 @@ from medood.sources.annotation import slice_labels
 from medood.sources.content import kind_of_name
 from medood.sources.indexing import files_below, index_files, name_of
 from medood.sources.nifti_header import LONGEST, Header, parse_header
+from medood.sources.recall import recall
 from medood.sources.roles import by_case, group_of, is_named_mask
 
 _BLOCK = 1 << 24
@@ -54,16 +55,16 @@ class Nifti:
     def index(self) -> Index:
         return self.index_of(files_below(self.root))
 
-    def index_of(self, files: Iterable[Path]) -> Index:
-        """The index of some files below the root. A map of few whole numbers that has a twin among them is a mask, not an image."""
+    def index_of(self, files: Iterable[Path], masks: Mapping[str, str] | None = None) -> Index:
+        """The index of some files below the root. Those named in `masks` are masks; without it, those that `masks_in` finds among them."""
         index = index_files(self.root, files, self.entry)
         entries = {entry.id: entry for entry in index.entries}
+        masks = masks_in(entries, lambda name: entries[name].files[0]) if masks is None else masks
         problems = [*index.problems]
-        for case, names in by_case(entries).items():
-            maps = [name for name in names if _is_label_map(entries[name].files[0], name)]
-            for name in maps if len(maps) < len(names) else ():
-                problems.append(Problem(name, "mask_file", f"It holds a few whole numbers, and other files are called {case} too: a mask."))
-                del entries[name]
+        for name in [name for name in entries if name in masks]:
+            say = f"It holds a few whole numbers, and other files are called {masks[name]} too: a mask."
+            problems.append(Problem(name, "mask_file", say))
+            del entries[name]
         return Index(self.root, tuple(entries.values()), tuple(sorted(problems, key=lambda p: p.path)))
 
     def entry(self, path: Path) -> Entry:
@@ -73,8 +74,8 @@ class Nifti:
             raise InputError(f"{name}: expected a NIfTI file (.nii or .nii.gz).", "not_an_image")
         if is_named_mask(name):
             raise InputError(f"{name}: by its name or folder a mask and not an image; rename it if it is one.", "mask_file")
-        header = _header(path, name)
-        return Entry(name, (path,), group_of(name, self.group), slices=header.shape[0], issues=header.issues)
+        slices, issues = recall("nifti", path, name, lambda: _slices_and_issues(path, name))
+        return Entry(name, (path,), group_of(name, self.group), slices=slices, issues=tuple(issues))
 
     def read(self, entry: Entry) -> Volume:
         array, geometry = read_nifti(entry.files[0], entry.id)
@@ -107,6 +108,21 @@ def read_nifti(path: Path, name: str) -> tuple[np.ndarray, Geometry]:
         stored = np.frombuffer(_content(path, header.bytes_needed), header.dtype, prod(header.shape), header.offset)
         voxels = _true_values(stored.reshape(header.shape), header.scale)
     return voxels, Geometry(header.affine, header.shape, spacing_known=header.placed)
+
+
+def masks_in(names: Iterable[str], place: Callable[[str], Path]) -> dict[str, str]:
+    """Names of volumes that are masks, and their cases: a map of few whole numbers whose case has another volume is a mask."""
+    masks: dict[str, str] = {}
+    for case, found in by_case(names).items():
+        maps = [name for name in found if recall("label_map", place(name), name, partial(_is_label_map, place(name), name))]
+        if len(maps) < len(found):
+            masks |= dict.fromkeys(maps, case)
+    return masks
+
+
+def _slices_and_issues(path: Path, name: str) -> tuple[int, tuple[str, ...]]:
+    header = _header(path, name)
+    return header.shape[0], header.issues
 
 
 def _is_label_map(path: Path, name: str) -> bool:

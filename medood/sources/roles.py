@@ -6,7 +6,7 @@ The first folder of a path is a patient only where it says nothing else: `images
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Literal
 
 _PART = r"(_?(tr|ts|va|train(ing)?|test|val(idation)?|images?|data))?"
@@ -56,6 +56,14 @@ def case_of(name: str) -> str:
     if any(_NNUNET_FOLDER.fullmatch(folder) for folder in folders):
         file = _CHANNEL.sub("", file)
     return _ENDINGS.sub("", _MASK_NAME.sub("", file))
+
+
+def masks_by_name(names: Callable[[], Iterable[str]]) -> set[str]:
+    """Those of the names that are called masks and have a file of the same case that is not. Asks for the names twice and keeps few."""
+    masks = {name for name in names() if is_named_mask(name)}
+    cases = {case_of(name) for name in masks}
+    with_image = {case for name in (names() if masks else ()) if name not in masks and (case := case_of(name)) in cases}
+    return {name for name in masks if case_of(name) in with_image}
 
 
 def by_case(names: Iterable[str]) -> dict[str, list[str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from dataclasses import asdict
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,44 +16,49 @@ from rich.text import Text
 
 from medood.core.errors import MedoodError
 from medood.core.issue_codes import explained
-from medood.core.volume import Index
+from medood.core.volume import Entry, Index, Problem
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.patients import patients_in_names, unnamed
+from medood.index.archive import found_by
+
+_EXAMPLES = 5  # of every kind of problem
 
 
-def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool) -> None:
-    """Print the index. Raises MedoodError, once it is printed, when there is nothing that could be read."""
+def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool, index_file: Path | None = None) -> None:
+    """Print what is in a folder, or in its index. Raises MedoodError, once it is printed, when there is nothing that could be read."""
     if not folder.exists():
         raise MedoodError(f"There is no folder {folder}.")
-    index = open_source(source, folder, **({"csv": table} if table else {})).index()
-    if as_json:
-        print(json.dumps(summary(index), indent=1))
-    else:
-        _print(index)
-    check_found(index)
+    with found_by(open_source(source, folder, **({"csv": table} if table else {})), folder, index_file) as index:
+        if as_json:
+            _print_json(index)
+        else:
+            _print(index)
+        check_found(index)
 
 
-def summary(index: Index) -> dict[str, Any]:
-    """Plain values for JSON; no pixels were read and no identifier of a person is in it."""
+def _print_json(index: Index) -> None:
+    """One entry and problem at a time; no pixels were read and no identifier of a person is in it."""
+    print("{")
+    for key, values in (("entries", map(_plain, index.entries)), ("problems", map(asdict, index.problems))):
+        print(f' "{key}": [', end="")
+        for number, value in enumerate(values):
+            print(("," if number else "") + "\n  " + json.dumps(value, indent=1).replace("\n", "\n  "), end="")
+        print("\n ],")
+    print(f' "patients": {len({e.group for e in index.entries})},\n "images": {sum(e.slices for e in index.entries)}\n}}')
+
+
+def _plain(entry: Entry) -> dict[str, Any]:
     return {
-        "entries": [
-            {
-                "id": e.id,
-                "group": e.group,
-                "slices": e.slices,
-                "files": len(e.files),
-                "modality": e.origin.modality,
-                "series_uid": e.origin.series_uid,
-                "label": e.label,
-                "part": e.part,
-                "issues": list(e.issues),
-            }
-            for e in index.entries
-        ],
-        "problems": [asdict(p) for p in index.problems],
-        "patients": len({e.group for e in index.entries}),
-        "images": sum(e.slices for e in index.entries),
+        "id": entry.id,
+        "group": entry.group,
+        "slices": entry.slices,
+        "files": len(entry.files),
+        "modality": entry.origin.modality,
+        "series_uid": entry.origin.series_uid,
+        "label": entry.label,
+        "part": entry.part,
+        "issues": list(entry.issues),
     }
 
 
@@ -73,16 +79,17 @@ def _print(index: Index, most: int = 40) -> None:
 
 def _entries_table(index: Index, most: int) -> Table:
     """A column only for what differs or is there."""
-    shown = {"images": [str(e.slices) for e in index.entries], "modality": [e.origin.modality for e in index.entries]}
+    first = list(islice(index.entries, most))
+    shown = {"images": [str(e.slices) for e in first], "modality": [e.origin.modality for e in first]}
     if not unnamed(index.entries):
-        shown["patient"] = [e.group for e in index.entries]
-    shown["id"] = [e.id for e in index.entries]
-    shown["issues"] = ["\n".join(e.issues) for e in index.entries]
+        shown["patient"] = [e.group for e in first]
+    shown["id"] = [e.id for e in first]
+    shown["issues"] = ["\n".join(e.issues) for e in first]
     columns = {name: cells for name, cells in shown.items() if any(cells)}
     table = Table(box=None, padding=(0, 1, 0, 0))
     for name in columns:
         table.add_column(name, overflow="fold", justify="right" if name == "images" else "left", no_wrap=name in ("images", "modality"))
-    for row in list(zip(*columns.values(), strict=True))[:most]:
+    for row in zip(*columns.values(), strict=True):
         table.add_row(*map(Text, row))  # a name is never markup
     return table
 
@@ -104,11 +111,16 @@ def _print_issues(index: Index, console: Console) -> None:
 def _print_problems(index: Index, console: Console) -> None:
     if index.problems:
         console.print(f"\nCannot be used: {len(index.problems)}")
-    counts = Counter(p.code.partition(":")[0] for p in index.problems)
+    counts: Counter[str] = Counter()
+    examples: dict[str, list[Problem]] = {}
+    for problem in index.problems:
+        code = problem.code.partition(":")[0]
+        counts[code] += 1
+        if counts[code] <= _EXAMPLES:
+            examples.setdefault(code, []).append(problem)
     for code, number in counts.most_common():
-        shown = [p for p in index.problems if p.code.partition(":")[0] == code][:5]
         console.print(f"  {code} ({number})")
-        for p in shown:
-            console.print(Padding(Text(f"{p.path}: {p.message}"), (0, 0, 0, 4)))
-        if number > len(shown):
-            console.print(f"    ... and {number - len(shown)} more; --json lists all.")
+        for problem in examples[code]:
+            console.print(Padding(Text(f"{problem.path}: {problem.message}"), (0, 0, 0, 4)))
+        if number > _EXAMPLES:
+            console.print(f"    ... and {number - _EXAMPLES} more; --json lists all.")

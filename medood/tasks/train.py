@@ -20,7 +20,8 @@ from medood.core.detector import Detector
 from medood.core.errors import MedoodError, ResumeError
 from medood.core.files import write_json
 from medood.core.lock import alone
-from medood.data.cache import CachedImages, feature_folder
+from medood.core.user_folders import feature_folder
+from medood.data.cache import CachedImages
 from medood.data.contrast import contrast_images
 from medood.data.normal_images import normal_images
 from medood.data.opening import with_columns

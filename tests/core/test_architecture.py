@@ -13,7 +13,7 @@ import medood
 
 PACKAGE = Path(medood.__file__).parent
 _LOWER = {"core", "recipe", "sources", "transforms", "nets", "features", "detectors"}
-_LOWER |= {"training", "metrics", "data", "gate", "export", "dicom_objects", "scoring", "evaluation"}
+_LOWER |= {"training", "metrics", "index", "data", "gate", "export", "dicom_objects", "scoring", "evaluation"}
 ALLOWED = {
     "core": {"core"},
     "recipe": {"core", "recipe"},
@@ -25,7 +25,8 @@ ALLOWED = {
     "pretraining": {"core", "nets", "features", "pretraining"},
     "training": {"core", "recipe", "nets", "training"},
     "metrics": {"core", "metrics"},
-    "data": {"core", "recipe", "sources", "transforms", "data"},
+    "index": {"core", "sources", "index"},
+    "data": {"core", "recipe", "sources", "transforms", "index", "data"},
     "gate": {"core", "gate"},
     "export": {"core", "transforms", "export"},
     "dicom_objects": {"core", "sources", "export", "dicom_objects"},

@@ -15,7 +15,8 @@ from medood.core.errors import InputError, MedoodError
 from medood.core.table_file import Mistakes, mistakes_of
 from medood.core.volume import Entry, Index, Volume
 from medood.sources.cohorts.publisher_table import below, check_present, listed, number_patients, read_rows
-from medood.sources.dicom.dicom import Dicom, DicomEntry
+from medood.sources.dicom.dicom import Dicom
+from medood.sources.dicom.entries import DicomEntry
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom edge in pixels; right and bottom lie outside."""

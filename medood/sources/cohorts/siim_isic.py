@@ -10,7 +10,8 @@ from medood.core.errors import MedoodError
 from medood.core.table_file import mistakes_of
 from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.cohorts.publisher_table import below, check_present, listed, number_patients, read_rows
-from medood.sources.dicom.dicom import Dicom, DicomEntry
+from medood.sources.dicom.dicom import Dicom
+from medood.sources.dicom.entries import DicomEntry
 from medood.sources.image import Image
 from medood.sources.indexing import files_below, index_files
 

@@ -18,7 +18,9 @@ from medood.sources.dicom.layout import Layout, checked_length, layout_of
 from medood.sources.dicom.library import pydicom
 from medood.sources.dicom.pixels import check_values
 from medood.sources.dicom.planes import HEADER_KEYWORDS, Plane, planes_of
+from medood.sources.dicom.record import HEADER
 from medood.sources.indexing import files_below
+from medood.sources.recall import recall
 
 _TAGS: list[Any] = [pydicom.tag.Tag(keyword) for keyword in HEADER_KEYWORDS]
 _PIXEL_TAGS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
@@ -51,6 +53,10 @@ def find_files(root: Path) -> list[Path]:
 
 def read_header(path: Path, name: str) -> list[Plane] | Problem:
     """The frames that a file holds, or why it cannot be used; `name` is its path as the user should see it."""
+    return recall("dicom", path, name, lambda: _read_header(path, name), HEADER)
+
+
+def _read_header(path: Path, name: str) -> list[Plane] | Problem:
     if not path.is_file():
         return Problem(name, "unreadable", "This cannot be opened: a folder without permission, or a link that leads nowhere.")
     uids: dict[str, Any] = {}

@@ -1,0 +1,1 @@
+"""An index in a file: what the headers of an archive say, read once."""
