@@ -126,6 +126,7 @@ def train(
     no_checkpoint: Annotated[
         bool, typer.Option("--no-checkpoint", help="Keep no checkpoint of the finished run: smaller, but never to be trained for longer.")
     ] = False,
+    index: IndexFile = None,
 ) -> None:
     """Train a detector on normal images and calibrate it on held-out normal images.
 
@@ -146,7 +147,7 @@ def train(
 
     folder = out or Path("runs") / Path(recipe).stem
     kept = {"resume": resume, "overwrite": overwrite, "keep_checkpoint": not no_checkpoint}
-    train_recipe(resolved, folder, data=data, device=device, cache=cache, **kept)
+    train_recipe(resolved, folder, data=data, device=device, cache=cache, index=index, **kept)
     if is_first():
         typer.echo(folder)
 
@@ -206,6 +207,7 @@ def score(
     identifiers: Identifiers = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
+    index: IndexFile = None,
 ) -> None:
     """Score every image below a folder: a calibrated score, p-value and decision per slice, image and series.
 
@@ -238,6 +240,7 @@ def score(
             plane=plane,
             resume=resume,
             overwrite=overwrite,
+            index=index,
         )
         if identifiers:
             from medood.data.identifiers import write_identifiers
@@ -617,11 +620,10 @@ def inspect(
 ) -> None:
     """Show what is in a folder, how it will be grouped into series and patients, and what cannot be used and why."""
     from medood.tasks.from_archive import local_folder
-    from medood.tasks.index import index_file
     from medood.tasks.inspect import inspect_folder
 
     with local_folder(folder) as images:
-        inspect_folder(images, source, table, json, index_file(index, images))
+        inspect_folder(images, source, table, json, index)
 
 
 @app.command("index")
@@ -654,6 +656,7 @@ def labels(
     out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("labels.csv"),
     table: Table = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the cohort: year=2016.")] = None,
+    index: IndexFile = None,
 ) -> None:
     """Write a cohort's own labels as the CSV that `medood evaluate` reads.
 
@@ -662,7 +665,7 @@ def labels(
     """
     from medood.tasks.labels import labels_of
 
-    left_out = labels_of(source, folder, out, table=table, changes=changes or ())
+    left_out = labels_of(source, folder, out, table=table, changes=changes or (), index=index)
     typer.echo(out)
     for problem in left_out:
         typer.secho(f"Left out: {problem.path}: {problem.message}", fg="yellow", err=True)

@@ -14,22 +14,27 @@ from medood.data.opening import open_source
 from medood.data.patients import unnamed
 from medood.data.preparing import prepare
 from medood.data.split import split
+from medood.index.archive import found_by
 from medood.recipe.recipe import Recipe
 from medood.transforms.pipeline import Pipeline
 
 
-def normal_images(recipe: Recipe, data: Path | None, cache: Path | None, console: Console) -> tuple[Recipe, dict[str, CachedImages]]:
-    """The recipe with the folder that is really used, and the prepared images of the parts train and held_out."""
+def normal_images(
+    recipe: Recipe, data: Path | None, cache: Path | None, console: Console, index: str | None = None
+) -> tuple[Recipe, dict[str, CachedImages]]:
+    """The recipe with the folder that is really used, and the prepared images of the parts train and held_out.
+
+    `index` names an index to know the folder by.
+    """
     name, parameters = recipe.choice("source")
     root = parameters.pop("root", None) if data is None else data
     parameters.pop("root", None)
     source = open_source(name, root, **parameters)
     if root is not None:
         recipe = recipe.model_copy(update={"source": {**recipe.source, "root": str(Path(root).resolve())}})
-    with console.step("Indexing"):
-        index = source.index()
-    check_found(index)
-    entries = vars(split(index, recipe))
+    with console.step("Indexing"), found_by(source, Path(root or ""), index, console) as found_there:
+        check_found(found_there)
+        entries = vars(split(found_there, recipe))
     if isinstance(source, ChecksTraining):
         source.check_training(entries["train"])
     store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)

@@ -13,7 +13,7 @@ import numpy as np
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_file
 from medood.core.table_file import csv_line
-from medood.core.volume import Entry, Problem, Source, Volume
+from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.data.attempt import attempt
 from medood.export.maps import write_nrrd
 from medood.sources.annotation import DrawsMasks, slice_labels
@@ -21,14 +21,14 @@ from medood.sources.annotation import DrawsMasks, slice_labels
 _COLUMNS = ("id", "slice", "label", "group", "mask")
 
 
-def write_labels(source: Source, out: Path, *, masks: bool = True) -> tuple[Problem, ...]:
-    """Write the labels of a source that knows them; returns what could not be indexed or read and so has no row.
+def write_labels(source: Source, out: Path, *, masks: bool = True, index: Index | None = None) -> tuple[Problem, ...]:
+    """Write the labels of a source that knows them, of what is in its `index`; returns what could not be indexed or read and has no row.
 
     A volume has a row per slice, numbered from 0 along its own slices, and one without number for the whole; a picture has one row. label
     is 0 normal, 1 anomalous, or empty: leave out. group is the patient, mask the path of the lesion mask from the folder of `out`; masks
     that the source draws itself are written there, into `masks/`, if `masks` are wanted. Raises MedoodError when not one label is known.
     """
-    index = source.index()
+    index = source.index() if index is None else index
     unreadable: list[Problem] = []
     write_label_rows(out, _rows(source, index.entries, unreadable, out.parent / "masks" if masks else None), mask_base=out.parent)
     return (*index.problems, *unreadable)

@@ -74,14 +74,16 @@ def update(root: Path, file: Path, *, workers: int | None = None, console: Conso
 
 
 @contextmanager
-def found_by(source: Source, root: Path, file: Path | None, console: Console | None = None) -> Iterator[Index]:
-    """What a source finds below its folder: from the headers in an index where there is one, otherwise from those of the files.
+def found_by(source: Source, root: Path, named: str | Path | None, console: Console | None = None) -> Iterator[Index]:
+    """What a source finds below its folder: from the headers in an index where one is named, otherwise from those of the files.
 
-    The source `folder` itself hands out what the index holds, page by page; other sources, and tables, ask it for headers only.
+    `named` is its file, or "auto" for the one in the user's cache. The source `folder` itself hands out what the index holds, page by page
+    and for as long as the block runs; other sources, and tables, ask it for headers only.
     """
-    if file is None:
+    if named is None:
         yield source.index()
         return
+    file = default_file(str(root.resolve())) if named == "auto" else Path(named)
     with reading(file) as database:
         _require_same_folder(database, root)
         _look_at_some(database, root, console or Console())

@@ -80,13 +80,15 @@ def score_index(
     objects: DicomFolder | None = None,
 ) -> None:
     """Rows for every entry and problem that `table` does not have yet, and their maps and DICOM objects."""
-    first = {problem.path: problem for problem in reversed(index.problems)}  # of several the first: one row a file
-    for path in dict.fromkeys(problem.path for problem in index.problems):
-        if not table.has_problem(path):
-            table.add([problem_row(first[path])])
+    told: set[str] = set()
+    for problem in index.problems:
+        if problem.path not in told and not table.has_problem(problem.path):  # of several the first: one row a file
+            table.add([problem_row(problem)])
             outcome.rows += 1
-    waiting = [entry for entry in index.entries if not table.has(entry.id)]
-    stream = console.track(read_ahead(source, scorer.pipeline, waiting), "Scoring", len(waiting))
+        told.add(problem.path)
+    waiting = (entry for entry in index.entries if not table.has(entry.id))
+    number = sum(not table.has(entry.id) for entry in index.entries)
+    stream = console.track(read_ahead(source, scorer.pipeline, waiting), "Scoring", number)
     for group in scored_groups(scorer, stream, outcome):
         started = time.perf_counter()
         for item in group:

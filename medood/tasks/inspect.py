@@ -25,7 +25,7 @@ from medood.index.archive import found_by
 _EXAMPLES = 5  # of every kind of problem
 
 
-def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool, index_file: Path | None = None) -> None:
+def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool, index_file: str | None = None) -> None:
     """Print what is in a folder, or in its index. Raises MedoodError, once it is printed, when there is nothing that could be read."""
     if not folder.exists():
         raise MedoodError(f"There is no folder {folder}.")

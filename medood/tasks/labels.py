@@ -11,19 +11,24 @@ from medood.core.volume import Problem
 from medood.data.found import is_harmless
 from medood.data.opening import open_source
 from medood.evaluation.label_file import write_labels
+from medood.index.archive import found_by
 from medood.recipe import catalogue
 from medood.recipe.changes import apply_changes
 
 
-def labels_of(name: str, folder: Path, out: Path, *, table: str | None = None, changes: Sequence[str] = ()) -> tuple[Problem, ...]:
+def labels_of(
+    name: str, folder: Path, out: Path, *, table: str | None = None, changes: Sequence[str] = (), index: str | None = None
+) -> tuple[Problem, ...]:
     """Write the labels of the source `name` on `folder`; returns what has no row although it should: it could not be indexed or read.
 
-    `changes` set parameters of the source, as `year=2016`. Raises MedoodError when the source knows no label.
+    `changes` set parameters of the source, as `year=2016`; `index` names an index to know the folder by.
+    Raises MedoodError when the source knows no label.
     """
     parameters: dict[str, Any] = {"csv": table} if table else {}
     cards = catalogue.sources()
     known = {"": list(cards[name].parameters.model_fields) if name in cards else []}
     if problems := apply_changes(parameters, {}, changes if name in cards else (), lambda _: known):
         raise RecipeError(problems)
-    left_out = write_labels(open_source(name, folder, **parameters), out)
-    return tuple(problem for problem in left_out if not is_harmless(problem))
+    source = open_source(name, folder, **parameters)
+    with found_by(source, folder, index) as found:
+        return tuple(problem for problem in write_labels(source, out, index=found) if not is_harmless(problem))

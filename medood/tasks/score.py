@@ -26,6 +26,7 @@ from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
 from medood.features.interface import keep_features
 from medood.gate.gate import HOW_TO_ADD_A_GATE
+from medood.index.archive import found_by
 from medood.recipe.check import nearest
 from medood.recipe.numbers import is_numbers
 from medood.recipe.run import Run, load_run
@@ -62,6 +63,7 @@ def score_folder(
     plane: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
+    index: str | None = None,
     console: Console | None = None,
 ) -> Outcome:
     """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
@@ -71,8 +73,8 @@ def score_folder(
     `features` is a folder that keeps the features of the images, for images that other runs are to score too.
     Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with` (EXTRAS of
     `map_folder`) beside it; into `objects` the DICOM objects of `object_kinds` that can be made of it. `plane` cuts volumes another way
-    than the run's transforms do. A file that cannot be scored gets a row with its reason; the others go on. When nothing can be begun,
-    nothing is left behind.
+    than the run's transforms do; `index` names an index to know the folder by. A file that cannot be scored gets a row with its reason; the
+    others go on. When nothing can be begun, nothing is left behind.
     """
     console, outcome = console or Console(), Outcome()
     files = _Files(out, maps, map_format, sorted(maps_with), objects, tuple(object_kinds), resume, overwrite)
@@ -86,35 +88,51 @@ def score_folder(
     files.check(header, root)
     parameters = dict(reading(run.recipe, source) if parameters is None else parameters) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
-    index = _found(reader, part, keep, outcome, console)
-    header["seen_in_training"] = seen = seen_before(run, index.entries)
-    if seen:
-        console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
-    place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
-    if cost := run.detector.cost_of_scoring():
-        console.say(cost)
-    scorer = Scorer(run, target, plane, SeenImages(run))
-    if scorer.gate is None:
-        console.warn(f"{run.name} has no gate, so any image passes for one of its kind. {HOW_TO_ADD_A_GATE.format(run.folder)}")
-    with files.opened(run, place, header) as (rows, folder, made):
-        score_index(scorer, reader, index, rows, folder, outcome, console, made)
-        outcome.failed, outcome.near_copies = rows.failed, rows.near_copies
-        seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
-        write_json(files.beside, header | {"complete": True, "near_copies": outcome.near_copies, "seconds": seconds})
+    with _found(reader, root, index, part, keep, outcome, console) as found:
+        header["seen_in_training"] = seen_before(run, found.entries)
+        place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
+        scorer = Scorer(run, target, plane, SeenImages(run))
+        _say_before(run, scorer, header["seen_in_training"], console)
+        with files.opened(run, place, header) as (rows, folder, made):
+            score_index(scorer, reader, found, rows, folder, outcome, console, made)
+            outcome.failed, outcome.near_copies = rows.failed, rows.near_copies
+            seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
+            write_json(files.beside, header | {"complete": True, "near_copies": outcome.near_copies, "seconds": seconds})
     _report(outcome, run, out, console)
     return outcome
 
 
-def _found(reader: Source, part: str | None, keep: Callable[[Index], Index] | None, outcome: Outcome, console: Console) -> Index:
+def _say_before(run: Run, scorer: Scorer, seen: int, console: Console) -> None:
+    if seen:
+        console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
+    if cost := run.detector.cost_of_scoring():
+        console.say(cost)
+    if scorer.gate is None:
+        console.warn(f"{run.name} has no gate, so any image passes for one of its kind. {HOW_TO_ADD_A_GATE.format(run.folder)}")
+
+
+@contextmanager
+def _found(
+    reader: Source,
+    root: Path,
+    named: str | None,
+    part: str | None,
+    keep: Callable[[Index], Index] | None,
+    outcome: Outcome,
+    console: Console,
+) -> Iterator[Index]:
     """What there is to score. Raises MedoodError when there is nothing."""
     started = time.perf_counter()
-    index = of_part(reader.index(), part)
-    index = keep(index) if keep else index
-    outcome.seconds["index"] = time.perf_counter() - started
-    count = sum(entry.slices for entry in index.entries)
-    console.say(f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}.")
-    check_found(index)
-    return index
+    with found_by(reader, root, named, console) as index:
+        index = of_part(index, part)
+        index = keep(index) if keep else index
+        outcome.seconds["index"] = time.perf_counter() - started
+        count = sum(entry.slices for entry in index.entries)
+        console.say(
+            f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}."
+        )
+        check_found(index)
+        yield index
 
 
 @dataclass(frozen=True)

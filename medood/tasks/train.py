@@ -53,8 +53,10 @@ def train_recipe(
     cache: Path | None = None,
     progress: Silence | bool = True,
     keep_checkpoint: bool = True,
+    index: str | None = None,
 ) -> Path:
-    """Train the recipe's detector into the run folder `out` and return it; `progress` as for the trainer.
+    """Train the recipe's detector into the run folder `out` and return it; `progress` as for the trainer, `index` names an index to know
+    the folder by.
 
     Nothing about anomalies reaches training: entries and slices with a label other than normal are left out before the split.
 
@@ -79,7 +81,7 @@ def train_recipe(
         keep_features(detector, feature_folder(cache))
         check_plan(detector.phases(), recipe.training)
         check_pooling(detector, recipe)
-        recipe, parts = processes.from_first(normal_images(recipe, data, cache, console) if leads else None)
+        recipe, parts = processes.from_first(normal_images(recipe, data, cache, console, index) if leads else None)
         images, held_out = parts["train"], parts["held_out"]
         check_enough(held_out, recipe)
         check_held_out(detector.phases(), len(held_out))
@@ -88,18 +90,18 @@ def train_recipe(
         recipe, contrast = _contrast(recipe, parts, cache, console)
         if forecast := detector.forecast(len(images)):
             console.say(forecast)
-        index = _fingerprint(parts)
+        images_used = _fingerprint(parts)
         if resume and leads:
-            _require_same(out, recipe, index)
+            _require_same(out, recipe, images_used)
         if overwrite and leads:
             (out / "manifest.json").unlink(missing_ok=True)  # a run that is being replaced is no longer complete
         started = time.perf_counter()
-        with _remembered(out, recipe, index) if leads else nullcontext():
+        with _remembered(out, recipe, images_used) if leads else nullcontext():
             options: dict[str, Any] = {"seed": recipe.seed, "device": target, "resume": resume, "progress": progress}
             options |= {"augment": augmentation(recipe.augment), "contrast": contrast}
             train(detector, images, held_out, recipe.training, out, **options)
         seconds = round(time.perf_counter() - started, 1)
-        facts: dict[str, Any] = {"training_seconds": seconds, "device": str(target), "train_images": len(images), "index": index}
+        facts: dict[str, Any] = {"training_seconds": seconds, "device": str(target), "train_images": len(images), "index": images_used}
         facts |= {"processes": processes.count()} if processes.count() > 1 else {}
         calibration, scores = _calibration(detector, held_out, recipe, target, console)
         if leads:

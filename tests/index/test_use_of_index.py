@@ -1,0 +1,132 @@
+"""Commands that are given an index find, train, score and label what they would without it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mixed_archive import mixed_archive
+from PIL import Image
+from typer.testing import CliRunner
+
+from medood.cli import app
+from medood.core.console import Console
+from medood.index.archive import update
+from medood.recipe.recipe import load_recipe
+from medood.sources import image
+from medood.tasks.labels import labels_of
+from medood.tasks.score import score_folder
+from medood.tasks.train import train_recipe
+
+pytest.importorskip("duckdb", reason="an index needs DuckDB")
+RECIPE = """
+summary: grey levels
+source: {name: folder, root: nowhere}
+transforms: {name: grey_image, size: [16, 16]}
+detector: {name: intensity}
+split: {held_out: 0.4}
+calibration: {false_alarm_rate: 0.2}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MEDOOD_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("MEDOOD_CONFIG", str(tmp_path / "config"))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Thirty pictures with a table, and what cannot be used."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(30):
+        Image.fromarray(rng.integers(0, 200, (20, 20), np.uint8)).save(root / f"n{number:02d}.png")
+    (root / "broken.png").write_bytes(b"\x89PNG broken")
+    rows = [f"n{number:02d}.png,p{number},{int(number > 25)},{'test' if number > 25 else 'train'}" for number in range(30)]
+    (root / "table.csv").write_text("\n".join(["path,group,label,part", *rows]) + "\n")
+    return root
+
+
+@pytest.fixture
+def index(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    file = tmp_path / "index.duckdb"
+    update(pictures, file, workers=1, console=Console(quiet=True))
+    return str(file)
+
+
+@pytest.fixture
+def run(pictures: Path, tmp_path: Path) -> Path:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    return train_recipe(load_recipe(str(tmp_path / "recipe.yaml")), tmp_path / "run", data=pictures, device="cpu")
+
+
+def never(*_: object) -> int:
+    raise AssertionError("a header was read although the index has it")
+
+
+def test_a_training_is_the_same(pictures: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "recipe.yaml").write_text(RECIPE)
+    runs = []
+    for named, changes in ((None, ()), (index, ()), (None, ["source.csv=table.csv"]), (index, ["source.csv=table.csv"])):
+        if named:
+            monkeypatch.setattr(image, "_count", never)
+        recipe = load_recipe(str(tmp_path / "recipe.yaml"), changes)
+        run = train_recipe(recipe, tmp_path / str(len(runs)), data=pictures, device="cpu", index=named)
+        runs.append([(run / name).read_bytes() for name in ("index.json", "weights.safetensors", "hashes.npz")])
+        monkeypatch.undo()
+    assert runs[0][0] == runs[1][0]
+    assert runs[:2] == [runs[0]] * 2
+    assert runs[2:] == [runs[2]] * 2
+    assert runs[0] != runs[2], "the table leaves images out"
+
+
+@pytest.mark.parametrize("table", [None, "table.csv"])
+def test_scores_are_the_same(
+    pictures: Path, index: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str | None
+) -> None:
+    options = {"device": "cpu", "table": table, "console": Console(quiet=True)}
+    plain = score_folder(run, pictures, tmp_path / "plain.csv", **options)
+    monkeypatch.setattr(image, "_count", never)
+    kept = score_folder(run, pictures, tmp_path / "kept.csv", index=index, **options)
+    rows = (tmp_path / "plain.csv").read_text()
+    assert (tmp_path / "kept.csv").read_text() == rows
+    assert rows.count("\n") == plain.rows + 1 == kept.rows + 1
+    assert ("broken.png" in rows) == (table is None)
+
+
+def test_scores_of_dicom_and_volumes_are_the_same(run: Path, tmp_path: Path) -> None:
+    root = mixed_archive(tmp_path / "archive")
+    file = tmp_path / "index.duckdb"
+    update(root, file, workers=1, console=Console(quiet=True))
+    for name, named in (("plain.csv", None), ("kept.csv", str(file))):
+        score_folder(run, root, tmp_path / name, device="cpu", index=named, console=Console(quiet=True))
+    rows = (tmp_path / "plain.csv").read_text()
+    assert (tmp_path / "kept.csv").read_text() == rows
+    assert rows.count("\nseries,") > 5
+
+
+def test_labels_are_the_same(pictures: Path, index: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert labels_of("folder", pictures, tmp_path / "plain.csv", table="table.csv") == ()
+    monkeypatch.setattr(image, "_count", never)
+    labels_of("folder", pictures, tmp_path / "kept.csv", table="table.csv", index=index)
+    assert (tmp_path / "kept.csv").read_text() == (tmp_path / "plain.csv").read_text()
+
+
+def test_the_commands(pictures: Path) -> None:
+    runner = CliRunner()
+    plain = runner.invoke(app, ["inspect", str(pictures), "--json"])
+    refused = runner.invoke(app, ["inspect", str(pictures), "--json", "--index", "auto"])
+    assert refused.exit_code == 2
+    made = runner.invoke(app, ["index", str(pictures), "--workers", "1"])
+    assert made.exit_code == 0
+    kept = runner.invoke(app, ["inspect", str(pictures), "--json", "--index", "auto"])
+    assert kept.stdout == plain.stdout
+    said = json.loads(plain.stdout)
+    assert (said["images"], said["patients"], len(said["entries"]), len(said["problems"])) == (30, 30, 30, 2)
+    again = runner.invoke(app, ["index", str(pictures)])
+    assert "32 files, 0 of them read now" in again.stderr
+    assert runner.invoke(app, ["inspect", str(pictures), "--index", made.stdout.strip()]).stdout.startswith("images id")
