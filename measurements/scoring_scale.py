@@ -22,14 +22,14 @@ from pydicom.uid import ExplicitVRLittleEndian, MRImageStorage, generate_uid
 SLICES = 100
 
 
-def write_series(folder: Path, number: int, rng: np.random.Generator) -> None:
-    """A head-like ellipsoid of noise, 256 x 256 x 100, 16 bit, uncompressed."""
+def write_series(folder: Path, number: int, rng: np.random.Generator, slices: int = SLICES) -> None:
+    """A head-like ellipsoid of noise, 256 x 256 x `slices`, 16 bit, uncompressed."""
     folder.mkdir(parents=True)
     y, x = np.mgrid[-1:1:256j, -1:1:256j]
     noise = rng.normal(500, 60, (256, 256))
     series, study, frame = generate_uid(), generate_uid(), generate_uid()
-    for k in range(SLICES):
-        radius = 0.8 - ((k - SLICES / 2) / SLICES) ** 2
+    for k in range(slices):
+        radius = 0.8 - ((k - slices / 2) / slices) ** 2
         pixels = np.where(x**2 + 1.4 * y**2 < radius, np.roll(noise, 7 * k), 0).astype(np.uint16)
         dataset = pydicom.Dataset()
         dataset.file_meta = FileMetaDataset()

@@ -182,7 +182,7 @@ def pretrain(
 def score(
     run: Run,
     folder: Folder,
-    out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("scores.csv"),
+    out: Annotated[Path, typer.Option(help="Table to write: CSV, or Parquet when its name ends in .parquet.")] = Path("scores.csv"),
     maps: Annotated[Path | None, typer.Option(help="Folder for the maps: one file per series or image, named after it.")] = None,
     map_format: Annotated[
         Literal["auto", "nrrd", "nii.gz"],
@@ -205,6 +205,14 @@ def score(
     plane: Plane = None,
     device: Device = "auto",
     identifiers: Identifiers = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Who scores: local, this process; dask, several processes on this machine, one for each GPU if there are any; "
+            "dask://HOST:PORT, the workers of this Dask scheduler, which see the same run, images and --out.",
+        ),
+    ] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes of --engine dask.", show_default="one for each GPU or core")] = None,
     resume: Resume = False,
     overwrite: Overwrite = False,
     index: IndexFile = None,
@@ -218,7 +226,9 @@ def score(
     fetched is deleted at the end: ask for --dicom or pictures in the same command.
     """
     from medood.core.fast_start import import_monai_alone
+    from medood.engines.engine import engine_of
 
+    chosen = engine_of(engine, workers)
     import_monai_alone()
 
     from medood.tasks.from_archive import local_folder
@@ -241,6 +251,7 @@ def score(
             resume=resume,
             overwrite=overwrite,
             index=index,
+            engine=chosen,
         )
         if identifiers:
             from medood.data.identifiers import write_identifiers
@@ -449,20 +460,26 @@ def benchmark(
     retrain: Annotated[bool, typer.Option("--retrain", help="Train runs again that another recipe has made.")] = False,
     only_tables: Annotated[bool, typer.Option("--only-tables", help="Only make the tables, of what is finished.")] = False,
     cache: Cache = None,
+    engine: Annotated[
+        str, typer.Option(help="Who works: local or dask, processes on this machine; dask://HOST:PORT, the workers of this Dask scheduler.")
+    ] = "local",
 ) -> None:
     """Train and compare detectors on cohorts, and print the tables of a paper; the same command goes on after an interruption.
 
     Exit status 3 says that some runs failed; the others are in the tables. 130 and 143: stopped by Ctrl-C or SIGTERM. Each run computes
     with as many threads as OMP_NUM_THREADS says, otherwise the runs share the cores.
     """
+    from medood.engines.engine import engine_of
     from medood.recipe.grid import load_grid
 
+    chosen = engine_of(engine, None if engine == "local" else workers)
     grid = load_grid(file, data, changes or ())
     from medood.export.tables import as_text
     from medood.tasks.benchmark import benchmark as carry_out
 
     folder = out or Path("runs") / Path(file).stem
-    outcome = carry_out(grid, folder, workers=workers, device=device, retrain=retrain, only_tables=only_tables, cache=cache)
+    kept = {"retrain": retrain, "only_tables": only_tables}
+    outcome = carry_out(grid, folder, workers=workers, device=device, cache=cache, engine=chosen, **kept)
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 140
     for table in outcome.tables:
         typer.echo(as_text(table, width) + "\n")

@@ -16,3 +16,11 @@ def pick_device(name: str) -> torch.device:
     except (RuntimeError, AssertionError) as error:
         raise MedoodError(f"The device {name!r} cannot be used on this machine; `medood doctor` lists those that can.") from error
     return torch.device(name)
+
+
+def device_of_seat(name: str, seat: int) -> torch.device:
+    """The device asked for; of several GPUs that this process sees, the one that falls to its seat, a number from 0."""
+    device = pick_device(name)
+    if device.type == "cuda" and device.index is None:
+        return torch.device("cuda", seat % torch.cuda.device_count())
+    return device

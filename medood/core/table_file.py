@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medood.core.errors import TableError
+from medood.core.parquet_file import is_parquet, read_parquet
 
 _SEPARATORS = ",;\t"
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
@@ -79,7 +80,14 @@ def read_table(file: Path, needed: Sequence[str], *, hint: str = "") -> list[Row
 
 
 def read_cells(file: Path) -> list[tuple[int, list[str]]]:
-    """Line number and cells of every row that is not empty, the header among them. Raises TableError when it cannot be read."""
+    """Line number and cells of every row that is not empty, the header among them. Raises TableError when it cannot be read.
+
+    Those of a Parquet file, by the ending of its name, are as in a CSV of the same table.
+    """
+    if is_parquet(file):
+        return [
+            (line, ["" if cell is None else str(_guarded(cell)).strip() for cell in row]) for line, row in enumerate(read_parquet(file), 1)
+        ]
     text = _text(file)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text), strict=True)
     rows: list[tuple[int, list[str]]] = []

@@ -159,6 +159,11 @@ class Gate:
             raise RunError(f"{path} is damaged: make it again with `medood gate {folder} --fit FOLDER` and normal images.") from error
 
 
+def has_gate(folder: Path) -> bool:
+    """Whether a run folder has a gate."""
+    return (folder / FILE).is_file()
+
+
 def joined(found: Mapping[str, np.ndarray]) -> np.ndarray:
     """All statistics (n, d) of images."""
     return np.concatenate([found[name] for name in GROUPS], 1)

@@ -34,8 +34,44 @@ SHEARED = "sheared_map_as_nrrd"
 _ROOM = 4  # how far the stored range of a PNG reaches, in the scale's highest value: beyond what normal images reach
 
 
+class MapWriter:
+    """Writes the files of a map; it is listed elsewhere, for many processes may write maps and one alone lists them."""
+
+    def __init__(self, folder: Path, run: Run, form: MapFormat = "auto", extras: Collection[str] = ()) -> None:
+        self.folder, self.form, self.extras = folder, form, extras
+        values = run.calibration["image"]["map_scale"]
+        self.scale = MapScale(**values) if values else None
+        low, high = run.recipe.transforms.range
+        self.outside = outside(self.scale)
+        self.ranges = {"plain": (min(0.0, low), high), "map": (self.outside, _ROOM * self.scale.high if self.scale else 1.0)}
+
+    def write(
+        self, name: str, volume: Volume, prepared: Prepared, scored: Scored, rows: Sequence[Mapping[str, Any]]
+    ) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+        """Write the map of an entry whose rows of scores.csv are `rows`; returns its line of the list, and codes of what is odd about it.
+
+        No line for a detector without maps. Raises MedoodError when the folder cannot be written, InputError when there can be no map.
+        """
+        if scored.map is None or self.scale is None:
+            return None, ()
+        files, verdict, way = MapFiles(self.folder, name, volume.geometry, self.form), Verdict.of_rows(rows), prepared.way
+        line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)} | place_of(prepared)
+        array, seen = native_map(scored, prepared, self.outside)
+        line["map"] = files.write("map", array, self.ranges["map"])
+        if not (seen.all() or files.as_png):
+            line["not_examined"] = files.write_mask("not_examined", ~seen)
+        if "plain" in self.extras:
+            line["plain"] = files.write("plain", way.restore(prepared.images.mean(1), prepared.slices), self.ranges["plain"])
+        if "patches" in self.extras:
+            line["patches"] = files.write_patches(prepared, scored.patches)
+        if "picture" in self.extras:
+            line["picture"] = f"{name}_picture.png"
+            write_picture(self.folder / line["picture"], volume, array, self.scale, verdict, seen, line["axis"])
+        return line | files.meaning | verdict.to_dict(), (SHEARED,) if files.straightened else ()
+
+
 class MapFolder:
-    """Writes maps, one file an entry unless `extras` are asked for, named after the entry; `map_list` describes the folder."""
+    """A folder of maps, one file an entry unless `extras` are asked for, named after the entry; `map_list` describes it."""
 
     def __init__(
         self,
@@ -47,50 +83,37 @@ class MapFolder:
         form: MapFormat = "auto",
         extras: Collection[str] = (),
     ) -> None:
-        self.folder, self.form, self.extras = folder, form, extras
-        values = run.calibration["image"]["map_scale"]
-        self.scale = MapScale(**values) if values else None
-        low, high = run.recipe.transforms.range
-        self._outside = outside(self.scale)
-        self._ranges = {"plain": (min(0.0, low), high), "map": (self._outside, _ROOM * self.scale.high if self.scale else 1.0)}
+        self.folder = folder
+        self._writer = MapWriter(folder, run, form, extras)
         self._list = folder / LIST
         self._listed: dict[str, str] = self._continued() if resume else {}
         self._names = FileNames(self._listed.values())
         if not resume:
             self._clear()
-        stored = dict(zip(("low", "high"), self._ranges["map"], strict=True))
-        header = {"version": VERSION, "run": run.name, "scored_by": scored_by(run).to_dict(), "source": source, "scale": values}
-        write_json(folder / HEADER, header | {"stored": stored, "outside": self._outside})
+        scale = run.calibration["image"]["map_scale"]
+        stored = dict(zip(("low", "high"), self._writer.ranges["map"], strict=True))
+        header = {"version": VERSION, "run": run.name, "scored_by": scored_by(run).to_dict(), "source": source, "scale": scale}
+        write_json(folder / HEADER, header | {"stored": stored, "outside": self._writer.outside})
 
     def add(self, volume: Volume, prepared: Prepared, scored: Scored, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
-        """Write the map of an entry whose rows of scores.csv are `rows`; returns codes of what is odd about it.
-
-        Nothing for a detector without maps. Raises MedoodError when the folder cannot be written, InputError when there can be no map.
-        """
-        if scored.map is None or self.scale is None:
+        """Write and list the map of an entry, as `MapWriter.write` does."""
+        if scored.map is None:
             return ()
-        name = self._listed.get(volume.entry.id) or self._names.give(volume.entry.id)
-        files, verdict, way = MapFiles(self.folder, name, volume.geometry, self.form), Verdict.of_rows(rows), prepared.way
-        line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)} | place_of(prepared)
-        array, seen = native_map(scored, prepared, self._outside)
-        line["map"] = files.write("map", array, self._ranges["map"])
-        if not (seen.all() or files.as_png):
-            line["not_examined"] = files.write_mask("not_examined", ~seen)
-        if "plain" in self.extras:
-            line["plain"] = files.write("plain", way.restore(prepared.images.mean(1), prepared.slices), self._ranges["plain"])
-        if "patches" in self.extras:
-            line["patches"] = files.write_patches(prepared, scored.patches)
-        if "picture" in self.extras:
-            line["picture"] = f"{name}_picture.png"
-            write_picture(self.folder / line["picture"], volume, array, self.scale, verdict, seen, line["axis"])
-        self._append(line | files.meaning | verdict.to_dict())
-        self._listed[volume.entry.id] = name
-        return (SHEARED,) if files.straightened else ()
+        line, codes = self._writer.write(self.name_of(volume.entry.id), volume, prepared, scored, rows)
+        if line is not None:
+            self.enter(line)
+        return codes
 
-    def _append(self, line: Mapping[str, Any]) -> None:
+    def name_of(self, identifier: str) -> str:
+        """The name of an entry's files; nobody else gets it."""
+        return self._listed.get(identifier) or self._names.give(identifier)
+
+    def enter(self, line: Mapping[str, Any]) -> None:
+        """Add what `MapWriter.write` says of a map to the list."""
         with self._list.open("ab", buffering=0) as file:
             append(file, (json.dumps(line) + "\n").encode("utf-8"))
             os.fsync(file.fileno())  # before the rows that say the entry is complete
+        self._listed[line["id"]] = line["name"]
 
     def _continued(self) -> dict[str, str]:
         """Names by the ids of what is listed already; what a crash left of a last line is dropped."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -50,6 +51,25 @@ class Outcome:
     without_object: int = 0
     seconds: dict[str, float] = field(default_factory=lambda: {"index": 0.0, "decode": 0.0, "score": 0.0, "write": 0.0})
 
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] += time.perf_counter() - started
+
+    def count(self, counts: Mapping[str, int], seconds: Mapping[str, float]) -> None:
+        """Add what another process has counted."""
+        for name, value in counts.items():
+            setattr(self, name, getattr(self, name) + value)
+        for stage, taken in seconds.items():
+            self.seconds[stage] += taken
+
+
+class TakesMaps(Protocol):
+    """Writes the map of an entry and sees to it that it is listed; returns codes of what is odd about it."""
+
+    def add(self, volume: Volume, prepared: Prepared, scored: Scored, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]: ...
+
 
 @dataclass(eq=False)
 class Decoded:
@@ -80,32 +100,35 @@ def score_index(
     objects: DicomFolder | None = None,
 ) -> None:
     """Rows for every entry and problem that `table` does not have yet, and their maps and DICOM objects."""
+    add_problems(index, table, outcome)
+    waiting = (entry for entry in index.entries if not table.has(entry.id))
+    number = sum(not table.has(entry.id) for entry in index.entries)
+    stream = console.track(read_ahead(source, scorer.pipeline, waiting), "Scoring", number)
+    for group in scored_groups(scorer, stream, outcome):
+        with outcome.timed("write"):
+            for item in group:
+                rows = rows_of(item, scorer, maps, objects, index.root, outcome)
+                table.add(rows)
+                outcome.rows += len(rows)
+            table.sync()
+
+
+def add_problems(index: Index, table: ScoreTable, outcome: Outcome) -> None:
+    """Rows for what cannot be used, of which `table` has none yet."""
     told: set[str] = set()
     for problem in index.problems:
         if problem.path not in told and not table.has_problem(problem.path):  # of several the first: one row a file
             table.add([problem_row(problem)])
             outcome.rows += 1
         told.add(problem.path)
-    waiting = (entry for entry in index.entries if not table.has(entry.id))
-    number = sum(not table.has(entry.id) for entry in index.entries)
-    stream = console.track(read_ahead(source, scorer.pipeline, waiting), "Scoring", number)
-    for group in scored_groups(scorer, stream, outcome):
-        started = time.perf_counter()
-        for item in group:
-            rows = _rows(item, scorer, maps, objects, index.root, outcome)
-            table.add(rows)
-            outcome.rows += len(rows)
-        table.sync()
-        outcome.seconds["write"] += time.perf_counter() - started
 
 
 def scored_groups(scorer: Scorer, stream: Iterable[Item], outcome: Outcome) -> Iterator[list[Item]]:
     """The items of `stream` with their scores, in order, in groups whose images fill a batch."""
     for group in _grouped(stream, scorer.run.recipe.scoring.batch_size):
         outcome.seconds["decode"] += sum(item.seconds for item in group)
-        started = time.perf_counter()
-        score_group(scorer, group)
-        outcome.seconds["score"] += time.perf_counter() - started
+        with outcome.timed("score"):
+            score_group(scorer, group)
         yield group
 
 
@@ -196,8 +219,8 @@ def _grouped(stream: Iterable[Item], size: int) -> Iterator[list[Item]]:
         yield group
 
 
-def _rows(
-    item: Item, scorer: Scorer, maps: MapFolder | None, objects: DicomFolder | None, root: Path, outcome: Outcome
+def rows_of(
+    item: Item, scorer: Scorer, maps: TakesMaps | None, objects: DicomFolder | None, root: Path, outcome: Outcome
 ) -> list[dict[str, Any]]:
     """The rows of an entry, after its map and its objects: an entry with rows is complete."""
     if isinstance(item.state, Problem):
@@ -216,7 +239,7 @@ def _rows(
     return made
 
 
-def _add_map(decoded: Decoded, rows: list[dict[str, Any]], maps: MapFolder, outcome: Outcome) -> None:
+def _add_map(decoded: Decoded, rows: list[dict[str, Any]], maps: TakesMaps, outcome: Outcome) -> None:
     """Write the map, and say in the rows what is odd about it. The scores stand even where there can be no map."""
     scored = decoded.scored
     if scored is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,13 +12,17 @@ from pathlib import Path
 from medood.benchmarking.display import Display
 from medood.benchmarking.images import cohort_source, look_at_cohort, look_at_outliers, write_cohort_labels
 from medood.benchmarking.job import Order, carry_out, is_scored, labels_file, made_otherwise, scores_file
+from medood.benchmarking.on_cluster import carry_out_on
 from medood.benchmarking.results import compare, false_alarm_rate, read_rows
 from medood.benchmarking.tables import tables
-from medood.benchmarking.workers import work_through
+from medood.benchmarking.workers import Event, work_through
 from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.files import write_json, write_text
 from medood.core.lock import alone
+from medood.engines.cluster import Cluster
+from medood.engines.engine import LOCAL, Engine
+from medood.engines.opened import workers_of
 from medood.export.tables import Table, as_csv, as_latex, as_markdown, as_text
 from medood.recipe.comparison import Comparison
 from medood.recipe.grid import INTRA, Grid, Job
@@ -27,6 +31,9 @@ from medood.tasks.train import train_recipe
 
 MOST_WORKERS = 4
 """Processes on a machine without GPUs, unless the user says otherwise: each holds its own copy of the libraries."""
+
+
+_FUNCTION = partial(carry_out, train=partial(train_recipe, keep_checkpoint=False), score=score_folder)
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ def benchmark(
     retrain: bool = False,
     only_tables: bool = False,
     cache: Path | None = None,
+    engine: Engine = LOCAL,
 ) -> Outcome:
     """Carry out what is missing of `grid` below the folder `out`, then write results.json and the tables.
 
@@ -55,6 +63,7 @@ def benchmark(
     out/COHORT/labels.csv           labels of the cohort
     out/tables/BENCHMARK/           results.json with every number; each table as .txt, .md, .tex and .csv
     ```
+    `engine` is who does it: processes of this command, `workers` of them, or the workers of a cluster, which see the same files.
     A failed run does not stop the others. Benchmarks that share an `out` share their runs. Raises MedoodError when images are missing, or
     when runs are there that another recipe or other images have made and `retrain` is not given.
     """
@@ -69,7 +78,8 @@ def benchmark(
         if only_tables:
             return _report(grid, [order for order in orders if order not in changed], out, {})
         renewed = [replace(order, retrain=order in changed) for order in orders]
-        failed = _carry_out(renewed, *_crew(orders[0].devices, workers))
+        with workers_of(engine, device) as cluster:
+            failed = _carry_out_on(cluster, renewed, device) if cluster else _carry_out(renewed, *_crew(orders[0].devices, workers))
         return _report(grid, orders, out, failed)
 
 
@@ -115,13 +125,23 @@ def _seed_by_seed(jobs: Sequence[Job]) -> list[Job]:
 
 def _carry_out(orders: Sequence[Order], workers: int, threads: int) -> dict[str, str]:
     """Reasons of the runs that failed, by their name."""
+    with Display(orders, workers) as display, closing(work_through(orders, _FUNCTION, workers, threads)) as events:
+        return _failed(orders, events, display)
+
+
+def _carry_out_on(cluster: Cluster, orders: Sequence[Order], device: str) -> dict[str, str]:
+    """The same, by the workers of a cluster."""
+    orders = [replace(order, out=order.out.resolve(), cache=order.cache and order.cache.resolve()) for order in orders]
+    with Display(orders, max(1, len(cluster.members()))) as display:
+        return _failed(orders, carry_out_on(cluster, orders, _FUNCTION, device, display.show, Console().warn), display)
+
+
+def _failed(orders: Sequence[Order], events: Iterable[Event], display: Display) -> dict[str, str]:
     failed = {}
-    function = partial(carry_out, train=partial(train_recipe, keep_checkpoint=False), score=score_folder)
-    with Display(orders, workers) as display, closing(work_through(orders, function, workers, threads)) as events:
-        for event in events:
-            display.show(event)
-            if event.kind == "failed":
-                failed[orders[event.number].job.name] = event.value
+    for event in events:
+        display.show(event)
+        if event.kind == "failed":
+            failed[orders[event.number].job.name] = event.value
     return failed
 
 

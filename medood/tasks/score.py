@@ -15,6 +15,7 @@ from medood.core.device import pick_device
 from medood.core.errors import MedoodError
 from medood.core.files import no_traces, sha256, write_json
 from medood.core.lock import alone
+from medood.core.parquet_file import check_parquet
 from medood.core.volume import Index, Source
 from medood.data.found import check_found
 from medood.data.opening import open_source
@@ -22,17 +23,24 @@ from medood.data.split import of_part
 from medood.data.training_images import SeenImages, reading, seen_before
 from medood.dicom_objects.kinds import KINDS
 from medood.dicom_objects.kinds import LIST as OBJECTS
+from medood.engines.engine import LOCAL, Engine
+from medood.engines.opened import workers_of
 from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
 from medood.features.interface import keep_features
-from medood.gate.gate import HOW_TO_ADD_A_GATE
+from medood.gate.gate import HOW_TO_ADD_A_GATE, has_gate
 from medood.index.archive import found_by
 from medood.recipe.check import nearest
 from medood.recipe.numbers import is_numbers
 from medood.recipe.run import Run, load_run
 from medood.scoring.held_out import held_out_scores
 from medood.scoring.map_folder import EXTRAS, MapFolder
+from medood.scoring.parquet_table import continue_parquet, finish_parquet, table_in_work
 from medood.scoring.rows import Scorer
+from medood.scoring.spread.driver import Spread
+from medood.scoring.spread.opened import spread_over
+from medood.scoring.spread.parts import Parts
+from medood.scoring.spread.worker import Maps
 from medood.scoring.stream import Outcome, score_index
 from medood.scoring.table import ScoreTable
 
@@ -64,6 +72,7 @@ def score_folder(
     resume: bool = False,
     overwrite: bool = False,
     index: str | None = None,
+    engine: Engine = LOCAL,
     console: Console | None = None,
 ) -> Outcome:
     """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
@@ -71,44 +80,64 @@ def score_folder(
     The run is loaded, or a folder to load it from. `parameters` are those of the source, otherwise the ones that the run itself was
     trained with; `keep` chooses among what was found.
     `features` is a folder that keeps the features of the images, for images that other runs are to score too.
-    Writes `out` (scores.csv), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with` (EXTRAS of
-    `map_folder`) beside it; into `objects` the DICOM objects of `object_kinds` that can be made of it. `plane` cuts volumes another way
-    than the run's transforms do; `index` names an index to know the folder by. A file that cannot be scored gets a row with its reason; the
-    others go on. When nothing can be begun, nothing is left behind.
+    Writes `out` (scores.csv or scores.parquet), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with`
+    (EXTRAS of `map_folder`) beside it; into `objects` the DICOM objects of `object_kinds` that can be made of it. `plane` cuts volumes
+    another way than the run's transforms do; `index` names an index to know the folder by; `engine` is who does it: the rows are the same,
+    their order is not. A file that cannot be scored gets a row with its reason; the others go on. When nothing can be begun, nothing is
+    left behind.
     """
     console, outcome = console or Console(), Outcome()
+    if engine.kind != "local":  # whose workers have working directories of their own
+        root, out, maps, features = root.resolve(), out.resolve(), maps and maps.resolve(), features and features.resolve()
     files = _Files(out, maps, map_format, sorted(maps_with), objects, tuple(object_kinds), resume, overwrite)
-    run, target = run if isinstance(run, Run) else load_run(run), pick_device(device)
-    if is_numbers(run.recipe.source) and source == "folder":
-        raise MedoodError(f"{run.name} was trained on a table of numbers: name the table to score with --source numbers --table TABLE.csv.")
-    run.detector.to(target)
-    if features:
-        keep_features(run.detector, features)
+    run = run if isinstance(run, Run) else load_run(run)
+    scorer = _scorer(run, device, plane, features) if engine.kind == "local" else None
     header = _header(run, root, source, plane) | {"table": table, "part": part} | files.header
-    files.check(header, root)
+    files.check(header, root, engine)
     parameters = dict(reading(run.recipe, source) if parameters is None else parameters) | ({"csv": table} if table else {})
-    reader = open_source(source, root, **parameters)
-    with _found(reader, root, index, part, keep, outcome, console) as found:
-        header["seen_in_training"] = seen_before(run, found.entries)
-        place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
-        scorer = Scorer(run, target, plane, SeenImages(run))
-        _say_before(run, scorer, header["seen_in_training"], console)
-        with files.opened(run, place, header) as (rows, folder, made):
-            score_index(scorer, reader, found, rows, folder, outcome, console, made)
-            outcome.failed, outcome.near_copies = rows.failed, rows.near_copies
-            seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
-            write_json(files.beside, header | {"complete": True, "near_copies": outcome.near_copies, "seconds": seconds})
+    place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
+    reader = _open(run, source, root, parameters)
+    with workers_of(engine, device) as cluster, _found(reader, root, index, part, keep, outcome, console) as found:
+        header["seen_in_training"] = _announced(run, found, console)
+        spread = None
+        if cluster is not None:
+            more = {"device": device, "plane": plane, "features": features, "maps": files.map_plan, "own_process": engine.kind == "own"}
+            spread = spread_over(cluster, run, header["run_checksum"], place, found, out, console, **more)
+        with files.opened(run, place, header, spread) as (rows, folder, made):
+            if spread is not None:
+                spread.score(found, run.recipe.scoring.batch_size, rows, folder, outcome)
+            elif scorer is not None:
+                score_index(scorer, reader, found, rows, folder, outcome, console, made)
+            files.finish(header, rows, outcome)
     _report(outcome, run, out, console)
     return outcome
 
 
-def _say_before(run: Run, scorer: Scorer, seen: int, console: Console) -> None:
+def _scorer(run: Run, device: str, plane: str | None, features: Path | None) -> Scorer:
+    """The run at work in this process."""
+    target = pick_device(device)
+    run.detector.to(target)
+    if features:
+        keep_features(run.detector, features)
+    return Scorer(run, target, plane, SeenImages(run))
+
+
+def _open(run: Run, source: str, root: Path, parameters: Mapping[str, Any]) -> Source:
+    if is_numbers(run.recipe.source) and source == "folder":
+        raise MedoodError(f"{run.name} was trained on a table of numbers: name the table to score with --source numbers --table TABLE.csv.")
+    return open_source(source, root, **parameters)
+
+
+def _announced(run: Run, index: Index, console: Console) -> int:
+    """What is to be known before scoring is said; returns how many of the entries have the ids of images that the run was made from."""
+    seen = seen_before(run, index.entries)
     if seen:
         console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     if cost := run.detector.cost_of_scoring():
         console.say(cost)
-    if scorer.gate is None:
+    if not has_gate(run.folder):
         console.warn(f"{run.name} has no gate, so any image passes for one of its kind. {HOW_TO_ADD_A_GATE.format(run.folder)}")
+    return seen
 
 
 @contextmanager
@@ -160,9 +189,20 @@ class _Files:
             return {"maps": None} | objects
         return {"maps": str(self.maps.resolve()), "map_format": self.map_format, "maps_with": self.maps_with} | objects
 
-    def check(self, header: Mapping[str, Any], root: Path) -> None:
-        """Raises MedoodError when scores with this header cannot be written, or maps of the images below `root`."""
-        _guard(self.out, self.beside, header, self.resume, self.overwrite)
+    @property
+    def table(self) -> Path:
+        """The CSV that is `out`, or becomes it."""
+        return table_in_work(self.out)
+
+    @property
+    def map_plan(self) -> Maps | None:
+        return Maps(self.maps, self.map_format, self.maps_with) if self.maps else None
+
+    def check(self, header: Mapping[str, Any], root: Path, engine: Engine) -> None:
+        """Raises MedoodError when scores with this header cannot be written by this engine, or maps of the images below `root`."""
+        if self.objects and engine.kind != "local":
+            raise MedoodError("--dicom needs --engine local: score with --maps, then make the objects with `medood dicom MAPS`.")
+        _guard(self.out, self.table, self.beside, header, self.resume, self.overwrite)
         _guard_maps(self.maps, self.maps_with, root, self.resume or self.overwrite)
         if self.objects is not None and _is_within(self.objects, root):
             raise MedoodError(
@@ -171,22 +211,39 @@ class _Files:
 
     @contextmanager
     def opened(
-        self, run: Run, place: Mapping[str, Any], header: Mapping[str, Any]
+        self, run: Run, place: Mapping[str, Any], header: Mapping[str, Any], spread: Spread | None
     ) -> Iterator[tuple[ScoreTable, MapFolder | None, DicomFolder | None]]:
-        """The table and the folders of maps and objects, beside scores.json, for this process alone; no trace if they cannot be made."""
+        """The table and the folders of maps and objects, beside scores.json, for this process alone, once the workers are ready.
+
+        No trace of them if they cannot be made.
+        """
         lock = self.out.with_name(f".{self.out.name}.lock")
-        made = [self.out, self.beside, *([self.maps / HEADER] if self.maps else []), *([self.objects / OBJECTS] if self.objects else [])]
+        made = [self.table, self.beside, *([self.maps / HEADER] if self.maps else []), *([self.objects / OBJECTS] if self.objects else [])]
         with no_traces(*made) as keep_traces, alone(lock, self.out):  # which removes its own traces
+            if not self.resume:
+                Parts(self.out).remove()
+            if spread is not None:
+                spread.get_ready()
             form, extras = self.map_format, self.maps_with
             folder = MapFolder(self.maps, run, place, resume=self.resume, form=form, extras=extras) if self.maps else None
             objects = _objects(self.objects, run, self.object_kinds, self.resume) if self.objects else None
             write_json(self.beside, header)
-            rows = ScoreTable(self.out, run.calibration["parts"], resume=self.resume)
+            if self.resume:
+                continue_parquet(self.out)
+            rows = ScoreTable(self.table, run.calibration["parts"], resume=self.resume)
             keep_traces()
             try:
                 yield rows, folder, objects
             finally:
                 rows.close()
+
+    def finish(self, header: Mapping[str, Any], rows: ScoreTable, outcome: Outcome) -> None:
+        """Everything is in the table."""
+        finish_parquet(self.out, rows.columns)
+        outcome.failed, outcome.near_copies = rows.failed, rows.near_copies
+        seconds = {stage: round(value, 2) for stage, value in outcome.seconds.items()}
+        write_json(self.beside, {**header, "complete": True, "near_copies": outcome.near_copies, "seconds": seconds})
+        Parts(self.out).remove()
 
 
 def _objects(folder: Path, run: Run, kinds: tuple[str, ...], resume: bool) -> DicomFolder:
@@ -255,12 +312,13 @@ def _guard_maps(maps: Path | None, maps_with: Sequence[str], root: Path, may_be_
         raise MedoodError(f"{maps} already holds maps. Choose another --maps, or replace them with --overwrite.")
 
 
-def _guard(out: Path, beside: Path, header: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
-    if out.suffix.lower() != ".csv":
-        raise MedoodError(f"--out must be a file that ends in .csv, found {out}.")
+def _guard(out: Path, table: Path, beside: Path, header: Mapping[str, Any], resume: bool, overwrite: bool) -> None:
+    if out.suffix.lower() not in (".csv", ".parquet"):
+        raise MedoodError(f"--out must be a file that ends in .csv or .parquet, found {out}.")
+    check_parquet(out)
     if out.is_dir():
-        raise MedoodError(f"{out} is a folder; --out must be a CSV file.")
-    if not out.exists() or overwrite:
+        raise MedoodError(f"{out} is a folder; --out must be a CSV or Parquet file.")
+    if not (out.exists() or table.exists()) or overwrite:
         return
     if not resume:
         raise MedoodError(f"{out} is already there. Go on with --resume, replace it with --overwrite, or choose another --out.")

@@ -13,7 +13,7 @@ import medood
 
 PACKAGE = Path(medood.__file__).parent
 _LOWER = {"core", "recipe", "sources", "transforms", "nets", "features", "detectors"}
-_LOWER |= {"training", "metrics", "index", "data", "gate", "export", "dicom_objects", "scoring", "evaluation"}
+_LOWER |= {"engines", "training", "metrics", "index", "data", "gate", "export", "dicom_objects", "scoring", "evaluation"}
 ALLOWED = {
     "core": {"core"},
     "recipe": {"core", "recipe"},
@@ -24,13 +24,14 @@ ALLOWED = {
     "detectors": {"core", "nets", "features", "detectors"},
     "pretraining": {"core", "nets", "features", "pretraining"},
     "training": {"core", "recipe", "nets", "training"},
+    "engines": {"core", "engines"},
     "metrics": {"core", "metrics"},
     "index": {"core", "sources", "index"},
     "data": {"core", "recipe", "sources", "transforms", "index", "data"},
     "gate": {"core", "gate"},
     "export": {"core", "transforms", "export"},
     "dicom_objects": {"core", "sources", "export", "dicom_objects"},
-    "scoring": {"core", "recipe", "transforms", "metrics", "data", "gate", "export", "dicom_objects", "scoring"},
+    "scoring": {"core", "recipe", "transforms", "metrics", "data", "gate", "export", "dicom_objects", "engines", "features", "scoring"},
     "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
     "reporting": {"core", "export", "scoring", "evaluation", "reporting"},
     "advising": {*_LOWER, "advising"},

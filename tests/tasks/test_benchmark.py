@@ -10,18 +10,22 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from pretend_cluster import PretendCluster
 from sklearn.metrics import roc_auc_score
 
 from medood.benchmarking.images import Chosen, Unseen
 from medood.benchmarking.results import compare, read_rows
 from medood.core.errors import MedoodError
 from medood.core.volume import Entry, Index
+from medood.engines import crew
+from medood.engines.engine import Engine
 from medood.evaluation.labelled_scores import read_scores
 from medood.recipe.grid import Grid, load_grid
 from medood.tasks import benchmark as benchmark_task
@@ -439,3 +443,24 @@ published: {title: Somebody, beside: {"CatsVsDogs, cat": {SVM: [0.5]}}}
 
 def _comparisons_of(out: Path) -> list[dict]:
     return json.loads((out / "tables" / "grid" / "results.json").read_text(encoding="utf-8"))["comparisons"]
+
+
+def test_the_workers_of_an_engine_carry_out_the_same_runs(data, finished, tmp_path, monkeypatch):
+    workers, given = PretendCluster(2), []
+
+    @contextmanager
+    def pretended(engine: Engine, device: str):
+        given.append(engine)
+        yield workers
+
+    monkeypatch.setattr(benchmark_task, "workers_of", pretended)
+    monkeypatch.setattr(crew, "_LOOK", 0.0)
+    text = GRID[: GRID.index("  CVAD:")].replace(", components", "")
+    engine = Engine("cluster", "pretended:1")
+    outcome = benchmark(_grid(tmp_path, data, text), tmp_path / "out", device="cpu", cache=tmp_path / "cache", engine=engine)
+    assert (outcome.failed, given, workers.most) == ({}, [engine], 1)
+    ours, theirs = _results(tmp_path / "out"), _results(finished)
+    assert set(ours) == {("SVM", "intra"), ("SVM", "Stripes")}
+    for key, found in ours.items():
+        assert found == theirs[key]
+    assert not list((tmp_path / "out").glob(".runs*"))

@@ -197,3 +197,31 @@ def test_advice_is_measured_by_its_regret_and_the_correlation_of_ranks() -> None
     assert [row[key] for key in ("regret", "by lot", "worst", "regret, bright alone")] == ["0.100", "0.200", "0.500", "0.500"]
     assert row["Spearman, bright alone"] == "-1.00"
     assert row["best trivial feature"] == "mean, higher (0.600)"
+
+
+def test_engines_are_compared_within_rounds() -> None:
+    from engines import rows, scoring_seconds
+
+    times = {"JPEG": {"local": [(10.0, 14.0), (20.0, 24.0), (40.0, 45.0)], "dask, 2": [(5.0, 15.0), (16.0, 25.0), (25.0, 30.0)]}}
+    (local, dask) = rows(times, 1000)
+    assert (local["images/s"], local["ratio"], local["seconds in all"]) == ("50", "1.00 (1.00 to 1.00)", "24.0")
+    assert (dask["images/s"], dask["ratio"], dask["seconds in all"]) == ("62", "1.60 (1.25 to 2.00)", "25.0")
+    assert scoring_seconds("Found 3\nScoring with 2 workers.\nScoring: 12.5 s\n") == 12.5
+
+
+def test_the_engine_script_asks_every_engine_for_both_kinds_of_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import engines
+
+    def measured(run: Path, images: Path, out: Path, engine: list[str]) -> tuple[float, float]:
+        asked.append((images.name, len(list(images.rglob("*.*"))), engine))
+        return 1.0, 2.0
+
+    asked: list[tuple[str, int, list[str]]] = []
+    monkeypatch.setattr(engines, "train", lambda folder: folder / "run")
+    monkeypatch.setattr(engines, "measure", measured)
+    engines.main(["--files=4", "--slices=2", "--rounds=2"])
+    every = [["--engine", "local"], *(["--engine", "dask", "--workers", count] for count in ("1", "2"))]
+    assert asked == [(kind, 4, engine) for kind in ("DICOM", "JPEG") for engine in every] * 2
+    assert [row[2] for row in cells(capsys.readouterr().out)] == ["4"] * 6
