@@ -351,6 +351,53 @@ def dicom(
 
 
 @app.command()
+def export(
+    run: Annotated[Path | None, typer.Argument(help="Run folder that `medood train` made.", show_default=False)] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File (.onnx, .pt2) or folder (a bundle) to write.", show_default="beside the run folder")
+    ] = None,
+    form: Annotated[
+        Literal["onnx", "torch", "monai-bundle"],
+        typer.Option("--format", help="onnx (ONNX Runtime), torch (torch.export) or monai-bundle (python -m monai.bundle run)."),
+    ] = "onnx",
+    takes: Annotated[
+        Literal["auto", "pixels", "prepared"],
+        typer.Option("--input", help="What it takes: pixel values; images that the run's transforms prepared; or pixel values if they do."),
+    ] = "auto",
+    images: Annotated[
+        Path | None, typer.Option(help="Compare answers on images of this folder.", show_default="held-out images of the run")
+    ] = None,
+    no_images: Annotated[
+        bool, typer.Option("--no-images", help="Store no image of a patient: compare on noise that is like the images on average.")
+    ] = False,
+    check: Annotated[
+        Path | None, typer.Option(help="Instead: compute the images in this export again and compare with what it answered.")
+    ] = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Write a run as a file that gives the same answers without medood.
+
+    One image in; score, p-value, decision and map out: transforms, network, memory banks, SVMs, flows, pooling and calibration are inside.
+    What cannot be inside is refused, or said in the description beside the file, FILE.json. The file is written only if it agrees with medood
+    on 32 images to 1e-4 of the spread of scores; these and the answers lie beside it, in FILE.npz, for --check, which needs no run. They are
+    images of patients: give them away as you would the originals, or export with --no-images.
+
+    Answers are research results: no file says that an image is of the kind the run was trained on, as `medood score` does.
+    """
+    from medood.tasks.export import check_export, export_run
+
+    if check is not None:
+        if run is not None or out is not None:
+            raise MedoodError("--check takes the export alone: leave out the run and --out.")
+        check_export(check)
+        typer.echo(check)
+        return
+    if run is None:
+        raise MedoodError("Name the run folder to export, or an export to check: medood export --check FILE.")
+    typer.echo(export_run(run, out, kind=form, wanted=takes, images=images, no_images=no_images, overwrite=overwrite))
+
+
+@app.command()
 def node(
     run: Run,
     config: Annotated[Path, typer.Option(help="The node's configuration: a YAML file; see the page on archives.", show_default=False)],

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d, avg_pool2d, interpolate
 
 from medood.core.errors import MedoodError
+from medood.core.tracing import is_written_down
 from medood.core.types import Statistic
 
 
@@ -82,7 +83,8 @@ def map_scores(heat: Tensor, body: Tensor, percentile: float) -> dict[str, Tenso
     inside = body.flatten(1)
     number = inside.sum(1)
     rank = (number * (1 - percentile / 100)).long().minimum(number - 1).clamp(min=0)
-    values = heat.flatten(1).masked_fill(~inside, -torch.inf).topk(int(rank.max()) + 1).values
+    values = heat.flatten(1).masked_fill(~inside, -torch.inf)
+    values = values.topk(values.shape[1] if is_written_down() else int(rank.max()) + 1).values
     some = number > 0
     return {
         "mean": (heat.flatten(1) * inside).sum(1) / number.clamp(min=1),

@@ -9,6 +9,9 @@ from scipy import ndimage
 
 from medood.core.geometry import Raster
 
+CUT_OFF = 3.0
+"""Standard deviations from its middle at which a Gaussian ends."""
+
 
 class Smoothing:
     """A Gaussian inside the body of one entry, divided by how much of it lies there, so that the rim is as warm as the middle.
@@ -46,7 +49,7 @@ class Smoothing:
         """(n, h, w), with 0 where no slice is."""
         count = int(self._place[-1]) + 1
         if count == len(slices):
-            return ndimage.gaussian_filter(slices, sigma, mode="constant", truncate=3.0)
+            return ndimage.gaussian_filter(slices, sigma, mode="constant", truncate=CUT_OFF)
         whole = np.zeros((count, *slices.shape[1:]), np.float32)
         whole[self._place] = slices
-        return ndimage.gaussian_filter(whole, sigma, mode="constant", truncate=3.0)[self._place]
+        return ndimage.gaussian_filter(whole, sigma, mode="constant", truncate=CUT_OFF)[self._place]

@@ -76,12 +76,29 @@ def _place(stack: np.ndarray, shape: tuple[int, int], fill: float) -> np.ndarray
     return out
 
 
-def _resize(stack: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    if stack.shape[-2:] == size:
-        return stack
-    flat = torch.from_numpy(np.ascontiguousarray(stack, np.float32).reshape(-1, 1, *stack.shape[-2:]))
-    shrinks = size[0] <= stack.shape[-2] and size[1] <= stack.shape[-1]
-    resized = (
-        interpolate(flat, size, mode="area") if shrinks else interpolate(flat, size, mode="bilinear", align_corners=False, antialias=True)
+def resize_weights(shape: tuple[int, int], size: tuple[int, int]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(size[0], shape[0]) and (shape[1], size[1]): an image of `shape` between them, as matrices, is the image resized to `size`."""
+    averaged = _averaged(shape, size)
+    down, across = (
+        _interpolated(torch.eye(length)[None, None], (made, length), averaged)[0, 0] for length, made in zip(shape, size, strict=True)
     )
-    return resized.numpy().reshape(*stack.shape[:-2], *size)
+    return down, across.T
+
+
+def _resize(stack: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    shape: tuple[int, int] = stack.shape[-2], stack.shape[-1]
+    if shape == size:
+        return stack
+    flat = torch.from_numpy(np.ascontiguousarray(stack, np.float32).reshape(-1, 1, *shape))
+    return _interpolated(flat, size, _averaged(shape, size)).numpy().reshape(*stack.shape[:-2], *size)
+
+
+def _averaged(shape: tuple[int, int], size: tuple[int, int]) -> bool:
+    """Whether nothing grows."""
+    return size[0] <= shape[0] and size[1] <= shape[1]
+
+
+def _interpolated(images: torch.Tensor, size: tuple[int, int], averaged: bool) -> torch.Tensor:
+    if averaged:
+        return interpolate(images, size, mode="area")
+    return interpolate(images, size, mode="bilinear", align_corners=False, antialias=True)

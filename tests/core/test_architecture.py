@@ -14,6 +14,7 @@ import medood
 PACKAGE = Path(medood.__file__).parent
 _LOWER = {"core", "recipe", "sources", "transforms", "nets", "features", "detectors"}
 _LOWER |= {"engines", "training", "metrics", "index", "data", "gate", "export", "dicom_objects", "scoring", "evaluation"}
+_CARRIED = {"core", "recipe", "transforms", "features", "detectors", "metrics", "data", "scoring"}
 ALLOWED = {
     "core": {"core"},
     "recipe": {"core", "recipe"},
@@ -34,10 +35,11 @@ ALLOWED = {
     "scoring": {"core", "recipe", "transforms", "metrics", "data", "gate", "export", "dicom_objects", "engines", "features", "scoring"},
     "evaluation": {"core", "sources", "transforms", "metrics", "data", "export", "scoring", "evaluation"},
     "reporting": {"core", "export", "scoring", "evaluation", "reporting"},
+    "artefacts": {*_CARRIED, "artefacts"},
     "advising": {*_LOWER, "advising"},
     "benchmarking": {*_LOWER, "benchmarking"},
     "node": {"core", "recipe", "sources", "node"},
-    "tasks": {*_LOWER, "reporting", "pretraining", "advising", "benchmarking", "node", "tasks"},
+    "tasks": {*_LOWER, "reporting", "artefacts", "pretraining", "advising", "benchmarking", "node", "tasks"},
     "library": {*_LOWER, "tasks", "library"},
 }
 BY_NAME = {"recipe/catalogue.py": 1, "core/detector.py": 1}

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
 from medood.core.processes import together
+from medood.core.tracing import is_written_down
 from medood.detectors.combination.image_keys import keys_of
-from medood.detectors.combination.surprise import joined, surprise
+from medood.detectors.combination.surprise import joined, joined_in_tensors, surprise, surprise_in_tensors
 from medood.features.interface import each_batch_once
 
 _LEAST_HELD_OUT = 10
@@ -107,7 +108,11 @@ class Ensemble(Detector):
     def _joined(self, image: Tensor, scores: Tensor) -> Tensor:
         """(B,) from the members' scores (B, members). An image that is itself one of the held-out ones is compared with those of the other
         patients, as a new image of a new patient is with all, or with the other images when few would be left."""
-        normal, given = self.normal_.double().cpu().numpy(), scores.double().cpu().numpy()
+        normal = self.normal_.double().cpu().numpy()
+        if is_written_down():  # which knows no image again: all are new
+            each = [surprise_in_tensors(found, among) for found, among in zip(scores.double().unbind(1), normal.T, strict=True)]
+            return joined_in_tensors(torch.stack(each, 1), self.join).float()
+        given = scores.double().cpu().numpy()
         surprises = _surprises(given, normal)
         same_image = keys_of(image)[:, None] == self.keys_.cpu().numpy()
         patients = self.patients_.cpu().numpy()

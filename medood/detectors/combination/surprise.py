@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
+import torch
 from scipy.special import logsumexp
+from torch import Tensor
 
 Join = Literal["fisher", "harmonic_mean", "maximum"]
 
@@ -26,11 +28,32 @@ def surprise(scores: np.ndarray, normal: np.ndarray) -> np.ndarray:
     So the order is kept however far a score lies out, few scores make a heavier tail, and the model concerns p-values of less than
     2 / (n + 1) alone.
     """
-    levels, counts = np.unique(normal, return_counts=True)
-    at_levels = np.log(len(normal) + 1) - np.log1p(np.cumsum(counts[::-1])[::-1])
+    levels, at_levels = _curve(normal)
     mean, number = _excess(normal)
     beyond = number * np.log1p(np.maximum(scores - levels[-1], 0) / (number * mean))
     return np.interp(scores, levels, at_levels) + beyond
+
+
+def surprise_in_tensors(scores: Tensor, normal: np.ndarray) -> Tensor:
+    """`surprise` of float64 scores (b,) in operations of tensors alone, for a program that is to run elsewhere."""
+    levels, at_levels = map(torch.from_numpy, _curve(normal))
+    mean, number = _excess(normal)
+    last = len(levels) - 1
+    reached = (scores[:, None] >= levels).sum(1)
+    below, above = (reached - 1).clamp(min=0), reached.clamp(max=last)
+    width = levels[above] - levels[below]
+    share = ((scores - levels[below]) / torch.where(width > 0, width, 1.0)).clamp(0, 1)
+    beyond = number * torch.log1p((scores - levels[last]).clamp(min=0) / (number * mean))
+    return at_levels[below] + share * (at_levels[above] - at_levels[below]) + beyond
+
+
+def joined_in_tensors(surprises: Tensor, join: Join) -> Tensor:
+    """`joined`, likewise."""
+    if join == "fisher":
+        return surprises.sum(1)
+    if join == "maximum":
+        return surprises.amax(1)
+    return surprises.logsumexp(1) - float(np.log(surprises.shape[1]))
 
 
 def joined(surprises: np.ndarray, join: Join) -> np.ndarray:
@@ -45,6 +68,12 @@ def joined(surprises: np.ndarray, join: Join) -> np.ndarray:
     if join == "maximum":
         return surprises.max(1)
     return logsumexp(surprises, axis=1) - np.log(surprises.shape[1])
+
+
+def _curve(normal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The held-out scores that differ, rising, and -log of the conformal p-value at each."""
+    levels, counts = np.unique(normal, return_counts=True)
+    return levels, np.log(len(normal) + 1) - np.log1p(np.cumsum(counts[::-1])[::-1])
 
 
 def _excess(normal: np.ndarray) -> tuple[float, int]:

@@ -8,6 +8,7 @@ from torch import Tensor
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
 from medood.core.processes import summed, together
+from medood.core.tracing import is_written_down
 from medood.core.types import Fraction, NonNegativeInt, Percent, Pool, PositiveInt
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, smoothed
 from medood.features.interface import Extractor
@@ -107,6 +108,8 @@ class PatchCore(Detector):
     def distances(self, image: Tensor, inside: Tensor) -> Tensor:
         """(B, 1, h, w) to the nearest patch of the bank; 0 at places that are not inside, bool (B, 1, h, w)."""
         rows = (self.patches(image) - self.mean_) / self.divisor_
+        if is_written_down():
+            return nearest(rows.flatten(0, 1), self.bank_).view(inside.shape) * inside
         found = torch.zeros_like(inside, dtype=rows.dtype)
         found[inside] = nearest(rows[inside.flatten(1)], self.bank_)[:, 0]
         return found

@@ -27,11 +27,12 @@ class Machines:
         vectors, duals = self.vectors.to(features), self.duals.to(features)
         products = features @ vectors.T
         distances = (features.square().sum(1, keepdim=True) + vectors.square().sum(1) - 2 * products).clamp(min=0)
-        scores = features.new_empty((len(features), len(duals)))
-        for gamma in self.gammas.unique():
-            same = self.gammas == gamma
-            scores[:, same] = self.offsets[same] - (-gamma * distances).exp() @ duals[same].T
-        return scores
+        machines: dict[float, list[int]] = {}
+        for number, gamma in enumerate(self.gammas.tolist()):
+            machines.setdefault(gamma, []).append(number)
+        scores = [self.offsets[same] - (-gamma * distances).exp() @ duals[same].T for gamma, same in machines.items()]
+        order = [number for same in machines.values() for number in same]
+        return torch.cat(scores, 1)[:, [order.index(number) for number in range(len(order))]]
 
 
 def solve(features: Tensor, settings: Sequence[tuple[float, Gamma]]) -> Machines:

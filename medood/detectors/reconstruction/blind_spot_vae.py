@@ -14,6 +14,7 @@ from medood.core.demands import require_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
 from medood.core.processes import together
+from medood.core.tracing import is_written_down
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.combination.image_keys import keys_of
 from medood.detectors.reconstruction.blind_spot_normals import JUDGEMENTS, STATISTICS, Normals, judged_by_others, p_values
@@ -24,6 +25,7 @@ from medood.nets.densities.gaussian import divergence
 from medood.nets.error_maps import absolute_error
 
 _LEAST_HELD_OUT = 20
+_COMPRESSES = "complexity", "bits", "dose", "dose_svm"  # scores that rest on how well an image compresses
 NORMAL, LESION, SHIFT = 0.0, 1.0, 2.0
 """The values of the part "outcome"."""
 
@@ -184,7 +186,8 @@ class BlindSpotVAE(Detector):
             deep = eroded(inside, self.erosion)
             heat = residual_map(image, made, deep, self.side, self.median)
             error = absolute_error(image, made)
-            bits = compressed_bits(image, self.spec) / self._values(inside)
+            unseen = is_written_down() and self.kind not in _COMPRESSES  # a PNG encoder has no operations of tensors
+            bits = torch.zeros_like(rec) if unseen else compressed_bits(image, self.spec) / self._values(inside)
             found = {
                 "rec": rec,
                 "kl": kl,

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import torch
-from monai.networks.layers import median_filter
 from torch import Tensor
+from torch.nn.functional import pad
 from torch.optim import Adam
 
 from medood.core.demands import require_multiple
@@ -98,7 +98,10 @@ class DAE(Detector):
     def _calmed(self, heat: Tensor, inside: Tensor) -> Tensor:
         """Maps (B, 1, H, W) inside the body, with their median."""
         heat = torch.where(inside, heat, 0.0)
-        return torch.where(inside, median_filter(heat, self.median, spatial_dims=2), 0.0) if self.median > 1 else heat
+        if self.median <= 1:
+            return heat
+        around = pad(heat, (self.median // 2,) * 4, mode="replicate").unfold(2, self.median, 1).unfold(3, self.median, 1)
+        return torch.where(inside, around.flatten(-2).median(-1).values, 0.0)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
         return {"x' (without the noise)": torch.where(self.foreground(image), self.network(image), image)}

@@ -79,6 +79,7 @@ class Csi(Detector):
         features = 8 * width
         self.code = nn.Sequential(nn.Linear(features, features), nn.ReLU(inplace=True), nn.Linear(features, _CODE))
         self.head = nn.Linear(features, 4)
+        self.seen = draw_views(views, torch.Generator().manual_seed(_TEST_SEED), _TEST_AREA, flips=True)
         self.fitted_later("axes_")
         self.register_buffer("weights_", torch.ones(2, 4))
 
@@ -115,11 +116,10 @@ class Csi(Detector):
 
     def observed(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 4, 128) codes and (B, 4) certainties about the right shift: means over the views that every image is seen in."""
-        seen = draw_views(self.views, torch.Generator().manual_seed(_TEST_SEED), _TEST_AREA, flips=True)
         codes, certainties = [], []
         for number in range(4):
             copies = self.shifted(self.scaled(image), number).repeat_interleave(self.views, 0)
-            code, said = self.answers(view(copies, seen.repeated(len(image))))
+            code, said = self.answers(view(copies, self.seen.repeated(len(image))))
             codes.append(code.float().view(len(image), self.views, -1).mean(1))
             certainties.append(said[:, number].float().view(len(image), self.views).mean(1))
         return torch.stack(codes, 1), torch.stack(certainties, 1)

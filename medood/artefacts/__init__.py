@@ -1,0 +1,1 @@
+"""A run as a file that gives the same answers without medood."""
