@@ -378,9 +378,9 @@ def export(
     """Write a run as a file that gives the same answers without medood.
 
     One image in; score, p-value, decision and map out: transforms, network, memory banks, SVMs, flows, pooling and calibration are inside.
-    What cannot be inside is refused, or said in the description beside the file, FILE.json. The file is written only if it agrees with medood
-    on 32 images to 1e-4 of the spread of scores; these and the answers lie beside it, in FILE.npz, for --check, which needs no run. They are
-    images of patients: give them away as you would the originals, or export with --no-images.
+    What cannot be inside is refused, or said in the description beside the file, FILE.json. The file is written only if it agrees with
+    medood on 32 images to 1e-4 of the spread of scores; these and the answers lie beside it, in FILE.npz, for --check, which needs no run.
+    They are images of patients: give them away as you would the originals, or export with --no-images.
 
     Answers are research results: no file says that an image is of the kind the run was trained on, as `medood score` does.
     """

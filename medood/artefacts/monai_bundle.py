@@ -12,6 +12,9 @@ from medood.core.files import write_json, write_text
 
 METADATA, PROGRAM, COMPARED = "configs/metadata.json", "models/model.pt2", "models/compared.npz"
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
+_SCORE_ALONE = "$type('ScoreAlone', (torch.nn.Module,), {'forward': lambda self, image, program=@network_def: program(image)['score'][:, None].float()})()"
+"""The network with one tensor for a result, as `monai.bundle verify_net_in_out` asks for it."""
+
 _LICENSE = """The files of this bundle were written by medood, which is under the Apache License, Version 2.0. The weights in
 models/model.pt2 belong to those who trained them, who say here under which terms they may be used.
 """
@@ -42,6 +45,7 @@ def _inference(description: dict[str, Any]) -> dict[str, Any]:
         "dataset_dir": "$@bundle_root + '/images'",
         "output_dir": "$@bundle_root + '/eval'",
         "network_def": f"$torch.export.load(@bundle_root + '/{PROGRAM}').module()",
+        "score_network": _SCORE_ALONE,
         "files": "$sorted(path for path in pathlib.Path(@dataset_dir).rglob('*') if path.is_file())",
         "preprocessing": {"_target_": "Compose", "transforms": [load]},
         "dataset": {"_target_": "Dataset", "data": "$[str(path) for path in @files]", "transform": "@preprocessing"},
@@ -89,7 +93,7 @@ def _metadata(description: dict[str, Any]) -> dict[str, Any]:
                 }
             },
             "outputs": {
-                name: tensor
+                "pred" if name == "score" else name: tensor
                 | {"type": "feature", "num_channels": 1, "spatial_shape": shape if name == "map" else [1], "value_range": []}
                 | {"channel_def": {"0": meaning}}
                 for name, meaning in outputs.items()

@@ -37,7 +37,8 @@ def export_run(
 ) -> Path:
     """Write a run as an ONNX file, a torch program or a MONAI bundle, once it agrees with medood on 32 images; returns where it is.
 
-    `out` is a file beside the run folder where none is named. `wanted` is the input: pixel values, or images that the caller prepares; "auto" takes pixel values where it can. `images` is a folder of
+    `out` is a file beside the run folder where none is named. `wanted` is the input: pixel values, or images that the caller prepares;
+    "auto" takes pixel values where it can. `images` is a folder of
     images to compare on in place of the run's own held-out ones; with `no_images` none of them is stored, but noise that is like them on
     average. Raises MedoodError, a sentence on why, when the run cannot leave medood; nothing is left behind then.
     """
