@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from medood.recipe import catalogue
+
 Step = Callable[[Tensor], Tensor]
 """float32 (1, C, H, W) to the same, perhaps with another C."""
 
@@ -21,7 +23,8 @@ WHOLE_VOLUME = ("percentile_scale", "robust_scale", "voi_window")
 
 def as_tensors(steps: Sequence[Mapping[str, Any]]) -> list[Step]:
     """Raises KeyError with the name of a step that has no such form."""
-    return [partial(_FORMS[name], **parameters) for step in steps for name, parameters in step.items()]
+    cards = catalogue.steps()
+    return [partial(_FORMS[name], **cards[name].parameters(**given).model_dump()) for step in steps for name, given in step.items()]
 
 
 def without_form(steps: Sequence[Mapping[str, Any]]) -> list[str]:
