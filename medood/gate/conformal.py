@@ -30,7 +30,8 @@ class PatientPValue:
         """(m,) of (m,)."""
         below = self._share_below[np.searchsorted(self._ordered, values, side="left")]
         conformal = (1 + self.count * np.clip(1 - below, 0, 1)) / (self.count + 1)
-        return np.where(values > self._ordered[-1], np.minimum(conformal, self._tail(values)), conformal)
+        beyond = values > self._ordered[-1]
+        return np.where(beyond, np.minimum(conformal, self._tail(values)), conformal) if beyond.any() else conformal
 
     def _tail(self, values: np.ndarray) -> np.ndarray:
         mean, deviation, freedom = self._normal

@@ -103,7 +103,7 @@ def score_index(
     add_problems(index, table, outcome)
     waiting = (entry for entry in index.entries if not table.has(entry.id))
     number = sum(not table.has(entry.id) for entry in index.entries)
-    stream = console.track(read_ahead(source, scorer.pipeline, waiting), "Scoring", number)
+    stream = console.track(read_ahead(source, scorer.pipeline, waiting, scorer.batch_size), "Scoring", number)
     for group in scored_groups(scorer, stream, outcome):
         with outcome.timed("write"):
             for item in group:
@@ -132,9 +132,11 @@ def scored_groups(scorer: Scorer, stream: Iterable[Item], outcome: Outcome) -> I
         yield group
 
 
-def read_ahead(source: Source, pipeline: Pipeline, entries: Iterable[Entry]) -> Iterator[Item]:
-    """Decoded and prepared entries in order; the next few are read while the caller works on one."""
-    return side_by_side(lambda entry: read_item(source, pipeline, entry), entries, workers=2, ahead=4)
+def read_ahead(source: Source, pipeline: Pipeline, entries: Iterable[Entry], images: int = 1) -> Iterator[Item]:
+    """Decoded and prepared entries in order; the next few are read while the caller works on one, and at least so many `images`."""
+    return side_by_side(
+        lambda entry: read_item(source, pipeline, entry), entries, workers=2, ahead=4, weight=lambda entry: entry.slices, least=images
+    )
 
 
 def read_item(source: Source, pipeline: Pipeline, entry: Entry) -> Item:

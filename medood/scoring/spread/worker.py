@@ -97,7 +97,7 @@ def score_unit(plan: Plan, unit: Unit, seat: int) -> None:
     from medood.scoring.stream import Outcome, read_ahead, rows_of, scored_groups
 
     loaded, outcome = _load(plan, seat), Outcome()
-    stream = read_ahead(loaded.source, loaded.scorer.pipeline, unit.entries)
+    stream = read_ahead(loaded.source, loaded.scorer.pipeline, unit.entries, loaded.scorer.batch_size)
     names = dict(zip((entry.id for entry in unit.entries), unit.map_names, strict=False))
     maps = None if loaded.maps is None else _MapsOfUnit(loaded.maps, names)
     found = []
