@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from contextlib import nullcontext
 from errno import ENOSPC
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -28,8 +29,8 @@ Run = Annotated[Path, typer.Argument(help="Run folder that `medood train` made."
 Folder = Annotated[
     Path,
     typer.Argument(
-        help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders; or a study of an archive, fetched for this command: "
-        "dicomweb://HOST/ROOT#study=UID.",
+        help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders; or s3://BUCKET/FOLDER, zip:///FILE.zip and what else "
+        "fsspec knows; or a study of an archive, fetched for this command: dicomweb://HOST/ROOT#study=UID.",
         show_default=False,
     ),
 ]
@@ -101,6 +102,8 @@ app = typer.Typer(
 )
 recipes = typer.Typer(help="Look at recipes and check them.", no_args_is_help=True)
 app.add_typer(recipes, name="recipe")
+caches = typer.Typer(help="Look at the cache of prepared images and features, and keep it small.", no_args_is_help=True)
+app.add_typer(caches, name="cache")
 
 
 @app.callback(invoke_without_command=True)
@@ -114,7 +117,9 @@ def _first(ctx: typer.Context, version: Annotated[bool, typer.Option("--version"
 @app.command()
 def train(
     recipe: Recipe,
-    data: Annotated[Path | None, typer.Option(help="Folder of the images; replaces `source.root` of the recipe.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the images, or s3://BUCKET/FOLDER; replaces `source.root` of the recipe.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder to make.", show_default="runs/NAME OF THE RECIPE")] = None,
     device: Device = "auto",
     changes: Changes = None,
@@ -143,11 +148,13 @@ def train(
     from medood.recipe.recipe import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
+    from medood.tasks.from_archive import local_folder
     from medood.tasks.train import train_recipe
 
     folder = out or Path("runs") / Path(recipe).stem
     kept = {"resume": resume, "overwrite": overwrite, "keep_checkpoint": not no_checkpoint}
-    train_recipe(resolved, folder, data=data, device=device, cache=cache, index=index, **kept)
+    with local_folder(data, index) if data else nullcontext() as images:
+        train_recipe(resolved, folder, data=images, device=device, cache=cache, index=index, **kept)
     if is_first():
         typer.echo(folder)
 
@@ -231,10 +238,13 @@ def score(
     chosen = engine_of(engine, workers)
     import_monai_alone()
 
+    from medood.index.remote import is_remote
     from medood.tasks.from_archive import local_folder
     from medood.tasks.score import score_folder
 
-    with local_folder(folder) as images:
+    if identifiers and is_remote(str(folder)):
+        raise MedoodError("--identifiers reads every file once more: copy the images here for that.")
+    with local_folder(folder, index) as images:
         outcome = score_folder(
             run,
             images,
@@ -676,7 +686,9 @@ def plot(
 
 @app.command()
 def inspect(
-    folder: Annotated[Path, typer.Argument(help="Folder to look into, or dicomweb://HOST/ROOT#study=UID.", show_default=False)],
+    folder: Annotated[
+        Path, typer.Argument(help="Folder to look into, or s3://BUCKET/FOLDER, zip:///FILE.zip, dicomweb://HOST/ROOT#study=UID.")
+    ],
     source: Source = "folder",
     table: Table = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
@@ -686,13 +698,13 @@ def inspect(
     from medood.tasks.from_archive import local_folder
     from medood.tasks.inspect import inspect_folder
 
-    with local_folder(folder) as images:
+    with local_folder(folder, index) as images:
         inspect_folder(images, source, table, json, index)
 
 
 @app.command("index")
 def make_index(
-    folder: Annotated[Path, typer.Argument(help="Folder of DICOM, NIfTI or picture files.", show_default=False)],
+    folder: Annotated[Path, typer.Argument(help="Folder of DICOM, NIfTI or picture files, or s3://BUCKET/FOLDER.", show_default=False)],
     to: Annotated[Path | None, typer.Option(help="File to make or bring up to date.", show_default="in the user's cache")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read headers.", show_default="one per core, 8 at most")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is in the file.")] = False,
@@ -827,6 +839,44 @@ def show_recipe(recipe: Recipe, changes: Changes = None) -> None:
     from medood.tasks.listing import print_resolved
 
     print_resolved(load_recipe(recipe, changes or ()))
+
+
+@caches.command("list")
+def list_cache(cache: Cache = None) -> None:
+    """Print what the cache holds: source and transforms, how many series or images, their size, and when they were last used."""
+    from medood.tasks.cache import list_cache as show
+
+    show(cache)
+
+
+@caches.command("clear")
+def clear_cache(
+    older: Annotated[str | None, typer.Option(metavar="TIME", help="Only what was not used for so long: 12h, 30d, 8w.")] = None,
+    cache: Cache = None,
+) -> None:
+    """Remove prepared images and features; what a running medood uses stays. They are made again when they are needed."""
+    from medood.tasks.cache import clear_cache as remove
+    from medood.tasks.cache import spoken
+
+    gone, kept = remove(cache, older)
+    typer.echo(f"Removed {spoken(sum(shelf.bytes for shelf in gone))}." + (f" {len(kept)} folders are in use and stay." if kept else ""))
+
+
+@caches.command("limit")
+def limit_cache(
+    size: Annotated[
+        str | None, typer.Argument(help="20GB, say, or none. Without it, only what is beyond the limit goes.", show_default=False)
+    ] = None,
+    cache: Cache = None,
+) -> None:
+    """Set how large the cache may become, and remove what was used longest ago until it is no larger.
+
+    The limit is remembered for this user, and kept to before every training. What is in use stays, so that one training may go beyond it.
+    """
+    from medood.tasks.cache import limit_cache as limit
+    from medood.tasks.cache import spoken
+
+    typer.echo(f"Removed {spoken(sum(shelf.bytes for shelf in limit(cache, size)))}.")
 
 
 def main() -> None:

@@ -20,10 +20,12 @@ from medood import __version__
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_folder
 from medood.core.geometry import Raster
+from medood.core.shelves import use
 from medood.core.user_folders import default_cache
 from medood.core.volume import Entry, Source
 from medood.data.input_facts import input_facts
 from medood.data.near_copies import NO_HASHES, HashedImages, perceptual_hash
+from medood.sources.fetching import bring
 from medood.transforms.pipeline import Pipeline
 
 _LAYOUT = 5
@@ -64,9 +66,12 @@ class Cache:
         digest = hashlib.sha256(json.dumps([_LAYOUT, __version__, plan, name, reading], sort_keys=True, default=str).encode()).hexdigest()
         self.pipeline = pipeline
         self.folder = (folder or default_cache()) / digest[:16]
+        self._about = {"source": name, "transforms": pipeline.preparation.summary, "size": "x".join(map(str, plan["size"]))}
 
     def prepared(self, source: Source, entry: Entry) -> CachedEntry:
         """The entry from the cache, decoded and prepared first if it is not there yet. Raises InputError if it cannot be."""
+        use(self.folder, self._about)
+        bring(entry.files)
         place = self.folder / _content_key(entry)
         there = place.exists()
         found = _whole(place, entry)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from medood.core.console import Console
 from medood.core.errors import TrainingError
+from medood.core.shelves import cache_limit, keep_within
+from medood.core.user_folders import default_cache
 from medood.core.volume import ChecksTraining
 from medood.data.cache import Cache, CachedImages
 from medood.data.found import check_found
@@ -37,6 +39,7 @@ def normal_images(
         entries = vars(split(found_there, recipe))
     if isinstance(source, ChecksTraining):
         source.check_training(entries["train"])
+    keep_within(cache or default_cache(), cache_limit())
     store = Cache(Pipeline(recipe.transforms), (name, parameters), cache)
     found = {part: prepare(store, source, entries[part], f"{part.replace('_', '-')} images", console) for part in ("train", "held_out")}
     class_names = sorted({each.entry.class_name for each in found["train"] if each.entry.class_name})

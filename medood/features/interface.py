@@ -15,6 +15,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
+from medood.core.shelves import use
 from medood.features.store import FeatureStore
 
 _LARGEST = 65504.0
@@ -151,6 +152,7 @@ def keep_features(network: nn.Module, folder: Path) -> None:
     for part in network.modules():
         if isinstance(part, Extractor):
             part.store = FeatureStore(folder / part.fingerprint)
+            use(part.store.folder, {"features": type(part).__name__})
 
 
 def fitting_size(spec: ImageSpec, size: tuple[int, int] | None, *, side: int, step: int = 1) -> tuple[int, int]:

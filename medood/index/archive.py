@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from medood.core.errors import MedoodError
 from medood.core.user_folders import default_cache
 from medood.core.volume import Index, Source
 from medood.index.database import Database, reading, writing
-from medood.index.facts import Row
+from medood.index.facts import Found, Row, rows_of
 from medood.index.grouping import Page, group
-from medood.index.looking import SHARD, files_in, processes, read_new, reader, take_stock
+from medood.index.looking import SHARD, files_in, processes, read_new, take_stock
 from medood.index.names import shown, stored
+from medood.index.remote import Remote
 from medood.index.stored import stored_index
 from medood.index.tokens import fingerprint, secret, tokens
+from medood.sources.fetching import index_of_mirror
 from medood.sources.folder import Folder
 from medood.sources.indexing import name_of
 from medood.sources.recall import Question, Token, remembering
@@ -58,14 +61,40 @@ def update(root: Path, file: Path, *, workers: int | None = None, console: Conso
         raise MedoodError(f"There is no folder {root}; check the path.")
     if root.resolve() in file.resolve().parents:
         raise MedoodError(f"{file} is in the folder of the images. Choose another --to.")
-    key = secret()
+    return _update(_Here(root), file, workers or processes(), console, started)
+
+
+def update_remote(remote: Remote, file: Path, *, console: Console | None = None) -> Report:
+    """As `update`, of a folder elsewhere: its files are fetched some at a time, and only those that are new or changed."""
+    with remote.alone():
+        return _update(remote, file, 1, console or Console(), time.perf_counter())
+
+
+class _Here:
+    """A folder on this computer, as `Remote` is one elsewhere."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def files(self) -> Iterator[Found]:
+        return files_in(self.root)
+
+    def read(self, files: Sequence[Found], key: bytes) -> list[Row]:
+        return rows_of(self.root, files, key)
+
+
+def _update(place: _Here | Remote, file: Path, workers: int, console: Console, started: float) -> Report:
+    key, root, far = secret(), place.root, isinstance(place, Remote)
     with writing(file, str(root.resolve())) as database:
-        _take_on(database, root, console)
+        if far:
+            _require_same_folder(database, root)
+        else:
+            _take_on(database, root, console)
         _require_key(database, key)
         database["whole"] = "no"
         with console.step("Looking through the folder"):
-            there, gone, unread = take_stock(database, files_in(root))
-        read_new(database, reader(root, key), workers or processes(), lambda shards, total: _tracked(console, shards, total))
+            there, gone, unread = take_stock(database, place.files(), in_order=not far)
+        read_new(database, partial(place.read, key=key), workers, lambda shards, total: _tracked(console, shards, total))
         with console.step("Grouping"):
             group(database, root, tokens(key))
         database["whole"] = "yes"
@@ -80,14 +109,19 @@ def found_by(source: Source, root: Path, named: str | Path | None, console: Cons
     `named` is its file, or "auto" for the one in the user's cache. The source `folder` itself hands out what the index holds, page by page
     and for as long as the block runs; other sources, and tables, ask it for headers only.
     """
-    if named is None:
+    far = index_of_mirror(root)
+    if named is None and far is None:
         yield source.index()
         return
-    file = default_file(str(root.resolve())) if named == "auto" else Path(named)
+    plain = type(source) is Folder and source.csv is None
+    if far and not plain:
+        raise MedoodError("Cohorts and tables are read from a folder on this computer only: copy the images here.")
+    file = far or (default_file(str(root.resolve())) if named == "auto" else Path(str(named)))
     with reading(file) as database:
         _require_same_folder(database, root)
-        _look_at_some(database, root, console or Console())
-        if type(source) is Folder and source.csv is None:
+        if far is None:
+            _look_at_some(database, root, console or Console())
+        if plain:
             yield stored_index(database, root)
             return
         with remembering(_Headers(database, root)):

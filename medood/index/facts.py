@@ -16,9 +16,11 @@ from medood.index.names import stored
 from medood.index.tokens import tokens
 from medood.sources.dicom.entries import patient_key
 from medood.sources.dicom.headers import read_header
+from medood.sources.dicom.identity import content_of
 from medood.sources.dicom.library import quiet
 from medood.sources.dicom.planes import Plane
 from medood.sources.folder import Folder, is_of_dicom
+from medood.sources.nifti import masks_in
 from medood.sources.recall import Question, Token, remembering
 from medood.sources.roles import case_of
 
@@ -69,14 +71,17 @@ class Recorder:
         self.answers[question] = answer
 
 
-def rows_of(root: Path, files: Sequence[Found], key: bytes) -> list[Row]:
-    """Rows of the table `files`, read from the headers of some files; patients in them are tokens of `key`."""
+def rows_of(root: Path, files: Sequence[Found], key: bytes, once: bool = False) -> list[Row]:
+    """Rows of the table `files`, read from the headers of some files; patients in them are tokens of `key`.
+
+    Of files that are here `once` it also keeps what is asked of few of them, and takes a look at pixels.
+    """
     folder, token = Folder(root), tokens(key)
     with quiet():
-        return [_row(folder, file, Recorder(token)) for file in files]
+        return [_row(folder, file, Recorder(token), once) for file in files]
 
 
-def _row(folder: Folder, file: Found, memory: Recorder) -> Row:
+def _row(folder: Folder, file: Found, memory: Recorder, once: bool) -> Row:
     path = folder.root / file.name
     with remembering(memory):
         if not file.hidden:
@@ -84,6 +89,11 @@ def _row(folder: Folder, file: Found, memory: Recorder) -> Row:
                 folder.by_file([path])
         header = read_header(path, file.name)
         header = read_header(path, file.name) if isinstance(header, list) else header  # as it is remembered: with tokens
+        if once and isinstance(header, list):
+            with suppress(InputError):
+                content_of(header[0].file, decode=False)
+        if once and "value" in memory.answers.get("nifti", {}):
+            masks_in([file.name, file.name], lambda _: path)  # asks whether it is a label map, as of any two volumes of one case
     kind = (memory.answers.get("kind", {}).get("value") or [None])[0]
     problem = header if isinstance(header, Problem) and is_of_dicom(header, kind) and (kind or file.hidden) else None
     if isinstance(header, Problem) and header.code == "not_dicom":
@@ -103,7 +113,7 @@ def _row(folder: Folder, file: Found, memory: Recorder) -> Row:
         patient=stored(patient_key(plane)) if plane else None,
         issues=";".join(_issues(memory.answers, plane)),
         problem=codes[0] if codes else None,
-        by_name=None if file.hidden else stored(_group_by_name(kind, file.name)),
+        by_name=stored(_group_by_name(kind, file.name)) if kind != "dicom" and not file.hidden else None,
         by_study=stored(_group_by_study(plane, file.name)) if plane or problem else None,
         transient="out_of_memory" in codes or (file.size >= 0 and not os.access(path, os.R_OK)),
         answers=json.dumps(memory.answers, separators=(",", ":")),

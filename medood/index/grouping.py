@@ -32,6 +32,11 @@ _PAGE = 5000  # files at a time, and the rest of the last group
 Row = tuple[Any, ...]
 
 _CANDIDATES = "select name from files where kind = ? and problem is null and by_name in (select key from again)"
+_KNOWN_MAPS = """
+select name, is_map from label_maps union all
+select name, cast(json_extract(answers, '$.label_map.value') as boolean) from files
+where kind = 'nifti' and contains(answers, '"label_map"')
+"""
 _BY_NAME = """
 select f.name, f.answers, f.by_name from files f join again a on f.by_name = a.key join present p on p.name = f.name order by p.place
 """
@@ -105,8 +110,9 @@ def group(database: Database, root: Path, token: Token) -> None:
             _add_files(database, Folder(root), rows, pictures, volumes)
     for rows in _pages(database.rows(_BY_STUDY), whole=lambda row: row[4]):
         with remembering(Page(root, rows, token)), database.together(), quiet():
-            for _, cluster in groupby(rows, key=lambda row: row[4]):
-                _add_series(database, root, list(cluster))
+            found = [_series(root, list(cluster)) for _, cluster in groupby(rows, key=lambda row: row[4])]
+            database.insert("drafts", [draft for drafts, _ in found for draft in drafts])
+            database.insert("problems", [problem for _, problems in found for problem in problems])
     with database.together():
         database.run(_ENTRIES)
         database.run("delete from touched")
@@ -144,7 +150,7 @@ def _roots(edges: Iterable[Sequence[str]]) -> dict[str, str]:
 
 def _label_maps(database: Database, root: Path, token: Token) -> Mapping[str, str]:
     """Volumes that are masks, with their cases; which volumes are label maps takes a look at voxels, and is kept."""
-    kept = database.rows("select name, is_map from label_maps")
+    kept = database.rows(_KNOWN_MAPS)
     known = Page(root, ((name, json.dumps({"label_map": {"value": is_map}})) for name, is_map in kept), token)
     with remembering(known):
         masks = masks_in((shown(name) for (name,) in database.rows(_CANDIDATES, ["nifti"])), lambda name: root / name)
@@ -173,8 +179,8 @@ def _add_files(database: Database, folder: Folder, rows: Sequence[Row], pictures
     database.insert("problems", [_problem(problem, _FILES, owners[problem.path]) for problem in problems])
 
 
-def _add_series(database: Database, root: Path, rows: Sequence[Row]) -> None:
-    """The series of a cluster of studies, and what is wrong with it."""
+def _series(root: Path, rows: Sequence[Row]) -> tuple[list[Row], list[Row]]:
+    """Drafts of the series of a cluster of studies, and its problems."""
     kinds = {shown(row[0]): row[3] for row in rows}
     owners = {shown(row[0]): row[2] for row in rows}
     planes: list[Plane] = []
@@ -191,9 +197,8 @@ def _add_series(database: Database, root: Path, rows: Sequence[Row]) -> None:
         first = stack.planes[0]
         entry = entry_of(stack, stack_name(stack, root), stored(patient_key(first)))
         drafts.append(_draft(entry, "dicom", owners[first.file.name], (*series_order(stack), nth), root))
-    database.insert("drafts", drafts)
-    shown_ones = [problem for problem in (*problems, *wrong) if is_of_dicom(problem, kinds.get(problem.path))]
-    database.insert("problems", [_problem(problem, _DICOM, owners[(*problem.files, problem.path)[0]]) for problem in shown_ones])
+    told = [problem for problem in (*problems, *wrong) if is_of_dicom(problem, kinds.get(problem.path))]
+    return drafts, [_problem(problem, _DICOM, owners[(*problem.files, problem.path)[0]]) for problem in told]
 
 
 def _draft(entry: Entry, kind: str, owner: str, order: tuple[str, str, int] = ("", "", 0), root: Path | None = None) -> Row:

@@ -9,18 +9,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
 from medood.core.errors import MedoodError
 from medood.index.database import Database
-from medood.index.facts import Found, Row, rows_of
+from medood.index.facts import Found, Row
 from medood.index.names import shown, stored
 from medood.sources.indexing import name_of, walk
 
-SHARD = 256
+SHARD = 512
 """Files that a process reads at a time."""
 
 _FEW = 1000  # files that are read before other processes would have started
@@ -43,7 +42,7 @@ def files_in(root: Path) -> Iterator[Found]:
         yield Found(place, name_of(path, root), size, mtime, not is_shown)
 
 
-def take_stock(database: Database, files: Iterable[Found]) -> tuple[int, int, int]:
+def take_stock(database: Database, files: Iterable[Found], *, in_order: bool = True) -> tuple[int, int, int]:
     """Write what is there now, and forget what has gone or changed; returns how many files there are, went, and are to be read."""
     with database.together():
         database.run("create or replace temp table looked as select * from present limit 0")
@@ -60,7 +59,7 @@ def take_stock(database: Database, files: Iterable[Found]) -> tuple[int, int, in
         for table in ("files", "label_maps"):
             database.run(f"delete from {table} where name in (select name from gone)")
         database.run("create or replace table present as select * from looked order by hidden, place")
-        if database.one("select bool_or(hidden) from present"):  # which were looked at last
+        if not in_order or database.one("select bool_or(hidden) from present"):  # which were looked at last
             order = "row_number() over (order by replace(name, '/', chr(1)))"
             database.run(f"create or replace table present as select * replace ({order} as place) from present order by place")
         database.run("create or replace table unread as select p.* from present p anti join files f using (name) order by place")
@@ -81,10 +80,6 @@ def read_new(database: Database, read: Read, workers: int, progress: Progress) -
                 database.insert("files", rows)
                 keys = {key for row in rows for key in (row.by_name, row.by_study) if key is not None}
                 database.insert("touched", [(key,) for key in sorted(keys)])
-
-
-def reader(root: Path, key: bytes) -> Read:
-    return partial(rows_of, root, key=key)
 
 
 @contextmanager

@@ -13,6 +13,7 @@ from medood.core.table_file import mistakes_of, plain_path
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import Kind, Packing, kind_of, kind_of_name, packing_of
+from medood.sources.fetching import bring
 from medood.sources.indexing import files_below, name_of
 from medood.sources.mask_file import add_mask
 from medood.sources.recall import recall
@@ -50,6 +51,7 @@ class Folder:
         return self._everything() if self.csv is None else self._listed(table_below(self.root, self.csv))
 
     def read(self, entry: Entry) -> Volume:
+        bring(entry.files)
         try:
             kind = kind_of(entry.files[0])
         except OSError as error:

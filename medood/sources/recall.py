@@ -16,7 +16,7 @@ from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from medood.core.errors import InputError
 
-Question = Literal["kind", "image", "nifti", "label_map", "dicom"]
+Question = Literal["kind", "image", "nifti", "label_map", "dicom", "content"]
 Token = Callable[[str], str]
 """From a text that may name a person to one that does not, and that is the same for the same text; empty stays empty."""
 

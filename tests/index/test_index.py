@@ -210,7 +210,7 @@ def dying(real):
             os._exit(9)
         return real(*values, **named)
     return one
-looking.rows_of, grouping._add_files, grouping._add_series = map(dying, (looking.rows_of, grouping._add_files, grouping._add_series))
+archive.rows_of, grouping._add_files, grouping._series = map(dying, (archive.rows_of, grouping._add_files, grouping._series))
 archive.update(root, file, workers=1, console=Console(quiet=True))
 """
 

@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,7 @@ from medood.sources.dicom.decoding.frames import Frames
 from medood.sources.dicom.headers import open_file
 from medood.sources.dicom.placement import alike, along_normal, repeats, uneven_gaps
 from medood.sources.dicom.planes import File, Plane
+from medood.sources.recall import recall
 
 _FEWEST = 3  # slices that can be seen to lie at equal distances
 
@@ -90,7 +92,7 @@ def _is_copy(file: list[Plane], other: list[Plane]) -> bool:
         return False
     a, b = file[0].file, other[0].file
     try:
-        return _content(a, decode=a.syntax != b.syntax) == _content(b, decode=a.syntax != b.syntax)
+        return content_of(a, decode=a.syntax != b.syntax) == content_of(b, decode=a.syntax != b.syntax)
     except InputError:
         return False
 
@@ -100,8 +102,13 @@ def _shown(plane: Plane) -> Hashable:
     return file.patient, file.study_uid, file.series_uid, plane.rows, plane.columns, plane.place, plane.phase, plane.stack
 
 
-def _content(file: File, decode: bool) -> str:
+def content_of(file: File, decode: bool) -> str:
     """A digest of the pixels, of stored values where they are compressed in different ways. Raises InputError."""
+    ask = partial(_content, file, decode)
+    return ask() if decode else recall("content", file.path, file.name, ask)
+
+
+def _content(file: File, decode: bool) -> str:
     digest = hashlib.sha256()
     with shield(file.name):
         dataset, layout, _ = open_file(Path(file.path), file.name)
