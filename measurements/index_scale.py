@@ -27,9 +27,10 @@ from pydicom.dataset import Dataset, FileMetaDataset
 
 from medood.core.console import Console
 from medood.core.memory import peak_memory
-from medood.index.archive import found_by, update
+from medood.index.archive import update
 from medood.index.database import Database, writing
 from medood.index.facts import Found, Row
+from medood.index.finding import found_by
 from medood.index.grouping import group
 from medood.index.looking import read_new, take_stock
 from medood.index.stored import stored_index

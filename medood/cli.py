@@ -16,7 +16,7 @@ from medood import __version__
 from medood.core.errors import MedoodError
 from medood.core.memory import keep_freed_memory
 from medood.core.termination import Terminated, unwind_when_terminated
-from medood.core.torchrun import check_alone, is_first, speaks_first
+from medood.core.torchrun import check_alone, is_first, speaks_first, started
 
 SOME_FAILED = 3
 """Exit status of a command that finished, but met files that could not be scored or read."""
@@ -148,11 +148,14 @@ def train(
     from medood.recipe.recipe import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
+    from medood.sources.fetching import is_remote
     from medood.tasks.from_archive import local_folder
     from medood.tasks.train import train_recipe
 
     folder = out or Path("runs") / Path(recipe).stem
     kept = {"resume": resume, "overwrite": overwrite, "keep_checkpoint": not no_checkpoint}
+    if data and is_remote(str(data)) and started() > 1:
+        raise MedoodError("Several processes cannot share what is fetched from an address: copy the images here to train with torchrun.")
     with local_folder(data, index) if data else nullcontext() as images:
         train_recipe(resolved, folder, data=images, device=device, cache=cache, index=index, **kept)
     if is_first():
@@ -238,12 +241,12 @@ def score(
     chosen = engine_of(engine, workers)
     import_monai_alone()
 
-    from medood.index.remote import is_remote
+    from medood.sources.fetching import is_remote
     from medood.tasks.from_archive import local_folder
     from medood.tasks.score import score_folder
 
-    if identifiers and is_remote(str(folder)):
-        raise MedoodError("--identifiers reads every file once more: copy the images here for that.")
+    if is_remote(str(folder)) and (identifiers or chosen.kind != "local"):
+        raise MedoodError("--identifiers and --engine read files themselves, which they cannot from an address: copy the images here.")
     with local_folder(folder, index) as images:
         outcome = score_folder(
             run,

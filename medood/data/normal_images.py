@@ -16,7 +16,7 @@ from medood.data.opening import open_source
 from medood.data.patients import unnamed
 from medood.data.preparing import prepare
 from medood.data.split import split
-from medood.index.archive import found_by
+from medood.index.finding import found_by
 from medood.recipe.recipe import Recipe
 from medood.transforms.pipeline import Pipeline
 

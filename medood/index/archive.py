@@ -8,13 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from medood.core.console import Console
 from medood.core.errors import MedoodError
-from medood.core.user_folders import default_cache
 from medood.core.volume import Index, Source
 from medood.index.database import Database, reading, writing
 from medood.index.facts import Found, Row, rows_of
@@ -24,7 +22,6 @@ from medood.index.names import shown, stored
 from medood.index.remote import Remote
 from medood.index.stored import stored_index
 from medood.index.tokens import fingerprint, secret, tokens
-from medood.sources.fetching import index_of_mirror
 from medood.sources.folder import Folder
 from medood.sources.indexing import name_of
 from medood.sources.recall import Question, Token, remembering
@@ -44,11 +41,6 @@ class Report:
     entries: int
     problems: int
     seconds: float
-
-
-def default_file(root: str) -> Path:
-    """Where the index of a folder or address is kept when nobody says where."""
-    return default_cache() / "indexes" / f"{sha256(root.encode(errors='surrogatepass')).hexdigest()[:16]}.duckdb"
 
 
 def update(root: Path, file: Path, *, workers: int | None = None, console: Console | None = None) -> Report:
@@ -103,24 +95,15 @@ def _update(place: _Here | Remote, file: Path, workers: int, console: Console, s
 
 
 @contextmanager
-def found_by(source: Source, root: Path, named: str | Path | None, console: Console | None = None) -> Iterator[Index]:
-    """What a source finds below its folder: from the headers in an index where one is named, otherwise from those of the files.
-
-    `named` is its file, or "auto" for the one in the user's cache. The source `folder` itself hands out what the index holds, page by page
-    and for as long as the block runs; other sources, and tables, ask it for headers only.
-    """
-    far = index_of_mirror(root)
-    if named is None and far is None:
-        yield source.index()
-        return
+def held_by(source: Source, root: Path, file: Path, console: Console, far: bool) -> Iterator[Index]:
+    """What a source finds below its folder, which may be a mirror of one `far` away, out of the index in a file."""
     plain = type(source) is Folder and source.csv is None
     if far and not plain:
         raise MedoodError("Cohorts and tables are read from a folder on this computer only: copy the images here.")
-    file = far or (default_file(str(root.resolve())) if named == "auto" else Path(str(named)))
     with reading(file) as database:
         _require_same_folder(database, root)
-        if far is None:
-            _look_at_some(database, root, console or Console())
+        if not far:
+            _look_at_some(database, root, console)
         if plain:
             yield stored_index(database, root)
             return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import threading
 from collections import OrderedDict
@@ -20,27 +19,19 @@ from medood.core.shield import kind_of
 from medood.core.table_file import is_below
 from medood.core.user_folders import default_cache
 from medood.index.facts import Found, Row, rows_of
-from medood.sources.fetching import mirror
+from medood.sources.fetching import ADDRESS, mirror
 
-_ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)")  # a path has lost one of the two slashes
-_OTHERS = ("dicomweb", "dicomweb+http")
 _ARCHIVES = ("zip", "tar")
 _STAMPS = ("ETag", "etag", "LastModified", "mtime", "updated", "created", "date_time", "CRC")
 _AT_ONCE = 8  # files that are fetched at a time: most of the time is waiting
 _ROOM = 4 << 30  # bytes of files that are kept here
 
 
-def is_remote(address: str) -> bool:
-    """Whether this is an address of fsspec and no folder."""
-    found = _ADDRESS.fullmatch(address)
-    return bool(found) and found[1] not in _OTHERS  # type: ignore[index]
-
-
 class Remote:
     """A folder elsewhere. `root` is where its files lie here while they are needed, always the same for an address."""
 
     def __init__(self, address: str) -> None:
-        found = _ADDRESS.fullmatch(address)
+        found = ADDRESS.fullmatch(address)
         assert found
         self.protocol, place = found[1], found[2]
         archive = self.protocol in _ARCHIVES

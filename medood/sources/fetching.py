@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)")
+"""Protocol and place; a path has lost one of the two slashes."""
+
+_OTHERS = ("dicomweb", "dicomweb+http")
 Fetch = Callable[[Iterable[Path]], None]
 
 _mirrors: dict[Path, tuple[Fetch, Path]] = {}  # for every thread
+
+
+def is_remote(address: str) -> bool:
+    """Whether this is an address of fsspec, such as s3://bucket/folder, and no folder."""
+    found = ADDRESS.fullmatch(address)
+    return found is not None and found[1] not in _OTHERS
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medood.node.network import check_installed
+from medood.sources.fetching import is_remote
 
 
 @contextmanager
@@ -23,12 +24,12 @@ def local_folder(folder: Path, index: str | None = None) -> Iterator[Path]:
         with fetched(str(folder)) as images:
             yield images
         return
-    from medood.index.remote import Remote, is_remote
-
     if not is_remote(str(folder)):
         yield folder
         return
-    from medood.index.archive import default_file, update_remote
+    from medood.index.archive import update_remote
+    from medood.index.finding import default_file
+    from medood.index.remote import Remote
 
     remote = Remote(str(folder))
     file = Path(index) if index and index != "auto" else default_file(remote.address)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from medood.core.console import Console
-from medood.index.archive import Report, default_file, update, update_remote
-from medood.index.remote import Remote, is_remote
+from medood.index.archive import Report, update, update_remote
+from medood.index.finding import default_file
+from medood.index.remote import Remote
+from medood.sources.fetching import is_remote
 
 
 def index_folder(folder: Path, to: Path | None, *, workers: int | None = None, overwrite: bool = False) -> Report:

@@ -20,7 +20,7 @@ from medood.core.volume import Entry, Index, Problem
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.patients import patients_in_names, unnamed
-from medood.index.archive import found_by
+from medood.index.finding import found_by
 
 _EXAMPLES = 5  # of every kind of problem
 

@@ -11,7 +11,7 @@ from medood.core.volume import Problem
 from medood.data.found import is_harmless
 from medood.data.opening import open_source
 from medood.evaluation.label_file import write_labels
-from medood.index.archive import found_by
+from medood.index.finding import found_by
 from medood.recipe import catalogue
 from medood.recipe.changes import apply_changes
 

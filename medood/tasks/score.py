@@ -29,7 +29,7 @@ from medood.export.map_files import MapFormat
 from medood.export.map_list import HEADER, LIST
 from medood.features.interface import keep_features
 from medood.gate.gate import HOW_TO_ADD_A_GATE, has_gate
-from medood.index.archive import found_by
+from medood.index.finding import found_by
 from medood.recipe.check import nearest
 from medood.recipe.numbers import is_numbers
 from medood.recipe.run import Run, load_run

@@ -19,7 +19,8 @@ from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.volume import Index, Source
 from medood.index import archive, looking
-from medood.index.archive import default_file, found_by, update
+from medood.index.archive import update
+from medood.index.finding import default_file, found_by
 from medood.sources.dicom import headers
 from medood.sources.dicom.dicom import Dicom
 from medood.sources.folder import Folder

@@ -20,10 +20,11 @@ from medood.core.console import Console
 from medood.core.errors import InputError, MedoodError
 from medood.core.volume import Index
 from medood.index import remote as remote_module
-from medood.index.archive import default_file, found_by, update_remote
-from medood.index.remote import Remote, is_remote
+from medood.index.archive import update_remote
+from medood.index.finding import default_file, found_by
+from medood.index.remote import Remote
 from medood.sources.cohorts.ixi import IXI
-from medood.sources.fetching import bring
+from medood.sources.fetching import bring, is_remote
 from medood.sources.folder import Folder
 
 pytest.importorskip("duckdb", reason="an index needs DuckDB")
