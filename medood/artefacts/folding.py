@@ -59,4 +59,4 @@ def _name_places(graph: GraphModule, node: Node, known: dict[Node, Tensor]) -> N
         graph.register_buffer(name, mask.nonzero()[:, 0])
         with graph.graph.inserting_before(node):
             picks[at] = graph.graph.get_attr(name)
-    node.args = (values, picks)  # type: ignore[assignment]
+    node.args = (values, picks)
