@@ -58,8 +58,8 @@ def use(folder: Path, about: Mapping[str, Any]) -> None:
             (notes / _USED).touch()
         if not (notes / _ABOUT).exists():
             write_json(notes / _ABOUT, about)
-    except OSError as error:
-        raise MedoodError(f"Cannot write {folder}: {error.strerror or error}. Choose another folder with --cache.") from error
+    except (OSError, MedoodError):  # a cache that may only be read can still be used, and whoever writes into it says why that fails
+        return
     _held[folder] = lock
 
 

@@ -49,8 +49,8 @@ class Remote:
         import fsspec
 
         if archive:
-            return fsspec.filesystem(self.protocol, fo=place), ""
-        system = fsspec.filesystem(self.protocol)
+            return fsspec.filesystem(self.protocol, fo=place, skip_instance_cache=True), ""
+        system = fsspec.filesystem(self.protocol, skip_instance_cache=True)
         return system, system._strip_protocol(f"{self.protocol}://{place}").rstrip("/")
 
     def files(self) -> Iterator[Found]:
