@@ -17,6 +17,7 @@ AHEAD = 2
 """Units that a worker holds unless it is said otherwise: the one it works on, and the next, so that it need not wait for us."""
 
 _LOOK = 0.5  # seconds between two looks at who is there
+_RESTART = 30.0  # seconds in which a worker that died is there again, if those that are left cannot take part
 _DEATHS = 3  # of workers while they get ready, one after another, before nobody believes in them any more
 
 
@@ -189,11 +190,12 @@ class Crew:
         ready = any(mate.ready for mate in self._mates.values())
         if self._deaths >= _DEATHS and not ready:
             raise MedoodError(f"Workers die while they get ready, perhaps for want of memory: see their logs. {KEPT}")
-        if self._unfit and not self._mates:
-            raise MedoodError(f"{_refusal(self._unfit)} {KEPT}")
         if self._mates:
             self._hopeful = time.monotonic()
-        elif time.monotonic() - self._hopeful > self.patience:
+        waited = time.monotonic() - self._hopeful
+        if self._unfit and waited > min(_RESTART, self.patience):
+            raise MedoodError(f"{_refusal(self._unfit)} {KEPT}")
+        if waited > self.patience:
             raise MedoodError(f"The cluster has had no worker for {self.patience:.0f} seconds: start workers. {KEPT}")
 
 

@@ -179,8 +179,33 @@ def test_a_worker_that_fails_gets_no_more_and_others_do_what_it_had() -> None:
     assert place.said == [f"The worker {bad} is left out: its disk is full."]
 
 
+def test_an_unfit_worker_does_not_end_it_while_a_good_one_is_started_again() -> None:
+    place, looks = Place(1), 0
+    place.crew.get_ready()
+    place.unfit = {1: "it has no run."}
+    place.cluster.join()
+
+    def leaving() -> Iterator[Batch]:
+        for number, batch in enumerate(batches(50)):
+            if number == 4:
+                place.cluster.kill(sorted(place.cluster.hands)[0])
+            yield batch
+
+    def looked() -> set[str]:
+        nonlocal looks
+        if len(place.cluster.hands) == 1:
+            looks += 1
+            if looks == 4:  # the other one was left out; this one gets the seat of the one that died
+                place.cluster.join()
+        return set(place.cluster.hands)
+
+    place.cluster.members = looked
+    assert sorted(place.work(leaving())) == list(range(50))
+    assert len(place.said) == 1
+
+
 def test_when_all_have_failed_the_reason_is_said() -> None:
-    place = Place(2)
+    place = Place(2, patience=0.01)
     place.crew.get_ready()
 
     def broken(address: str) -> None:
