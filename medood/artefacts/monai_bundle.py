@@ -12,10 +12,8 @@ from medood.core.files import write_json, write_text
 
 METADATA, PROGRAM, COMPARED = "configs/metadata.json", "models/model.pt2", "models/compared.npz"
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"
-_SCORE_ALONE = (
-    "$type('ScoreAlone', (torch.nn.Module,), "
-    "{'forward': lambda self, image, program=@network_def: program(image)['score'][:, None].float()})()"
-)
+_FORWARD = "lambda self, image, program=@network_def: program(image)['score'][:, None].float()"
+_SCORE_ALONE = f"$type('ScoreAlone', (torch.nn.Module,), {{'forward': {_FORWARD}}})()"
 """The network with one tensor for a result, as `monai.bundle verify_net_in_out` asks for it."""
 
 _LICENSE = """The files of this bundle were written by medood, which is under the Apache License, Version 2.0. The weights in

@@ -74,7 +74,8 @@ def of_medood(carried: Carried) -> Answers:
     scorer = Scorer(carried.run, torch.device("cpu"), None)
     calibration, scale = scorer.image, scorer.image.map_scale
     nothing = outside(scale)
-    scores, maps = [], list[np.ndarray]()
+    scores: list[float] = []
+    maps: list[np.ndarray] = []
     for given in carried.inputs:
         if carried.grid is not None:
             prepared = carried.prepared(given)

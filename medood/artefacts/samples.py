@@ -13,7 +13,7 @@ import numpy as np
 from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.geometry import Geometry, Raster, display_geometry, photograph_geometry
-from medood.core.volume import Entry, Problem, Source, Voi, Volume
+from medood.core.volume import Entry, Problem, Source, Volume
 from medood.data.attempt import attempt
 from medood.data.found import check_found
 from medood.data.opening import open_source
@@ -63,7 +63,8 @@ class Sample:
 def read_samples(run: Run, folder: Path | None, console: Console) -> list[Sample]:
     """WANTED of the run's own held-out images, or of those in a folder. Raises MedoodError when there are not so many."""
     source, entries = _held_out(run) if folder is None else _in_folder(run, folder)
-    pipeline, found = Pipeline(run.recipe.transforms), list[Sample]()
+    pipeline = Pipeline(run.recipe.transforms)
+    found: list[Sample] = []
     per_entry = math.ceil(WANTED / len(entries))
     for entry in console.track(_evenly(entries), "Reading images", len(entries)):
         if len(found) >= WANTED:
@@ -135,9 +136,8 @@ def _slices(volume: Volume, pipeline: Pipeline, most: int) -> Iterator[Sample]:
     across, down, _ = geometry.spacing
     spacing = (round(down, 4), round(across, 4)) if geometry.spacing_known else None
     grid = Grid(*geometry.shape[1:], spacing, geometry.in_patient)
-    windows: Sequence[Voi | None] = volume.voi or [None] * volume.geometry.shape[0]
     for place in np.unique(np.linspace(0, len(prepared.slices) - 1, min(most, len(prepared.slices))).round().astype(int)):
         number = int(prepared.slices[place])
         pixels = np.array(turned[:, count - 1 - number if way.orientation.flips[0] else number], np.float32)
-        windowed = way.orientation.axes[0] == 0 and windows[number] is not None
+        windowed = way.orientation.axes[0] == 0 and volume.voi is not None and volume.voi[number] is not None
         yield Sample(pixels, grid, prepared.images[place], prepared.raster, volume.geometry.shape[0], windowed)

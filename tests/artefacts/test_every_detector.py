@@ -17,7 +17,7 @@ from medood.artefacts.torch_file import open_torch, write_torch
 from medood.core.errors import MedoodError
 from medood.metrics.calibration import Calibration
 
-IN_ONNX = ("autoencoder", "cae_one_class_svm", "dagmm", "dae", "dsebm", "goad_affine", "intensity", "mse", "padim", "patch_core")
+IN_ONNX = ("dsebm", "goad_affine", "intensity", "mse", "patch_core")
 OUTSIDE = {"pyod": "it is PyOD's"}
 ADDED = {"ensemble": ({"name": "intensity"}, {"name": "autoencoder", "width": 4})}
 FIRST = {case.name: case for case in reversed(ALL_CASES)}

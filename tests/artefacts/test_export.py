@@ -126,7 +126,7 @@ def test_a_bundle_passes_monais_checks_and_runs_without_medood(run: Run, picture
         import monai.bundle
         monai.bundle.verify_metadata(meta_file="configs/metadata.json", filepath={str(tmp_path / "schema.json")!r})
         files = dict(meta_file="configs/metadata.json", config_file="configs/inference.json")
-        monai.bundle.verify_net_in_out("score_network", **files, device="cpu")
+        monai.bundle.verify_net_in_out("score_network", device="cpu", **files)
         options = dict(dataset_dir={str(tmp_path / "few")!r}, output_dir={str(tmp_path / "eval")!r})
         monai.bundle.run("run", config_file="configs/inference.json", bundle_root=".", **options)
     """)
