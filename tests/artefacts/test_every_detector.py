@@ -18,6 +18,7 @@ from medood.core.errors import MedoodError
 from medood.metrics.calibration import Calibration
 
 IN_ONNX = ("dsebm", "goad_affine", "intensity", "mse", "patch_core")
+QUICK = (*IN_ONNX, "pyod", "mahalanobis", "one_class_svm", "padim", "vae")
 OUTSIDE = {"pyod": "it is PyOD's"}
 ADDED = {"ensemble": ({"name": "intensity"}, {"name": "autoencoder", "width": 4})}
 FIRST = {case.name: case for case in reversed(ALL_CASES)}
@@ -30,7 +31,7 @@ def small(name: str) -> Case:
     return replace(case, features=features, members=ADDED.get(name, case.members))
 
 
-@pytest.mark.parametrize("name", sorted(FIRST))
+@pytest.mark.parametrize("name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in sorted(FIRST)])
 def test_a_detector_answers_alike_as_a_program(name: str, tmp_path: Path) -> None:
     if name == "pyod":
         pytest.importorskip("pyod")

@@ -42,6 +42,7 @@ _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_co
 """Of aten: what says nothing about values, and is left out."""
 
 _OF_NO_MATTER = ("memory_format", "layout", "pin_memory")
+_VIEWS = ("view", "default"), ("_unsafe_view", "default")
 _IN_TRAINING = {"batch_norm": "training", "dropout": "train", "dropout_": "train", "feature_dropout": "train"}
 _DTYPES = (None, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64)
 _MORE_DTYPES = {12: torch.bool, 13: torch.bfloat16}
@@ -128,6 +129,7 @@ class Graph(nn.Module):
             found = _ON_NUMBERS[node["target"]](*(value for _, value in given))
         else:
             _, _, _, name, overload = node["target"].split(".")
+            name = "reshape" if (name, overload) in _VIEWS else name  # for `clone` is called without its layout, see _OF_NO_MATTER
             call = getattr(getattr(torch.ops.aten, name), overload)
             known = [(each, value) for each, value in given if each["name"] not in ("memory_format", "layout", "pin_memory")]
             found = call(
