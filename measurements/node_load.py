@@ -1,9 +1,9 @@
 """What a node takes: studies per hour, seconds from the last slice to the last result, and its memory from study to study.
 
-    python measurements/node_load.py RUN [--studies 20] [--slices 100] [--quiet 1]
+    python measurements/node_load.py [--run RUN] [--seconds 300] [--slices 100] [--quiet 1]
 
-Sends generated MR studies (256 x 256, one series each) by C-STORE, one after the other, to a node in a process of its own, and takes its
-results by C-STORE, all on this machine.
+Sends generated MR studies (256 x 256, one series each) by C-STORE for so long, one after the other, to a node in a process of its own, and
+takes its results by C-STORE, all on this machine. Without a RUN, one is made before: the recipe default_brain_flair on phantoms.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ from pynetdicom import AE, StoragePresentationContexts, evt
 from scoring_scale import write_series
 
 from medood.node.archives.answers import keep_answers
-
-RESULTS = 3
-"""Objects that the node is asked to send for a series."""
+from medood.node.jobs import SENT
+from medood.node.study_queue import StudyQueue, open_queue
 
 
 class Archive:
-    """Takes results; `done` has the time of the last one of each study."""
+    """Takes results; `last` has the time of the last one of each study."""
 
     def __init__(self) -> None:
-        self.times: dict[str, list[float]] = {}
+        self.last: dict[str, float] = {}
         entity = AE("ARCHIVE")
         entity.supported_contexts = StoragePresentationContexts
         self.port = free_port()
         entity.start_server(("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._store)])
 
-    @property
-    def done(self) -> dict[str, float]:
-        return {study: max(times) for study, times in list(self.times.items()) if len(times) >= RESULTS}
-
     def _store(self, event: evt.Event) -> int:
-        self.times.setdefault(str(event.dataset.StudyInstanceUID), []).append(time.monotonic())
+        self.last[str(event.dataset.StudyInstanceUID)] = time.monotonic()
         return 0
+
+
+def finished(queue: StudyQueue) -> list[str]:
+    """UIDs of the studies whose results the archive has confirmed."""
+    return [uid for _, uid, state, *_ in queue.overview() if state == SENT]
 
 
 def free_port() -> int:
@@ -78,8 +78,8 @@ def send(slices: list[pydicom.Dataset], port: int) -> tuple[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--studies", type=int, default=20)
+    parser.add_argument("--run", type=Path)
+    parser.add_argument("--seconds", type=float, default=300.0, help="no new study is sent afterwards")
     parser.add_argument("--slices", type=int, default=100, help="at most 100")
     parser.add_argument("--quiet", type=float, default=1.0)
     arguments = parser.parse_args()
@@ -87,39 +87,49 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write_series(Path(folder) / "series", 0, np.random.default_rng(0))
         slices = [pydicom.dcmread(path) for path in sorted((Path(folder) / "series").glob("*"))[: arguments.slices]]
+        run = arguments.run or trained(Path(folder))
         config = Path(folder) / "node.yaml"
         config.write_text(
             f"folder: queue\nquiet_s: {arguments.quiet}\nreceive: {{port: {port}, calling: [SCANNER]}}\n"
             f"store: {{host: 127.0.0.1, port: {archive.port}, called: ARCHIVE}}\nlimits: {{free_gb: 0.1}}\n",
             encoding="utf-8",
         )
-        with subprocess.Popen(
-            [sys.executable, "-m", "medood", "node", arguments.run, "--config", config], stderr=subprocess.PIPE, text=True
-        ) as node:
+        with subprocess.Popen([sys.executable, "-m", "medood", "node", run, "--config", config], stderr=subprocess.PIPE, text=True) as node:
             assert node.stderr
             while "Listening" not in node.stderr.readline():
                 assert node.poll() is None
             threading.Thread(target=node.stderr.read, daemon=True).start()
             try:
-                report(arguments.studies, slices, port, archive, node.pid)
+                report(arguments.seconds, slices, port, archive, open_queue(Path(folder) / "queue"), node.pid)
             finally:
                 node.terminate()
 
 
-def report(studies: int, slices: list[pydicom.Dataset], port: int, archive: Archive, process: int) -> None:
+def trained(folder: Path) -> Path:
+    """A run of the default recipe for brain FLAIR, quickly made."""
+    for words in (
+        ["phantoms", folder / "phantoms"],
+        ["train", "default_brain_flair", "--data", folder / "phantoms" / "nifti", "--out", folder / "run"],
+    ):
+        subprocess.run([sys.executable, "-m", "medood", *words], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return folder / "run"
+
+
+def report(wanted: float, slices: list[pydicom.Dataset], port: int, archive: Archive, queue: StudyQueue, process: int) -> None:
     begun, sent, memory = time.monotonic(), dict[str, float](), dict[int, float]()
     sending = 0.0
-    for _ in range(studies):
+    while time.monotonic() < begun + wanted:
         started = time.monotonic()
         study, acknowledged = send(slices, port)
         sent[study] = acknowledged
         sending += acknowledged - started
-        while len(sent) - len(archive.done) > 2:  # as much as two studies ahead
-            time.sleep(0.05)
-        memory[len(archive.done)] = memory_mib(process)
-    while len(archive.done) < studies:
-        time.sleep(0.05)
-    done = archive.done
+        while len(sent) - len(finished(queue)) > 2:  # as much as two studies ahead
+            time.sleep(0.2)
+        memory[len(finished(queue))] = memory_mib(process)
+    studies = len(sent)
+    while len(finished(queue)) < studies:
+        time.sleep(0.2)
+    done = archive.last
     memory[studies] = memory_mib(process)
     seconds = max(done.values()) - begun
     waits = [done[study] - sent[study] for study in sent]
