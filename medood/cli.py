@@ -232,8 +232,8 @@ def score(
     Exit status 3 says that some files could not be scored; scores.csv has a row with the reason for each. Stopped by Ctrl-C (130) or
     SIGTERM (143), it goes on after the last complete series with --resume.
 
-    Of an archive, the login is in the environment: MEDOOD_DICOMWEB_TOKEN, or MEDOOD_DICOMWEB_USER and MEDOOD_DICOMWEB_PASSWORD. What was
-    fetched is deleted at the end: ask for --dicom or pictures in the same command.
+    Of an archive, the login is in the environment: MEDOOD_DICOMWEB_TOKEN, or MEDOOD_DICOMWEB_USER and MEDOOD_DICOMWEB_PASSWORD. Each series
+    is deleted before the next is fetched: ask for --dicom or pictures in the same command.
     """
     from medood.core.fast_start import import_monai_alone
     from medood.engines.engine import engine_of
@@ -242,12 +242,14 @@ def score(
     import_monai_alone()
 
     from medood.sources.fetching import is_remote
-    from medood.tasks.from_archive import local_folder
+    from medood.tasks.from_archive import images_of, is_archive
     from medood.tasks.score import score_folder
 
     if is_remote(str(folder)) and (identifiers or chosen.kind != "local"):
         raise MedoodError("--identifiers and --engine read files themselves, which they cannot from an address: copy the images here.")
-    with local_folder(folder, index) as images:
+    if is_archive(folder) and chosen.kind != "local":
+        raise MedoodError("--engine reads files itself, which it cannot from an archive: copy the images here.")
+    with images_of(folder, index) as images:
         outcome = score_folder(
             run,
             images,
@@ -260,16 +262,13 @@ def score(
             device=device,
             table=table,
             part=part,
+            identifiers=identifiers,
             plane=plane,
             resume=resume,
             overwrite=overwrite,
             index=index,
             engine=chosen,
         )
-        if identifiers:
-            from medood.data.identifiers import write_identifiers
-
-            write_identifiers(images, identifiers)
     times = ", ".join(f"{stage} {seconds:.1f} s" for stage, seconds in outcome.seconds.items())
     typer.echo(f"{out}: {outcome.rows} rows ({times})", err=True)
     if outcome.failed:
@@ -698,11 +697,11 @@ def inspect(
     index: IndexFile = None,
 ) -> None:
     """Show what is in a folder, how it will be grouped into series and patients, and what cannot be used and why."""
-    from medood.tasks.from_archive import local_folder
-    from medood.tasks.inspect import inspect_folder
+    from medood.tasks.from_archive import images_of
+    from medood.tasks.inspect import inspect_images
 
-    with local_folder(folder, index) as images:
-        inspect_folder(images, source, table, json, index)
+    with images_of(folder, index) as images:
+        inspect_images(images, source, table, json, index)
 
 
 @app.command("index")

@@ -2,26 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medood.core.errors import MedoodError
 from medood.core.files import atomic_file
 from medood.core.table_file import csv_line
-from medood.data.opening import open_source
+from medood.core.volume import Entry
+from medood.sources.dicom.entries import DicomEntry
 from medood.sources.dicom.library import pydicom
 
 _TAGS = ("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber")
 
 
-def write_identifiers(root: Path, out: Path) -> None:
-    """A CSV of id, group and the four identifiers of every DICOM entry below `root`, readable by its owner only."""
-    index = open_source("dicom", root).index()
+@contextmanager
+def identifiers_file(out: Path | None) -> Iterator[Callable[[Iterable[Entry]], None]]:
+    """What writes id, group and the four identifiers of DICOM entries into a CSV that its owner alone may read; nothing without a file.
+
+    The file is there when the block has ended well. Raises MedoodError then if there was no DICOM entry.
+    """
+    if out is None:
+        yield lambda entries: None
+        return
+    count = 0
     with atomic_file(out) as part:
+        part.touch(0o600)
         with part.open("w", newline="", encoding="utf-8", errors="backslashreplace") as file:
+
+            def add(entries: Iterable[Entry]) -> None:
+                nonlocal count
+                for entry in entries:
+                    if isinstance(entry, DicomEntry):
+                        count += 1
+                        header = pydicom.dcmread(entry.files[0], stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+                        file.write(csv_line((entry.id, entry.group, *(str(header.get(tag, "")) for tag in _TAGS))))
+
             file.write(csv_line(("id", "group", "patient_id", "patient_name", "birth_date", "accession_number")))
-            for entry in index.entries:
-                header = pydicom.dcmread(entry.files[0], stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-                file.write(csv_line((entry.id, entry.group, *(str(header.get(tag, "")) for tag in _TAGS))))
-        if not index.entries:
-            raise MedoodError(f"{root}: found no DICOM file to take identifiers from.")
+            yield add
+        if not count:
+            raise MedoodError("There is no DICOM file among the images to take identifiers from.")
     out.chmod(0o600)

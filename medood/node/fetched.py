@@ -1,23 +1,26 @@
-"""Images straight from an archive, for one command: dicomweb://HOST/ROOT#study=UID."""
+"""Series straight from an archive, one after the other, for one command: dicomweb://HOST/ROOT#study=UID."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qs
 
 from medood.core.console import Console
 from medood.core.errors import InputError, MedoodError
+from medood.core.shield import shield
 from medood.node.archives.archive import Archive
 from medood.node.archives.encryption import login
 from medood.node.config import Limits, wrong_url
 from medood.node.network import silent_libraries
 from medood.node.object_header import MB, read_object
+from medood.sources.dicom.library import pydicom
 
 LOGIN = "MEDOOD_DICOMWEB"
 """Begin of the environment variables with the login of such an archive."""
@@ -52,27 +55,53 @@ def selection(address: str) -> Selection:
 
 
 @contextmanager
-def fetched(address: str) -> Iterator[Path]:
-    """A folder with the images, a sub-folder a series, which is gone afterwards. Raises MedoodError when nothing could be fetched."""
+def fetched(address: str, *, keep: bool = False) -> Iterator[tuple[Path, Iterator[str]]]:
+    """An empty folder, and what brings the series into it: one at each step, in a sub-folder, in place of the one before
+    unless they are to be kept until the end.
+
+    Each step has an opaque name of the patient. It raises MedoodError when the archive does not answer; the first one also when there is
+    nothing of that study.
+    """
     wanted, name = selection(address), LOGIN if any(word.startswith(f"{LOGIN}_") for word in os.environ) else None
-    with tempfile.TemporaryDirectory(prefix="medood-") as folder:
-        with silent_libraries():
-            _fetch(Archive(wanted.url, login(name)), wanted, Path(folder), Limits(), Console())
-        yield Path(folder)
+    with tempfile.TemporaryDirectory(prefix="medood-") as folder, silent_libraries():
+        yield Path(folder), _one_by_one(Archive(wanted.url, login(name)), wanted, Path(folder), keep, Console())
 
 
-def _fetch(archive: Archive, wanted: Selection, folder: Path, limits: Limits, console: Console) -> None:
-    objects = [(study, series, sop) for study in wanted.studies for sop, series in archive.objects(study).items()]
-    chosen = [each for each in objects if not wanted.series or each[1] in wanted.series]
-    if not chosen:
+def _one_by_one(archive: Archive, wanted: Selection, folder: Path, keep: bool, console: Console) -> Iterator[str]:
+    patients: dict[str, str] = {}
+    series: dict[tuple[str, str], list[str]] = {}
+    for study in wanted.studies:
+        for sop, uid in archive.objects(study).items():
+            if not wanted.series or uid in wanted.series:
+                series.setdefault((study, uid), []).append(sop)
+    if not series:
         raise MedoodError(f"{archive.url} has nothing of that study, or no such series in it.")
-    for study, series, sop in console.track(chosen, "Fetching", len(chosen)):
-        place = folder / series / f"{sop}.dcm"
-        place.parent.mkdir(exist_ok=True)
-        with place.open("wb") as file:
-            archive.fetch(study, series, sop, file, limits.object_mb * MB)
-        try:
-            read_object(place, limits)
-        except InputError as error:
-            place.unlink()
-            console.warn(f"An object was left out: {error}.")
+    for number, ((study, uid), sops) in enumerate(series.items(), 1):
+        place = folder / uid
+        place.mkdir()
+        for sop in console.track(sops, f"Fetching series {number} of {len(series)}", len(sops)):
+            _fetch(archive, (study, uid, sop), place / f"{sop}.dcm", console)
+        key = _patient_in(place) or f"study {study}"
+        yield patients.setdefault(key, f"patient-{len(patients) + 1:04d}")
+        if not keep:
+            shutil.rmtree(place)
+
+
+def _patient_in(folder: Path) -> str:
+    """The patient's id in the first object of a folder, to compare and not to tell; empty without one."""
+    for path in sorted(folder.iterdir()):
+        with suppress(InputError), shield("the object"):
+            return str(pydicom.dcmread(path, stop_before_pixels=True, specific_tags=["PatientID"]).get("PatientID") or "")
+    return ""
+
+
+def _fetch(archive: Archive, uids: tuple[str, str, str], path: Path, console: Console) -> None:
+    """An object that could do harm is left out, with a warning."""
+    limits = Limits()
+    with path.open("wb") as file:
+        archive.fetch(*uids, file, limits.object_mb * MB)
+    try:
+        read_object(path, limits)
+    except InputError as error:
+        path.unlink()
+        console.warn(f"An object was left out: {error}.")

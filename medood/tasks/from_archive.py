@@ -2,12 +2,57 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from medood.core.volume import Index
 from medood.node.network import check_installed
 from medood.sources.fetching import is_remote
+
+
+@dataclass(frozen=True)
+class Images:
+    """Where images are: the folder, and at each step something of them in it, in place of what the step before brought.
+
+    steps  an opaque name of the patient each; empty where the images say themselves whose they are
+    name   what the user called it
+    """
+
+    folder: Path
+    steps: Iterable[str]
+    name: str
+
+    @staticmethod
+    def below(folder: Path) -> Images:
+        """All at once: what is in a folder."""
+        return Images(folder, [""], str(folder.resolve()))
+
+
+@contextmanager
+def images_of(folder: Path, index: str | None = None) -> Iterator[Images]:
+    """Those of an archive, one series a step, which is gone with the next; those of any other `local_folder` in one step."""
+    if is_archive(folder):
+        with _fetched(folder, keep=False) as (place, steps):
+            yield Images(place, steps, str(folder))
+        return
+    with local_folder(folder, index) as place:
+        yield Images.below(place)
+
+
+def is_archive(folder: Path) -> bool:
+    """Whether this is an address of an archive, by DICOMweb."""
+    return str(folder).startswith(("dicomweb:", "dicomweb+http:"))
+
+
+@contextmanager
+def _fetched(folder: Path, keep: bool) -> Iterator[tuple[Path, Iterator[str]]]:
+    check_installed()
+    from medood.node.fetched import fetched
+
+    with fetched(str(folder), keep=keep) as found:
+        yield found
 
 
 @contextmanager
@@ -17,12 +62,11 @@ def local_folder(folder: Path, index: str | None = None) -> Iterator[Path]:
     Of an address of fsspec, such as s3: or zip:, a folder where files are when they are read. What there is is looked up first, and kept in
     the index that is named, or in the user's cache.
     """
-    if str(folder).startswith(("dicomweb:", "dicomweb+http:")):
-        check_installed()
-        from medood.node.fetched import fetched
-
-        with fetched(str(folder)) as images:
-            yield images
+    if is_archive(folder):
+        with _fetched(folder, keep=True) as (place, steps):
+            for _ in steps:
+                pass
+            yield place
         return
     if not is_remote(str(folder)):
         yield folder
@@ -36,3 +80,16 @@ def local_folder(folder: Path, index: str | None = None) -> Iterator[Path]:
     update_remote(remote, file)
     with remote.mirrored(file) as images:
         yield images
+
+
+def of_patient(index: Index, patient: str) -> Index:
+    """The index with all entries of that patient, if there is a name."""
+    return replace(index, entries=tuple(replace(entry, group=patient) for entry in index.entries)) if patient else index
+
+
+def joined(indices: Sequence[Index], root: Path) -> Index:
+    """One index of all; of one, that one."""
+    if len(indices) == 1:
+        return indices[0]
+    entries = tuple(entry for index in indices for entry in index.entries)
+    return Index(root, entries, tuple(problem for index in indices for problem in index.problems))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import ExitStack
 from dataclasses import asdict
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -21,15 +21,22 @@ from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.patients import patients_in_names, unnamed
 from medood.index.finding import found_by
+from medood.tasks.from_archive import Images, joined, of_patient
 
 _EXAMPLES = 5  # of every kind of problem
 
 
-def inspect_folder(folder: Path, source: str, table: str | None, as_json: bool, index_file: str | None = None) -> None:
-    """Print what is in a folder, or in its index. Raises MedoodError, once it is printed, when there is nothing that could be read."""
-    if not folder.exists():
-        raise MedoodError(f"There is no folder {folder}.")
-    with found_by(open_source(source, folder, **({"csv": table} if table else {})), folder, index_file) as index:
+def inspect_images(images: Images, source: str, table: str | None, as_json: bool, index_file: str | None = None) -> None:
+    """Print what there is, or what its index says. Raises MedoodError, once it is printed, when there is nothing that could be read."""
+    if not images.folder.exists():
+        raise MedoodError(f"There is no folder {images.folder}.")
+    parameters = {"csv": table} if table else {}
+    with ExitStack() as kept_open:
+        found = []
+        for patient in images.steps:
+            reader = open_source(source, images.folder, **parameters)
+            found.append(of_patient(kept_open.enter_context(found_by(reader, images.folder, index_file)), patient))
+        index = joined(found, images.folder)
         if as_json:
             _print_json(index)
         else:

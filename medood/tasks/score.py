@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +20,7 @@ from medood.core.lock import alone
 from medood.core.parquet_file import check_parquet
 from medood.core.volume import Index, Source
 from medood.data.found import check_found
+from medood.data.identifiers import identifiers_file
 from medood.data.opening import open_source
 from medood.data.split import of_part
 from medood.data.training_images import SeenImages, reading, seen_before
@@ -43,6 +46,7 @@ from medood.scoring.spread.parts import Parts
 from medood.scoring.spread.worker import Maps
 from medood.scoring.stream import Outcome, score_index
 from medood.scoring.table import ScoreTable
+from medood.tasks.from_archive import Images, joined, of_patient
 
 if TYPE_CHECKING:
     from medood.scoring.dicom_folder import DicomFolder
@@ -53,7 +57,7 @@ _ALIKE = ("run_checksum", "folder", "source", "plane", "table", "part", "maps", 
 
 def score_folder(
     run: Path | Run,
-    root: Path,
+    root: Path | Images,
     out: Path,
     *,
     source: str = "folder",
@@ -68,6 +72,7 @@ def score_folder(
     part: str | None = None,
     keep: Callable[[Index], Index] | None = None,
     features: Path | None = None,
+    identifiers: Path | None = None,
     plane: str | None = None,
     resume: bool = False,
     overwrite: bool = False,
@@ -77,9 +82,12 @@ def score_folder(
 ) -> Outcome:
     """Score everything below `root` with a run, or what a `table` names (a CSV below `root`), or only its rows of one `part`.
 
+    Where the images come step by step, each step is done with before the next: no more of them is on the disk at a time.
+
     The run is loaded, or a folder to load it from. `parameters` are those of the source, otherwise the ones that the run itself was
     trained with; `keep` chooses among what was found.
-    `features` is a folder that keeps the features of the images, for images that other runs are to score too.
+    `features` is a folder that keeps the features of the images, for images that other runs are to score too; `identifiers` a CSV for
+    who is who, readable by its owner only.
     Writes `out` (scores.csv or scores.parquet), scores.json beside it, and into `maps` one map per entry, with the files of `maps_with`
     (EXTRAS of `map_folder`) beside it; into `objects` the DICOM objects of `object_kinds` that can be made of it. `plane` cuts volumes
     another way than the run's transforms do; `index` names an index to know the folder by; `engine` is who does it: the rows are the same,
@@ -87,28 +95,36 @@ def score_folder(
     left behind.
     """
     console, outcome = console or Console(), Outcome()
+    images = root if isinstance(root, Images) else Images.below(root)
     if engine.kind != "local":  # whose workers have working directories of their own
-        root, out, maps, features = root.resolve(), out.resolve(), maps and maps.resolve(), features and features.resolve()
+        images = replace(images, folder=images.folder.resolve())
+        out, maps, features = out.resolve(), maps and maps.resolve(), features and features.resolve()
     files = _Files(out, maps, map_format, sorted(maps_with), objects, tuple(object_kinds), resume, overwrite)
     run = run if isinstance(run, Run) else load_run(run)
     scorer = _scorer(run, device, plane, features) if engine.kind == "local" else None
-    header = _header(run, root, source, plane) | {"table": table, "part": part} | files.header
-    files.check(header, root, engine)
+    header = _header(run, images.name, source, plane) | {"table": table, "part": part, "seen_in_training": 0} | files.header
+    files.check(header, images.folder, engine)
     parameters = dict(reading(run.recipe, source) if parameters is None else parameters) | ({"csv": table} if table else {})
-    place = {"name": source, "root": str(root.resolve()), "parameters": parameters}
-    reader = _open(run, source, root, parameters)
-    with workers_of(engine, device) as cluster, _found(reader, root, index, part, keep, outcome, console) as found:
-        header["seen_in_training"] = _announced(run, found, console)
-        spread = None
+    place = {"name": source, "root": images.name, "parameters": parameters}
+    opened = partial(_open, run, source, images.folder, parameters)
+    with ExitStack() as kept_open:
+        cluster, spread = kept_open.enter_context(workers_of(engine, device)), None
+        portions = _begun(_portions(images, opened, kept_open, index, part, keep, outcome, console), images)
+        _say_before(run, console)
         if cluster is not None:
+            portions = list(portions)
             more = {"device": device, "plane": plane, "features": features, "maps": files.map_plan, "own_process": engine.kind == "own"}
-            spread = spread_over(cluster, run, header["run_checksum"], place, found, out, console, **more)
-        with files.opened(run, place, header, spread) as (rows, folder, made):
+            spread = spread_over(cluster, run, header["run_checksum"], place, portions[0][1], out, console, **more)
+        add_identifiers = kept_open.enter_context(identifiers_file(identifiers))
+        rows, folder, made = kept_open.enter_context(files.opened(run, place, header, spread))
+        for reader, found in portions:
+            header["seen_in_training"] += _warn_of_seen(run, found, console)
+            add_identifiers(found.entries)
             if spread is not None:
                 spread.score(found, run.recipe.scoring.batch_size, rows, folder, outcome)
             elif scorer is not None:
                 score_index(scorer, reader, found, rows, folder, outcome, console, made)
-            files.finish(header, rows, outcome)
+        files.finish(header, rows, outcome)
     _report(outcome, run, out, console)
     return outcome
 
@@ -128,40 +144,58 @@ def _open(run: Run, source: str, root: Path, parameters: Mapping[str, Any]) -> S
     return open_source(source, root, **parameters)
 
 
-def _announced(run: Run, index: Index, console: Console) -> int:
-    """What is to be known before scoring is said; returns how many of the entries have the ids of images that the run was made from."""
-    seen = seen_before(run, index.entries)
-    if seen:
-        console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
+def _say_before(run: Run, console: Console) -> None:
+    """What is to be known before scoring."""
     if cost := run.detector.cost_of_scoring():
         console.say(cost)
     if not has_gate(run.folder):
         console.warn(f"{run.name} has no gate, so any image passes for one of its kind. {HOW_TO_ADD_A_GATE.format(run.folder)}")
+
+
+def _warn_of_seen(run: Run, index: Index, console: Console) -> int:
+    """How many of the entries have the ids of images that the run was made from."""
+    seen = seen_before(run, index.entries)
+    if seen:
+        console.warn(f"{seen} of the entries have the ids of images that {run.name} was trained or calibrated on; do not judge it by them.")
     return seen
 
 
-@contextmanager
-def _found(
-    reader: Source,
-    root: Path,
+_Portion = tuple[Source, Index]
+
+
+def _portions(
+    images: Images,
+    opened: Callable[[], Source],
+    kept_open: ExitStack,
     named: str | None,
     part: str | None,
     keep: Callable[[Index], Index] | None,
     outcome: Outcome,
     console: Console,
-) -> Iterator[Index]:
-    """What there is to score. Raises MedoodError when there is nothing."""
-    started = time.perf_counter()
-    with found_by(reader, root, named, console) as index:
-        index = of_part(index, part)
+) -> Iterator[_Portion]:
+    """What there is to score, step by step."""
+    for patient in images.steps:
+        started = time.perf_counter()
+        reader = opened()
+        index = of_patient(of_part(kept_open.enter_context(found_by(reader, images.folder, named, console)), part), patient)
         index = keep(index) if keep else index
-        outcome.seconds["index"] = time.perf_counter() - started
+        outcome.seconds["index"] += time.perf_counter() - started
         count = sum(entry.slices for entry in index.entries)
         console.say(
             f"Found {count} images in {len(index.entries)} series or single files; files that cannot be used: {len(index.problems)}."
         )
-        check_found(index)
-        yield index
+        yield reader, index
+
+
+def _begun(portions: Iterator[_Portion], images: Images) -> Iterable[_Portion]:
+    """The same portions, up to the first with an image looked into already. Raises MedoodError when there is nothing in any of them."""
+    first: list[_Portion] = []
+    for portion in portions:
+        first.append(portion)
+        if portion[1].entries:
+            return chain(first, portions)
+    check_found(joined([index for _, index in first], images.folder))
+    return first
 
 
 @dataclass(frozen=True)
@@ -272,14 +306,14 @@ def _report(outcome: Outcome, run: Run, out: Path, console: Console) -> None:
         console.warn(f"There are no DICOM objects of {outcome.without_object} series or images: they are no DICOM, or {out.name} says why.")
 
 
-def _header(run: Run, root: Path, source: str, plane: str | None) -> dict[str, Any]:
+def _header(run: Run, folder: str, source: str, plane: str | None) -> dict[str, Any]:
     """scores.json: which run made the scores, of which folder, and how decisions are made."""
     image = run.calibration["image"]
     return {
         "run": run.name,
         "run_checksum": sha256(run.folder / "manifest.json"),
         "detector": run.recipe.detector["name"],
-        "folder": str(root.resolve()),
+        "folder": folder,
         "source": source,
         "plane": plane or run.recipe.transforms.plane,
         "threshold": image["threshold"],

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+import pydicom
 import pytest
 from archive_stand_in import archive
-from node_trials import SECRET, study, uid_of
+from node_trials import SECRET, study
 
 from medood.core.errors import MedoodError
 from medood.node.archives.archive import Archive
@@ -21,13 +22,20 @@ def test_a_study_is_fetched_by_series_and_gone_afterwards(tmp_path: Path, caplog
         for path in [*files, *study(tmp_path / "in", 2)]:
             pacs.add(path)
         address = pacs.url.replace("http://", "dicomweb+http://")
-        with fetched(f"{address}#study=1.2.3.1") as folder:
-            found = [path for path in folder.rglob("*") if path.is_file()]
-            assert {path.read_bytes() for path in found} == {path.read_bytes() for path in files}
-            assert {path.parent.name for path in found} == {"1.2.3.1.1", "1.2.3.1.2"}
+        fetches = lambda: [request for request in pacs.requests if "/instances/" in request]  # noqa: E731
+        with fetched(f"{address}#study=1.2.3.1") as (folder, steps):
+            for number in (1, 2):
+                assert next(steps) == "patient-0001"
+                found = [path for path in folder.rglob("*") if path.is_file()]
+                assert {path.read_bytes() for path in found} == {path.read_bytes() for path in files[3 * number - 3 : 3 * number]}
+                assert {path.parent.name for path in found} == {f"1.2.3.1.{number}"}
+                assert len(fetches()) == 3 * number, "the second series is fetched when the first is done with"
+            assert next(steps, None) is None
+            assert not list(folder.iterdir())
         assert not folder.exists()
-        with fetched(f"{address}#study=1.2.3.1&series=1.2.3.1.2") as folder:
-            assert {path.stem for path in folder.rglob("*.dcm")} == {uid_of(path) for path in files[3:]}
+        with fetched(f"{address}#study=1.2.3.1&series=1.2.3.1.2") as (folder, steps):
+            assert len(list(steps)) == 1
+            assert len(fetches()) == 9
     assert SECRET not in caplog.text
 
 
@@ -37,20 +45,35 @@ def test_a_login_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.
         for path in study(tmp_path / "in", 1):
             pacs.add(path)
         address = f"{pacs.url.replace('http://', 'dicomweb+http://')}#study=1.2.3.1"
-        with pytest.raises(MedoodError, match=r"does not accept the login \(401\)"), fetched(address):
-            pass
+        with pytest.raises(MedoodError, match=r"does not accept the login \(401\)"), fetched(address) as (_, steps):
+            next(steps)
         monkeypatch.setenv("MEDOOD_DICOMWEB_TOKEN", "t0ken")
-        with fetched(address) as folder:
+        with fetched(address) as (folder, steps):
+            next(steps)
             assert len(list(folder.rglob("*.dcm"))) == 3
 
 
 def test_what_is_not_there_is_said() -> None:
     with archive() as pacs:
         address = f"{pacs.url.replace('http://', 'dicomweb+http://')}#study=1.2"
-        with pytest.raises(MedoodError, match="has nothing of that study"), fetched(address):
-            pass
-    with pytest.raises(MedoodError, match=r"127.0.0.1:9/x cannot be reached"), fetched("dicomweb+http://127.0.0.1:9/x#study=1.2"):
-        pass
+        with pytest.raises(MedoodError, match="has nothing of that study"), fetched(address) as (_, steps):
+            next(steps)
+    nobody = "dicomweb+http://127.0.0.1:9/x#study=1.2"
+    with pytest.raises(MedoodError, match=r"127.0.0.1:9/x cannot be reached"), fetched(nobody) as (_, steps):
+        next(steps)
+
+
+def test_studies_of_one_patient_are_of_one_patient(tmp_path: Path) -> None:
+    with archive() as pacs:
+        for number, patient in ((1, "A"), (2, "B"), (3, "A")):
+            for path in study(tmp_path / "in", number, slices=1):
+                dataset = pydicom.dcmread(path)
+                dataset.PatientID = patient
+                dataset.save_as(path)
+                pacs.add(path)
+        address = f"{pacs.url.replace('http://', 'dicomweb+http://')}#study=1.2.3.1&study=1.2.3.2&study=1.2.3.3"
+        with fetched(address) as (_, steps):
+            assert list(steps) == ["patient-0001", "patient-0002", "patient-0001"]
 
 
 def test_uids_that_break_the_rules_are_no_reason_to_stop() -> None:

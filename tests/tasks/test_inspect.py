@@ -11,7 +11,8 @@ import pytest
 from medood.core.issue_codes import WORDS, explained
 from medood.core.volume import Entry, Index, Origin, Problem
 from medood.tasks import inspect
-from medood.tasks.inspect import inspect_folder
+from medood.tasks.from_archive import Images
+from medood.tasks.inspect import inspect_images
 
 SOURCES = Path(inspect.__file__).parents[1] / "sources"
 
@@ -27,7 +28,7 @@ def printed(index: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Captur
 
     monkeypatch.setattr(inspect, "open_source", lambda *_, **__: Source())
     monkeypatch.setenv("COLUMNS", "80")
-    inspect_folder(tmp_path, "folder", None, False)
+    inspect_images(Images.below(tmp_path), "folder", None, False)
     return capsys.readouterr().out
 
 

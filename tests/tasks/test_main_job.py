@@ -391,15 +391,12 @@ def test_maps_of_another_scoring_are_not_replaced_by_accident(place: Path, run: 
 
 
 def test_identifiers_are_written_only_on_request_and_for_the_owner_alone(place: Path, run: Path, tmp_path: Path) -> None:
-    from medood.data.identifiers import write_identifiers
-
     secret = {"PatientName": "Secret^Name", "PatientID": "SECRET-4711", "PatientBirthDate": "19700131", "AccessionNumber": "ACC-9"}
     pixels = (np.random.default_rng(0).random((4, 32, 32)) * 1000).astype(np.uint16)
     write_series(tmp_path / "images" / "series", pixels, np.diag([-1.0, -1.0, 2.0, 1.0]), modality="MR", extra=secret)
-    write_identifiers(tmp_path / "images", tmp_path / "who.csv")
+    score_folder(run, tmp_path / "images", tmp_path / "s.csv", device="cpu", identifiers=tmp_path / "who.csv")
     (row,) = rows_of(tmp_path / "who.csv")
     assert (row["patient_name"], row["patient_id"], row["birth_date"], row["accession_number"]) == tuple(secret.values())
-    score_folder(run, tmp_path / "images", tmp_path / "s.csv", device="cpu")
     assert {(r["id"], r["group"]) for r in rows_of(tmp_path / "s.csv")} == {(row["id"], row["group"])}
     if os.name != "nt":
         assert (tmp_path / "who.csv").stat().st_mode & 0o077 == 0
