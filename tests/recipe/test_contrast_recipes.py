@@ -77,6 +77,12 @@ def test_a_detector_that_needs_one_has_one_and_no_other_does(tmp_path: Path) -> 
         ("{name: idx, root: others, transforms: photo}", "not one of the transforms that come with medood"),
         ("{name: isic, root: others, transforms: {name: idx_image, range: [0.0, 2.0]}}", "both must be the same"),
         ("synthetics", "'synthetic'"),
+        ("{name: idx, root: others, mixed_with: {name: folder, root: more}}", "contrast.mixed_with: expected a source with its `share`"),
+        ("{name: idx, root: others, mixed_with: {share: 1.5, name: folder, root: more}}", "`share` of the contrast, 0 to 1, found"),
+        ("{name: idx, root: others, mixed_with: more}", "expected a source with its `share` of the contrast, 0 to 1, found 'more'"),
+        ("{name: idx, root: others, mixed_with: {share: 0.2, name: foldr, root: more}}", "did you mean 'folder'?"),
+        ("{name: idx, root: others, mixed_with: {share: 0.2, name: folder, rooot: more}}", "contrast.mixed_with.rooot: unknown key"),
+        ("{name: idx, root: others, mixed_with: {share: 0.2, name: idx, root: more, transforms: photo}}", "contrast.mixed_with.transforms"),
     ],
 )
 def test_mistakes_in_a_contrast(tmp_path: Path, contrast: str, words: str) -> None:
