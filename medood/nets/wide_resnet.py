@@ -13,6 +13,9 @@ from medood.nets.strided import thin
 STEP = 32
 """Height and width are multiples of so many pixels: two halvings, and means of 8 x 8 values."""
 
+GRID_STEP = 4
+"""Pixels of the image to a place of the grid."""
+
 _STEM, _POOLED = 16, 8
 
 
@@ -42,6 +45,13 @@ class WideResNet(nn.Module):
 
     def grid(self, image: Tensor) -> Tensor:
         return self.blocks(image)
+
+    def spread(self, grid: Tensor, weights: Tensor) -> Tensor:
+        """(B, 1, h, w) of a grid and of weights (B, features): what each place adds to the weighted sum of the features. The mean over the
+        places is that sum: a class-activation map (Zhou et al., CVPR 2016), here with weights of its own for each square of 8 x 8."""
+        squares = grid.shape[2] // _POOLED, grid.shape[3] // _POOLED
+        everywhere = weights.unflatten(1, (-1, *squares)).repeat_interleave(_POOLED, 2).repeat_interleave(_POOLED, 3)
+        return (grid * everywhere).sum(1, keepdim=True) * (squares[0] * squares[1])
 
     def forward(self, image: Tensor) -> Tensor:
         return self.pool(self.grid(image))

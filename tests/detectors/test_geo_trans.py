@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from typing import Any
 
@@ -28,6 +29,7 @@ def says(detector: Any, answers: Tensor) -> Any:
         return answers[(100 * image[:, 0, 0, 0]).round().long(), number]
 
     detector.logits = logits
+    detector.judged = lambda image, number: (logits(image, number), torch.zeros(len(image), 1, 8, 8))
     detector.fitted_.fill_(True)
     return detector
 
@@ -101,7 +103,7 @@ def test_with_as_much_as_a_doubt_there_is_no_warning() -> None:
 def test_no_more_than_a_batch_is_ever_held(transforms: str, count: int) -> None:
     detector, seen = small(transforms=transforms), []
     assert len(detector.transforms) == count
-    detector.network.register_forward_hook(lambda module, given, result: seen.append(len(result)))
+    detector.network.blocks.register_forward_hook(lambda module, given, result: seen.append(len(result)))
     Training(1, batch_size=4).fit(detector, phantoms(SPEC, 8, seed=1))
     assert max(seen) == 4
     assert len(seen) == 2 + 2 * count  # one transform in a pass of training, all of them for the distributions
@@ -163,6 +165,74 @@ def test_images_are_made_normal_by_what_all_transforms_say(transforms: str) -> N
     assert (made > 0.9).all()
     assert used == set(range(len(detector.transforms)))
     assert not made.requires_grad
+
+
+class _Cells(torch.nn.Module):
+    """A network that sees the brightness of each place of 4 x 4 pixels, 0..1, and nothing else."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return (torch.nn.functional.avg_pool2d(image, 4) + 1) / 2
+
+
+def sees_brightness(transforms: str) -> Any:
+    """GeoTrans that holds bright images for images under its first transform, whatever they are under, and knows that by heart."""
+    detector = small(transforms=transforms)
+    detector.network.blocks, detector.network.features = _Cells(), 1
+    detector.head = torch.nn.Linear(1, len(detector.transforms))
+    torch.nn.init.zeros_(detector.head.weight)
+    detector.head.weight.data[0] = 10.0
+    detector.fitted_.fill_(True)
+    return detector
+
+
+@pytest.mark.parametrize("transforms", ["all", "turns", "shifts"])
+def test_the_map_shows_what_speaks_against_the_right_transforms(transforms: str) -> None:
+    """What is bright misleads under every transform but the first, under which it is right: a map that is known in closed form."""
+    detector = sees_brightness(transforms)
+    torch.nn.init.zeros_(detector.head.bias)
+    count = len(detector.transforms)
+    for row, column in ((1, 1), (0, 7), (4, 3), (7, 0)):
+        image = torch.zeros(1, 1, 32, 32)
+        image[..., 4 * row : 4 * row + 4, 4 * column : 4 * column + 4] = 1.0
+        bright = torch.nn.functional.avg_pool2d(image, 4)
+        expected = torch.zeros(1, 1, 8, 8)
+        for number in range(count):
+            seen = detector.transforms(image, number)
+            logit = 10 * float(seen.mean())
+            others = torch.tensor(0.0 if number == 0 else logit - math.log(math.exp(logit) + count - 2)).exp()  # of the first one
+            weight = -10.0 if number == 0 else 10 * float(others)
+            places = detector.transforms.back(seen, number)
+            expected += weight * torch.nn.functional.avg_pool2d(places, 4) / count
+        heat = detector.score(image).map
+        assert torch.allclose(heat, torch.nn.functional.interpolate(expected, scale_factor=4, mode="bilinear"), atol=1e-4)
+        assert heat[0, 0, 4 * row + 2, 4 * column + 2] > 0
+        assert expected[bright == 0].abs().max() == 0
+
+
+@pytest.mark.parametrize("transforms", ["all", "turns", "shifts"])
+def test_the_mean_of_a_map_is_how_far_the_margins_fall_short(transforms: str) -> None:
+    detector = small(ImageSpec(1, 64, 64), transforms=transforms).mark_fitted()
+    images = phantoms(ImageSpec(1, 64, 64), 3, seed=1)
+    torch.nn.init.normal_(detector.head.bias)
+    detector.usual_.copy_(torch.rand(detector.usual_.shape, generator=torch.Generator().manual_seed(0)))
+    margins = []
+    with torch.no_grad():
+        for number in range(len(detector.transforms)):
+            logits = detector.logits(images, number)
+            rest = logits[:, [k for k in range(len(detector.transforms)) if k != number]]
+            margins.append(logits[:, number] - (rest.softmax(1) * rest).sum(1))
+    heat = detector.score(images).map
+    assert heat.shape == (3, 1, 64, 64)
+    assert torch.allclose(heat.mean((1, 2, 3)), -torch.stack(margins).mean(0) - detector.usual_.mean(), atol=1e-3)
+
+
+@pytest.mark.parametrize("fitted_on", ["training", "held_out"])
+def test_each_place_is_compared_with_the_same_place_of_normal_images(fitted_on: str) -> None:
+    detector, images, held_out = small(fitted_on=fitted_on), phantoms(SPEC, 10, seed=1), phantoms(SPEC, 13, seed=2)
+    Training(1, batch_size=4).fit(detector, images, held_out)
+    fitted, other = (images, held_out) if fitted_on == "training" else (held_out, images)
+    assert torch.allclose(detector.score(fitted).map.mean(0), torch.zeros(1, 32, 32), atol=1e-3)
+    assert detector.score(other).map.mean(0).abs().max() > 0.01
 
 
 def test_a_second_head_tells_the_classes_that_are_known() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from detector_trials import build
+from detector_trials import Training, build
 from torch import Tensor
 
 from medood.core.detector import ImageSpec
@@ -56,6 +56,7 @@ def test_the_scores_and_the_loss_by_hand(name: str) -> None:
         return rows.split(choices, 1)
 
     detector.logits = logits
+    detector.judged = lambda image, number: (logits(image, number), torch.zeros(len(image), 1, 8, 8))
     right = detector.answers()
     probabilities = [[part[t].softmax(0)[right[t, k]] for k, part in enumerate(said.split(choices, 1))] for t in range(count)]
     table = torch.tensor(probabilities).double()
@@ -64,6 +65,28 @@ def test_the_scores_and_the_loss_by_hand(name: str) -> None:
     assert scores.parts["log"].tolist() == pytest.approx([-float(table.log().mean())] * 2, rel=1e-5)
     losses = detector.losses(torch.zeros(count, 1, 32, 32), torch.arange(count))
     assert losses.tolist() == pytest.approx((-table.log().mean(1)).tolist(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_the_mean_of_a_map_is_how_far_the_margins_of_the_answers_fall_short(name: str) -> None:
+    detector, images = small(name).eval(), torch.rand((2, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    torch.nn.init.normal_(detector.head.bias)
+    detector.usual_.fill_(0.25)
+    margins = []
+    with torch.no_grad():
+        for number, right in enumerate(detector.answers().tolist()):
+            for logits, own in zip(detector.logits(images, number), right, strict=True):
+                rest = logits[:, [k for k in range(logits.shape[1]) if k != own]]
+                margins.append(logits[:, own] - (rest.softmax(1) * rest).sum(1))
+    heat = detector.score(images).map
+    assert torch.allclose(heat.mean((1, 2, 3)), -torch.stack(margins).mean(0) - 0.25, atol=1e-4)
+
+
+def test_maps_of_training_images_are_zero_on_average() -> None:
+    detector, images = small("turns"), torch.rand((9, 1, 32, 32), generator=torch.Generator().manual_seed(0))
+    Training(1, batch_size=4).fit(detector, images)
+    assert detector.score(images).map.std() > 1e-3
+    assert torch.allclose(detector.score(images).map.mean(0), torch.zeros(1, 32, 32), atol=1e-3)
 
 
 def test_turns_need_squares() -> None:

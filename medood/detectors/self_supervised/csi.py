@@ -30,7 +30,8 @@ class Csi(Detector):
     Tack et al., "CSI: novelty detection via contrastive learning on distributionally shifted instances", NeurIPS 2020, written from the
     paper. Two views of an image (crops, flips, other brightness and contrast, other colours of RGB images) are to resemble each other more
     than any other image, and another head tells by which shift each was changed.
-    It has no map but by `occlusion`. Takes one or three channels in any range; sides that are multiples of 8 pixels, equal ones for turns.
+    It has no map but by `occlusion`: codes come from a network of the pooled features, so no sum over places gives the score. Takes one or
+    three channels in any range; sides that are multiples of 8 pixels, equal ones for turns.
 
     shifts         changes after which an image counts as another one:
                    "turns": the quarter turns. For what has an upright position

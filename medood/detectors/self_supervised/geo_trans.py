@@ -19,8 +19,9 @@ from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, P
 from medood.nets.densities.dirichlet import fit_dirichlet, log_probabilities
 from medood.nets.images.ascent import ascend
 from medood.nets.images.geometric_transforms import GeometricTransforms
+from medood.nets.images.margin_map import margin_weights, returned, shortfall, stretched
 from medood.nets.images.signed import signed
-from medood.nets.wide_resnet import STEP, WideResNet, linear_head
+from medood.nets.wide_resnet import GRID_STEP, STEP, WideResNet, linear_head
 
 _LEAST_HELD_OUT = 10
 _AT_ONCE = 8  # transforms in a step towards normality
@@ -30,8 +31,8 @@ class GeoTrans(Detector):
     """Learns to tell by which flip, shift and turn a normal image was changed; where it cannot tell, the image is anomalous.
 
     Golan & El-Yaniv, "Deep anomaly detection using geometric transformations", NeurIPS 2018; the network and what the paper leaves out
-    are the authors' code's. It sees shape and layout, which reconstruction misses, and has no map but by `occlusion`. Takes
-    any range; squares whose sides are multiples of 32 pixels.
+    are the authors' code's. It sees shape and layout, which reconstruction misses. Takes any range; squares whose sides are multiples of
+    32 pixels.
 
     transforms     which are told apart:
                    "all": 72, a flip x 9 shifts by a quarter of the side x 4 quarter turns. For objects that have an upright position, such
@@ -53,13 +54,19 @@ class GeoTrans(Detector):
     epochs         passes over the images, each of them under one transform that is drawn anew. The paper passes three times over an image
                    set with all transforms of each image, which is as many steps as 216 passes; the transforms are never held together
 
+    Map: where the certainty about the right transforms is lost. The logits are means over places of what each place says (class-activation
+    maps: Zhou et al., CVPR 2016), so this adds up: the mean of a map is by how much the margin between the right transform and the others,
+    in logits, falls short of that of the normal images of `fitted_on`, mean over the transforms. Each is turned back into the image's own
+    frame first, and each place is compared with the same place of those images. It costs nothing but the scoring itself; a place is of
+    4 x 4 pixels, and what it says depends on what surrounds it.
+
     Parts: "dirichlet" and "simplified", whichever is the score. Where a classifier gives all images the same probabilities under a
     transform, there is no such distribution: training warns, and the simplified score counts for this transform.
     """
 
-    localises = False
     alpha_: Tensor  # (T, T), the parameters of each transform's distribution
     same_: Tensor  # bool (T,), transforms without one
+    usual_: Tensor  # (1, h, w), the mean map of normal images on the network's grid
 
     def __init__(
         self,
@@ -92,6 +99,7 @@ class GeoTrans(Detector):
         self.learning_rate, self.weight_decay, self.epochs = learning_rate, weight_decay, epochs
         self.register_buffer("alpha_", torch.ones(len(self.transforms), len(self.transforms)))
         self.register_buffer("same_", torch.zeros(len(self.transforms), dtype=torch.bool))
+        self.register_buffer("usual_", torch.zeros(1, spec.height // GRID_STEP, spec.width // GRID_STEP))
 
     def phases(self) -> list[Phase]:
         return [_Classifier(self), _Dirichlet(self)]
@@ -99,6 +107,15 @@ class GeoTrans(Detector):
     def logits(self, image: Tensor, number: Tensor | int) -> Tensor:
         """(B, T): what the classifier says of images under the transforms of these numbers."""
         return self.head(self.network(signed(self.transforms(image, number), self.spec)))
+
+    def judged(self, image: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Logits (B, T) of images under one transform, and by how much each place falls short of the right one, (B, 1, h, w) in the frame
+        of the images."""
+        grid = self.network.grid(signed(self.transforms(image, number), self.spec))
+        logits = self.head(self.network.pool(grid))
+        weights = margin_weights(logits, number)
+        short = shortfall(self.network, grid, weights @ self.head.weight, weights @ self.head.bias)
+        return logits, returned(self.transforms, short, number)
 
     def losses(self, batch: Batch, number: Tensor) -> Tensor:
         """(B,): cross entropies of the transform of each image, and of its class where classes are told apart and it has one."""
@@ -131,14 +148,16 @@ class GeoTrans(Detector):
 
     def _score(self, image: Tensor) -> Scores:
         normality = simplified = image.new_zeros(len(image))
+        short = image.new_zeros(len(image), *self.usual_.shape)
         for number in range(len(self.transforms)):
-            logs = log_probabilities(self.logits(image, number))
+            logits, places = self.judged(image, number)
+            logs, short = log_probabilities(logits), short + places
             right = logs[:, number].exp()
             likely = (logs @ (self.alpha_[number].to(logs) - 1)).where(~self.same_[number], right)
             normality, simplified = normality + likely, simplified + right
         count = len(self.transforms)
         parts = {"dirichlet": (-normality / count).float(), "simplified": (1 - simplified / count).float()}
-        return Scores(parts[self.score_by], parts=parts)
+        return Scores(parts[self.score_by], stretched(short / count - self.usual_), parts=parts)
 
     def _made_normal(self, image: Tensor) -> Tensor:
         """By the simplified score, as in the paper's figure 1; of all transforms, every step takes a few by turns."""
@@ -177,7 +196,7 @@ class _Classifier(Phase):
 
 
 class _Dirichlet(Phase):
-    """Sums up probabilities and their logarithms over the images, for every transform; one pass."""
+    """Sums up probabilities, their logarithms and maps over the images, for every transform; one pass."""
 
     name = "dirichlet"
 
@@ -188,14 +207,17 @@ class _Dirichlet(Phase):
     def begin(self) -> None:
         count = len(self.detector.transforms)
         self.count, self.sums = 0, torch.zeros(2, count, count, dtype=torch.float64)
+        self.short = torch.zeros_like(self.detector.usual_)
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
         self.count += batch.whole
         for number in range(len(self.detector.transforms)):
-            logs = log_probabilities(self.detector.logits(batch.image, number))
+            logits, places = self.detector.judged(batch.image, number)
+            logs, self.short = log_probabilities(logits), self.short + summed(places.sum(0))
             self.sums[:, number] += summed(torch.stack([logs.exp().sum(0), logs.sum(0)])).cpu()
         return {}
 
     def finish(self) -> None:
         mean, mean_log = self.sums / self.count
         self.detector.solve(mean, mean_log)
+        self.detector.usual_.copy_(self.short / (self.count * len(self.detector.transforms)))

@@ -13,16 +13,18 @@ from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.processes import mean, part, shared, summed, together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.detectors.self_supervised.usual_places import UsualPlaces
 from medood.nets.images.geometric_transforms import GeometricTransforms, all_of
+from medood.nets.images.margin_map import margin_weights, returned, shortfall, stretched
 from medood.nets.images.signed import signed
-from medood.nets.wide_resnet import STEP, WideResNet, linear_head
+from medood.nets.wide_resnet import GRID_STEP, STEP, WideResNet, linear_head
 
 
 class Goad(Detector):
     """Draws normal images under one transform together, away from those under others; the distances from the centres are the score.
 
     Bergman & Hoshen, "Classification-based anomaly detection for general data" (GOAD), ICLR 2020, written from the paper. The transforms
-    are those of GeoTrans. It has no map but by `occlusion`. Takes any range; squares whose sides are multiples of 32 pixels.
+    are those of GeoTrans. Takes any range; squares whose sides are multiples of 32 pixels.
 
     transforms      which are told apart: "all" 72, "turns" 8, "shifts" 9; GeoTrans says when to take which. With "shifts" height and
                     width may differ
@@ -40,10 +42,13 @@ class Goad(Detector):
     Score: minus the logarithm of the probability of the right transform, mean over the transforms, where likelihoods fall with the squared
     distance from the centres. Unlike in the authors' code, those come from the finished network, which learns with batch norm in all
     epochs and has the activation in the middle of each block. The last epoch counts.
+
+    Map: where the certainty about the right transforms is lost, as GeoTrans makes it; `smoothing` does not change it. The mean of a map is
+    by how much further away the other centres are than the right one, in squared distances, falls short of that of the training images.
     """
 
-    localises = False
     centres_: Tensor  # (T, features)
+    usual_: Tensor  # (1, h, w), the mean map of the training images on the network's grid
 
     def __init__(
         self,
@@ -72,13 +77,18 @@ class Goad(Detector):
         self.margin, self.closeness, self.shrinkage, self.smoothing = margin, closeness, shrinkage, smoothing
         self.images, self.learning_rate, self.epochs = images, learning_rate, epochs
         self.register_buffer("centres_", torch.zeros(len(self.transforms), self.network.features))
+        self.register_buffer("usual_", torch.zeros(1, spec.height // GRID_STEP, spec.width // GRID_STEP))
 
     def phases(self) -> list[Phase]:
-        return [_Classifier(self), _Centres(self)]
+        return [_Classifier(self), _Centres(self), UsualPlaces(self)]
+
+    def grid(self, image: Tensor, number: int) -> Tensor:
+        """(B, F, h, w) of images under one transform; its means over squares are the features."""
+        return self.network.grid(signed(self.transforms(image, number), self.spec))
 
     def features(self, image: Tensor, number: int) -> Tensor:
         """(B, features) of images under one transform."""
-        return self.network(signed(self.transforms(image, number), self.spec))
+        return self.network.pool(self.grid(image, number))
 
     def loss(self, image: Tensor) -> Tensor:
         """() of a few images, each under all transforms."""
@@ -89,12 +99,30 @@ class Goad(Detector):
         shrunk = mean(features.square().mean(1))
         return told + self.closeness * mean(too_far(features, centres, right, self.margin)) + self.shrinkage * shrunk
 
+    def judged(self, image: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Squared distances (B, T) of images under one transform, and by how much each place falls short of the right centre, (B, 1, h, w)
+        in the frame of the images.
+
+        Distances are |z|^2 + |c|^2 - 2 c z, and what all of them share does not change a probability, so they are logits of a linear layer.
+        """
+        grid = self.grid(image, number)
+        distances = squared_distances(self.network.pool(grid), self.centres_)
+        weights = margin_weights(-distances, number)
+        short = shortfall(self.network, grid, weights @ (2 * self.centres_), -weights @ self.centres_.square().sum(1))
+        return distances, returned(self.transforms, short, number)
+
+    def places(self, image: Tensor) -> Tensor:
+        """(B, 1, h, w): by how much each place falls short, mean over the transforms."""
+        return torch.stack([self.judged(image, number)[1] for number in range(len(self.transforms))]).mean(0)
+
     def _score(self, image: Tensor) -> Scores:
-        total = image.new_zeros(len(image))
+        total, short = image.new_zeros(len(image)), image.new_zeros(len(image), *self.usual_.shape)
         for number in range(len(self.transforms)):
-            distances = squared_distances(self.features(image, number), self.centres_)
+            distances, places = self.judged(image, number)
             total = total + surprise(distances, torch.full((len(image),), number, device=image.device), self.smoothing)
-        return Scores((total / len(self.transforms)).float())
+            short = short + places
+        count = len(self.transforms)
+        return Scores((total / count).float(), stretched(short / count - self.usual_))
 
 
 def squared_distances(features: Tensor, centres: Tensor) -> Tensor:

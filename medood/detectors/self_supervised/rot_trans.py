@@ -12,10 +12,12 @@ from torch.optim import SGD
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
+from medood.detectors.self_supervised.usual_places import UsualPlaces
 from medood.nets.densities.dirichlet import log_probabilities
 from medood.nets.images.geometric_transforms import GeometricTransforms
+from medood.nets.images.margin_map import margin_weights, returned, shortfall, stretched
 from medood.nets.images.signed import signed
-from medood.nets.wide_resnet import STEP, WideResNet, linear_head
+from medood.nets.wide_resnet import GRID_STEP, STEP, WideResNet, linear_head
 
 
 class RotTrans(Detector):
@@ -24,7 +26,7 @@ class RotTrans(Detector):
     Hendrycks et al., "Using self-supervised learning can improve model robustness and uncertainty", NeurIPS 2019, "Rot + Trans"; their
     code for one class was not published, so network, schedule and number of epochs are ours. Where GeoTrans has an answer for each of 72
     combinations, this has three, of 3, 3 and 4 choices, and a shifted image is continued without repeating its edge.
-    It has no map but by `occlusion`. Takes any range; squares whose sides are multiples of 32 pixels.
+    Takes any range; squares whose sides are multiples of 32 pixels.
 
     transforms     which are told apart:
                    "all": 36, 9 shifts by a quarter of the side x 4 quarter turns
@@ -39,10 +41,13 @@ class RotTrans(Detector):
     weight_decay   of SGD
     epochs         passes over the images, each of them under one transform that is drawn anew
 
+    Map: where the certainty about the right answers is lost, as GeoTrans makes it. The mean of a map is by how much the margin between the
+    right answer and the others, in logits, falls short of that of the training images, mean over answers and transforms.
+
     Parts: "log" and "probability", whichever is the score.
     """
 
-    localises = False
+    usual_: Tensor  # (1, h, w), the mean map of the training images on the network's grid
 
     def __init__(
         self,
@@ -68,9 +73,10 @@ class RotTrans(Detector):
         self.network = WideResNet(spec.channels, spec.height, spec.width, depth=depth, width=width, dropout=dropout)
         self.head = linear_head(self.network.features, sum(self.choices))
         self.score_by, self.learning_rate, self.weight_decay, self.epochs = score, learning_rate, weight_decay, epochs
+        self.register_buffer("usual_", torch.zeros(1, spec.height // GRID_STEP, spec.width // GRID_STEP))
 
     def phases(self) -> list[Phase]:
-        return [_Classifier(self)]
+        return [_Classifier(self), UsualPlaces(self)]
 
     def logits(self, image: Tensor, number: Tensor | int) -> tuple[Tensor, ...]:
         """For each answer (B, choices): what the heads say of images under the transforms of these numbers."""
@@ -87,15 +93,31 @@ class RotTrans(Detector):
         each = [cross_entropy(a.float(), b, reduction="none") for a, b in zip(self.logits(image, number), right.unbind(1), strict=True)]
         return torch.stack(each).mean(0)
 
+    def judged(self, image: Tensor, number: int) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What the heads say of images under one transform, (B, choices) for each answer, and by how much each place falls short of the
+        right ones, (B, 1, h, w) in the frame of the images."""
+        grid = self.network.grid(signed(self.transforms(image, number), self.spec))
+        said = self.head(self.network.pool(grid)).split(self.choices, 1)
+        margins = [margin_weights(logits, right) for logits, right in zip(said, self.answers()[number].tolist(), strict=True)]
+        weights = torch.cat(margins, 1) / len(margins)
+        short = shortfall(self.network, grid, weights @ self.head.weight, weights @ self.head.bias)
+        return said, returned(self.transforms, short, number)
+
+    def places(self, image: Tensor) -> Tensor:
+        """(B, 1, h, w): by how much each place falls short, mean over the transforms."""
+        return torch.stack([self.judged(image, number)[1] for number in range(len(self.transforms))]).mean(0)
+
     def _score(self, image: Tensor) -> Scores:
         answers, sums = self.answers(), image.new_zeros(2, len(image))
+        short = image.new_zeros(len(image), *self.usual_.shape)
         for number in range(len(self.transforms)):
-            pairs = zip(self.logits(image, number), answers[number].tolist(), strict=True)
-            logs = torch.stack([log_probabilities(logits)[:, right] for logits, right in pairs])
+            said, places = self.judged(image, number)
+            logs = torch.stack([log_probabilities(a)[:, right] for a, right in zip(said, answers[number].tolist(), strict=True)])
             sums += torch.stack([logs, logs.exp()]).mean(1).float()
+            short = short + places
         log, probability = sums / len(self.transforms)
         parts = {"log": -log, "probability": 1 - probability}
-        return Scores(parts[self.score_by], parts=parts)
+        return Scores(parts[self.score_by], stretched(short / len(self.transforms) - self.usual_), parts=parts)
 
 
 class _Classifier(Phase):

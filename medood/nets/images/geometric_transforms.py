@@ -60,6 +60,14 @@ class GeometricTransforms(nn.Module):
         places = self.places[number].long()[:, None].expand(-1, image.shape[1], -1)
         return image.flatten(2).gather(2, places).view_as(image)
 
+    def back(self, values: Tensor, number: int) -> Tensor:
+        """(B, C, H, W) of values at the pixels of images under one transform: each is added to the pixel of the image that was seen there.
+
+        So sums stay as they are. What was shifted out of sight gets 0, and what was seen twice, in the mirror too, gets both. Over all
+        transforms each pixel is seen equally often with the symmetric border, and nearly so with the other.
+        """
+        return torch.zeros_like(values.flatten(2)).index_add_(2, self.places[number], values.flatten(2)).view_as(values)
+
 
 def _places(height: int, width: int, number: tuple[int, int, int, int], border: Border) -> Tensor:
     """int64 (H, W): pixels of the image by their number, row by row, under one transform."""

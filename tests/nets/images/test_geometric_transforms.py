@@ -67,6 +67,24 @@ def test_images_that_are_not_square_can_be_shifted_by_a_quarter_of_each_side() -
     assert torch.equal(result[0, 0, 6:, :12], image[0, 0, [7, 6], 4:])
 
 
+@pytest.mark.parametrize("border", ["symmetric", "reflect"])
+def test_what_is_said_of_a_pixel_comes_back_to_it(border: str) -> None:
+    transforms = GeometricTransforms(SIDE, SIDE, border=border)
+    values = torch.rand(IMAGE.shape, generator=torch.Generator().manual_seed(1))
+    for number in range(72):
+        said, back = float((transforms(IMAGE, number) * values).sum()), float((IMAGE * transforms.back(values, number)).sum())
+        assert said == pytest.approx(back, rel=1e-5), number  # by the definition of an adjoint
+    turned = 36 + 3
+    assert torch.equal(transforms.back(transforms(IMAGE, turned), turned), IMAGE)
+
+
+def test_under_all_transforms_a_pixel_is_seen_as_often_as_any_other() -> None:
+    for size, some in (((SIDE, SIDE), {}), ((8, 16), {"flips": False, "turns": False})):
+        transforms = GeometricTransforms(*size, **some)
+        counts = sum(transforms.back(torch.ones(1, 1, *size), number) for number in range(len(transforms)))
+        assert torch.equal(counts, torch.full((1, 1, *size), float(len(transforms))))
+
+
 def test_labels_and_names_say_what_a_number_does() -> None:
     transforms = GeometricTransforms(SIDE, SIDE)
     assert transforms.labels[36 + 12 + 4 + 3].tolist() == [1, 1, 1, 3]
