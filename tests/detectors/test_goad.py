@@ -27,8 +27,8 @@ def test_only_what_is_not_far_enough_from_the_nearest_other_centre_counts() -> N
     for z, own in zip(features, right.tolist(), strict=True):
         distances = [float((z - c).square().sum()) for c in centres]
         expected.append(max(0.0, distances[own] + 2.0 - min(d for k, d in enumerate(distances) if k != own)))
-    assert too_far(features, centres, right, 2.0).item() == pytest.approx(sum(expected) / 12, rel=1e-5)
-    assert too_far(100 * centres, 100 * centres, torch.arange(4), 2.0) == 0
+    assert too_far(features, centres, right, 2.0).mean().item() == pytest.approx(sum(expected) / 12, rel=1e-5)
+    assert bool((too_far(100 * centres, 100 * centres, torch.arange(4), 2.0) == 0).all())
 
 
 def test_probabilities_by_the_formula_of_the_paper() -> None:
@@ -86,5 +86,20 @@ def test_the_parts_of_the_loss_have_their_weights() -> None:
     assert (shrunk.loss(images) - plain.loss(images)).item() == pytest.approx(10 * features.square().mean().item(), rel=1e-4)
     drawn = small(closeness=0.5, shrinkage=0.0, margin=3.0).eval()
     by_transform = features.view(8, 4, -1)
-    far = too_far(features, by_transform.mean(1), torch.arange(8).repeat_interleave(4), 3.0)
+    far = too_far(features, by_transform.mean(1), torch.arange(8).repeat_interleave(4), 3.0).mean()
     assert (drawn.loss(images) - plain.loss(images)).item() == pytest.approx(0.5 * far.item(), rel=1e-4)
+
+
+def test_the_mean_of_a_map_is_how_far_the_gaps_between_centres_fall_short() -> None:
+    detector, images = small(), phantoms(SPEC, 9, seed=1)
+    Training(1, batch_size=4).fit(detector, images)
+    others = phantoms(SPEC, 3, seed=2).flip(3)
+    gaps = []
+    with torch.no_grad():
+        for number in range(8):
+            distances = squared_distances(detector.features(others, number), detector.centres_)
+            rest = distances[:, [k for k in range(8) if k != number]]
+            gaps.append(((-rest).softmax(1) * rest).sum(1) - distances[:, number])
+    heat = detector.score(others).map
+    assert torch.allclose(heat.mean((1, 2, 3)), -torch.stack(gaps).mean(0) - detector.usual_.mean(), atol=1e-4)
+    assert torch.allclose(detector.score(images).map.mean(0), torch.zeros(1, 32, 32), atol=1e-4)
