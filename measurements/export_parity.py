@@ -79,7 +79,7 @@ def cells(case: Case, epochs: int) -> list[str]:
 def agreement(form: str, program: Any, images: Tensor, ours: Answers, units: Units) -> Agreement:
     write, read = FORMATS[form]
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "program"
+        path = Path(folder) / ("a.onnx" if form == "onnx" else "a.pt2")
         write(path, program, {"outputs": OUTPUTS[: 4 if len(ours.maps) else 3]})
         return compared(ours, of_program(read(path), images.numpy()), units)
 
