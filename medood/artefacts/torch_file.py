@@ -16,11 +16,11 @@ from medood.artefacts.program import OUTPUTS
 from medood.features.classifiers.graph import Graph
 
 _MORE = (
-    "_native_batch_norm_legit _unsafe_index _upsample_bilinear2d_aa acos all any argmax argmin as_strided asin atan atan2 avg_pool2d_backward bitwise_and "
-    "bitwise_not bitwise_or bitwise_xor convolution_backward copy cosh cumprod diagonal empty empty_like erfc expm1 fill fmod "
-    "grid_sampler_2d index index_put isinf isnan log10 log1p log2 logical_and logical_not logical_or logical_xor masked_fill "
-    "max_pool2d_with_indices_backward median new_empty new_full prod remainder round scalar_tensor scatter scatter_add select_scatter "
-    "sinh slice_scatter sort topk tril triu trunc unfold"
+    "_native_batch_norm_legit _unsafe_index _upsample_bilinear2d_aa acos all any argmax argmin as_strided asin atan atan2 "
+    "avg_pool2d_backward bitwise_and bitwise_not bitwise_or bitwise_xor convolution_backward copy cosh cumprod diagonal empty "
+    "empty_like erfc expm1 fill fmod grid_sampler_2d index index_put isinf isnan log10 log1p log2 logical_and logical_not "
+    "logical_or logical_xor masked_fill max_pool2d_with_indices_backward median new_empty new_full prod remainder round "
+    "scalar_tensor scatter scatter_add select_scatter sinh slice_scatter sort topk tril triu trunc unfold"
 )
 """Of aten, besides those of classifiers: functions of their arguments alone."""
 
