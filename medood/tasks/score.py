@@ -108,13 +108,14 @@ def score_folder(
     place = {"name": source, "root": images.name, "parameters": parameters}
     opened = partial(_open, run, source, images.folder, parameters)
     with ExitStack() as kept_open:
-        cluster, spread = kept_open.enter_context(workers_of(engine, device)), None
+        cluster = kept_open.enter_context(workers_of(engine, device))
+        spread: Spread | None = None
         portions = _begun(_portions(images, opened, kept_open, index, part, keep, outcome, console), images)
         _say_before(run, console)
         if cluster is not None:
-            portions = list(portions)
+            whole = portions = list(portions)
             more = {"device": device, "plane": plane, "features": features, "maps": files.map_plan, "own_process": engine.kind == "own"}
-            spread = spread_over(cluster, run, header["run_checksum"], place, portions[0][1], out, console, **more)
+            spread = spread_over(cluster, run, header["run_checksum"], place, whole[0][1], out, console, **more)
         add_identifiers = kept_open.enter_context(identifiers_file(identifiers))
         rows, folder, made = kept_open.enter_context(files.opened(run, place, header, spread))
         for reader, found in portions:
