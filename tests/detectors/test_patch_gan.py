@@ -246,8 +246,9 @@ def test_one_step_updates_the_discriminator_once_and_the_reconstructor_twice() -
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_reconstruction_loss_by_hand(region: Any, reduction: Any) -> None:
     (phase,) = new(ImageSpec(3, 64, 64), loss_region=region, loss_reduction=reduction).phases()
-    image, filled = torch.full((2, 3, 64, 64), 0.5), torch.full((2, 3, 64, 64), 0.4)
-    hidden = torch.zeros((2, 1, 64, 64), dtype=torch.bool)
+    image, filled = torch.full((3, 3, 64, 64), 0.5), torch.full((3, 3, 64, 64), 0.4)
+    filled[2], counts = 9.0, torch.tensor([1.0, 1.0, 0.0])  # the last does not count
+    hidden = torch.zeros((3, 1, 64, 64), dtype=torch.bool)
     hidden[:, :, :16, :16] = True
     expected = {
         ("image", "sum"): 0.01 * 3 * 64,
@@ -255,7 +256,7 @@ def test_the_reconstruction_loss_by_hand(region: Any, reduction: Any) -> None:
         ("hidden", "sum"): 0.01 * 3 * 256 / 64,
         ("hidden", "mean"): 0.01,
     }
-    assert phase._reconstruction(image, filled, hidden).item() == pytest.approx(expected[region, reduction], rel=1e-4)
+    assert phase._reconstruction(image, filled, hidden, counts).item() == pytest.approx(expected[region, reduction], rel=1e-4)
 
 
 def test_only_crops_with_enough_body_are_learned_from() -> None:
@@ -264,9 +265,12 @@ def test_only_crops_with_enough_body_are_learned_from() -> None:
     images[1] = 0.0
     hidden = torch.zeros((2, 1, 64, 64), dtype=torch.bool)
     hidden[0, 0, :32, 32:] = True
-    crops, parts = phase._tiles(Batch(images, hidden))
+    crops, parts, counts = phase._tiles(Batch(images, hidden))
     assert crops.shape == (4, 1, 32, 32)
+    assert counts.tolist() == [1, 1, 1, 1]
     assert parts.flatten(1).all(1).tolist() == [False, True, False, False]
+    crops, parts, counts = phase._tiles(Batch(torch.zeros_like(images), hidden))  # so that other processes need not wait for it
+    assert (len(crops), counts.tolist()) == (1, [0])
     with pytest.raises(TrainingError, match="min_foreground"):
         Training(1, MaskBoxes()).fit(new(reading="crop32"), torch.zeros((4, 1, 64, 64)))
 

@@ -13,10 +13,10 @@ from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.processes import mean, part, shared, summed, together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.detectors.self_supervised.usual_places import UsualPlaces
 from medood.nets.images.geometric_transforms import GeometricTransforms, all_of
 from medood.nets.images.margin_map import margin_weights, returned, shortfall, stretched
 from medood.nets.images.signed import signed
+from medood.nets.usual_places import UsualPlaces
 from medood.nets.wide_resnet import GRID_STEP, STEP, WideResNet, linear_head
 
 

@@ -12,11 +12,11 @@ from torch.optim import SGD
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
-from medood.detectors.self_supervised.usual_places import UsualPlaces
 from medood.nets.densities.dirichlet import log_probabilities
 from medood.nets.images.geometric_transforms import GeometricTransforms
 from medood.nets.images.margin_map import margin_weights, returned, shortfall, stretched
 from medood.nets.images.signed import signed
+from medood.nets.usual_places import UsualPlaces
 from medood.nets.wide_resnet import GRID_STEP, STEP, WideResNet, linear_head
 
 
