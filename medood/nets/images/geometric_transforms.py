@@ -66,7 +66,7 @@ class GeometricTransforms(nn.Module):
         So sums stay as they are. What was shifted out of sight gets 0, and what was seen twice, in the mirror too, gets both. Over all
         transforms each pixel is seen equally often with the symmetric border, and nearly so with the other.
         """
-        return torch.zeros_like(values.flatten(2)).index_add_(2, self.places[number], values.flatten(2)).view_as(values)
+        return torch.zeros_like(values.flatten(2)).index_add_(2, self.places[number].long(), values.flatten(2)).view_as(values)
 
 
 def _places(height: int, width: int, number: tuple[int, int, int, int], border: Border) -> Tensor:

@@ -16,9 +16,8 @@ def margin_weights(logits: Tensor, right: int) -> Tensor:
 
     The margin is the logarithm of p / (1 - p), where p is the probability of the right answer, plus the entropy of those probabilities.
     """
-    own = torch.zeros_like(logits)
-    own[:, right] = 1
-    return own - logits.masked_fill(own.bool(), -torch.inf).softmax(1)
+    own = (torch.arange(logits.shape[1], device=logits.device) == right).expand_as(logits)
+    return own.to(logits) - logits.masked_fill(own, -torch.inf).softmax(1)
 
 
 def shortfall(network: WideResNet, grid: Tensor, weights: Tensor, offset: Tensor) -> Tensor:
