@@ -115,7 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name, value in (("size", 256), ("images", 64), ("threads", 1)):
         parser.add_argument(f"--{name}", type=int, default=value)
-    parser.add_argument("--extractors", nargs="*", default=list(catalogue.features()))
+    parser.add_argument("--extractors", nargs="*", default=[name for name in catalogue.features() if name != "columns"])
     parser.add_argument("--slices", type=int, nargs="*", default=[1000, 4000])
     parser.add_argument("--set", action="append", default=[], dest="changes")
     options = parser.parse_args(arguments)

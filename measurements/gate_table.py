@@ -120,7 +120,7 @@ def judge(
             refused += error.code == "channels"
             continue
         started = time.process_time()
-        judged = gate.judge(prepared.images, input_facts(volume, prepared), pipeline.preparation.plane != "native")
+        judged = gate.judge(gate.look(prepared.images), input_facts(volume, prepared), pipeline.preparation.plane != "native")
         seconds += time.process_time() - started
         found += [one for one, label in zip(judged, prepared.labels, strict=True) if keep is None or label == keep]
     return found, seconds, refused

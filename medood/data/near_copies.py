@@ -67,19 +67,33 @@ class HashedImages:
 
         Of a volume at least half of its slices must be copies of slices of one entry, or half of that entry's slices must be among them.
         """
-        if not len(self.hashes) or not len(copies.hashes):
-            return {}
-        at, alike = nearest(copies._directions, self._directions)
-        near = 1 - alike <= self._limits[at]
-        pairs, counts = np.unique(np.stack([copies.owner[near], self.owner[at[near]]]), axis=1, return_counts=True)
-        own, theirs = (np.bincount(images.owner, minlength=len(images.ids)) for images in (copies, self))
-        enough = 2 * counts >= np.minimum(own[pairs[0]], theirs[pairs[1]])
+        originals = self.owners_of_originals(copies.hashes)
+        near = originals >= 0
+        pairs, counts = np.unique(np.stack([copies.owner[near], originals[near]]), axis=1, return_counts=True)
+        enough = 2 * counts >= np.minimum(copies._images[pairs[0]], self._images[pairs[1]])
         best = np.argsort(counts[enough], kind="stable")  # of several originals the one with the most images is named
         return {copies.ids[copy]: self.ids[original] for copy, original in pairs[:, enough][:, best].T.tolist()}
 
-    def original_of(self, hashes: np.ndarray) -> str | None:
-        """The id of the entry here that the images of one other entry, hashes (n, 400), are near-copies of."""
-        return self.originals(HashedImages(hashes, np.zeros(len(hashes), int), ("",))).get("")
+    def owners_of_originals(self, hashes: np.ndarray) -> np.ndarray:
+        """(n,) the number of the entry here that has the image of which each of hashes (n, 400) is a near-copy; -1 where there is none."""
+        if not len(self.hashes) or not len(hashes):
+            return np.full(len(hashes), -1)
+        at, alike = nearest(directions(hashes), self._directions)
+        return np.where(1 - alike <= self._limits[at], self.owner[at], -1)
+
+    def original_of(self, owners: np.ndarray) -> str | None:
+        """The id of the entry here that the images of one other entry are near-copies of, from the `owners_of_originals` of these (n,).
+
+        The rule is that of `originals`.
+        """
+        named, counts = np.unique(owners[owners >= 0], return_counts=True)
+        enough = 2 * counts >= np.minimum(len(owners), self._images[named])
+        return self.ids[named[enough][counts[enough].argmax()]] if enough.any() else None
+
+    @cached_property
+    def _images(self) -> np.ndarray:
+        """(entries,) how many images each has."""
+        return np.bincount(self.owner, minlength=len(self.ids))
 
     @cached_property
     def _directions(self) -> np.ndarray:

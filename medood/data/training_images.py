@@ -11,7 +11,7 @@ import numpy as np
 from medood.core.errors import MedoodError
 from medood.core.volume import Entry
 from medood.data.cache import SELECTING, CachedImages
-from medood.data.near_copies import HashedImages, perceptual_hash
+from medood.data.near_copies import NO_HASHES, HashedImages, perceptual_hash
 from medood.recipe.recipe import Recipe
 from medood.recipe.run import Run
 from medood.recipe.run_content import index_in
@@ -85,8 +85,12 @@ class SeenImages:
         low, high = run.recipe.transforms.range
         self._spread = high - low
 
-    def mark(self, name: str, images: np.ndarray) -> str:
-        """What `seen_in_training` says of the entry `name` with these prepared images: "id", "near_copy", or nothing when it is new."""
+    def originals(self, images: np.ndarray) -> np.ndarray:
+        """(n,) which entry of the run each of (n, channels, height, width) prepared images is a near-copy of, by number; -1: of none."""
+        return self._hashed.owners_of_originals(perceptual_hash(images, self._spread) if len(images) else NO_HASHES)
+
+    def mark(self, name: str, originals: np.ndarray) -> str:
+        """What `seen_in_training` says of the entry `name` with these `originals`: "id", "near_copy", or nothing when it is new."""
         if name in self._ids:
             return "id"
-        return "near_copy" if self._hashed.original_of(perceptual_hash(images, self._spread)) is not None else ""
+        return "near_copy" if self._hashed.original_of(originals) is not None else ""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
+from scipy.special import stdtr
 
 from medood.gate.distance import patient_weights
 
@@ -35,7 +35,7 @@ class PatientPValue:
 
     def _tail(self, values: np.ndarray) -> np.ndarray:
         mean, deviation, freedom = self._normal
-        return np.maximum(stats.t.sf((values - mean) / deviation, freedom), 1e-300) if freedom else np.ones(len(values))
+        return np.maximum(stdtr(freedom, (mean - values) / deviation), 1e-300) if freedom else np.ones(len(values))
 
 
 def _between_and_within(values: np.ndarray, patients: np.ndarray) -> tuple[float, float, float]:

@@ -43,6 +43,20 @@ class Judgement:
 
 
 @dataclass(frozen=True, eq=False)
+class Look:
+    """What statistics say of n images: p-values (n,) by question, and the number of the change that each looks most like (n,)."""
+
+    p_values: Mapping[str, np.ndarray]
+    change: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.change)
+
+    def __getitem__(self, rows: slice) -> Look:
+        return Look({name: p[rows] for name, p in self.p_values.items()}, self.change[rows])
+
+
+@dataclass(frozen=True, eq=False)
 class Question:
     """p-values of one statistic, from normal images and from the same images with planted lesions: an image is judged by the larger."""
 
@@ -75,18 +89,28 @@ class Gate:
     questions: Mapping[str, Question]
     left_out: Sequence[str] = field(default=())
 
-    def judge(
-        self, images: np.ndarray, facts: Mapping[str, Any], plane_is_chosen: bool, scores: np.ndarray | None = None
-    ) -> list[Judgement]:
-        """Of (n, channels, height, width) prepared images of one entry with these tags, and of their scores (n,) if there are any."""
+    def look(self, images: np.ndarray) -> Look:
+        """At (n, channels, height, width) prepared images, whichever entries they are of; `judge` makes judgements of it."""
+        none = np.zeros(len(images), int)
+        if not len(images) or not self.distances:
+            return Look({}, none)
+        found = statistics(images, self.spec)
+        values, change = {name: distance(found[name]) for name, distance in self.distances.items()}, none
+        if self.discriminant is not None and self.scale is not None:
+            units = (self.discriminant(joined(found)) - self.scale[0]) / self.scale[1]
+            values[CHANGED], change = units.max(1), units.argmax(1)
+        return Look({name: self.questions[name](value) for name, value in values.items() if name in self.questions}, change)
+
+    def judge(self, look: Look, facts: Mapping[str, Any], plane_is_chosen: bool, scores: np.ndarray | None = None) -> list[Judgement]:
+        """Of the images of one entry with these tags, of what a look at them said, and of their scores (n,) if there are any."""
         other = differences(dict(self.tags), dict(facts), plane_is_chosen)
         if other:
-            return [Judgement(0.0, True, "; ".join(other))] * len(images)
-        values = self.values(images) if len(images) else {}
-        named = {name: self.questions[name](found) for name, (found, _) in values.items() if name in self.questions}
-        if scores is not None and len(images) and SCORE in self.questions:
-            named[SCORE] = self.questions[SCORE](-np.asarray(scores, float))
-        return [self._judgement({name: float(p[i]) for name, p in named.items()}, values, i) for i in range(len(images))]
+            return [Judgement(0.0, True, "; ".join(other))] * len(look)
+        p_values = dict(look.p_values)
+        if scores is not None and len(look) and SCORE in self.questions:
+            p_values[SCORE] = self.questions[SCORE](-np.asarray(scores, float))
+        rows = zip(*(p.tolist() for p in p_values.values()), strict=True) if p_values else [()] * len(look)
+        return [self._judgement(dict(zip(p_values, row, strict=True)), int(k)) for row, k in zip(rows, look.change, strict=True)]
 
     def series(self, judged: Sequence[Judgement]) -> Judgement:
         """Of a whole series: twice the median of the p-values of its slices, which is a p-value however they depend on each other."""
@@ -97,24 +121,14 @@ class Gate:
         reasons = [one.reason for one in judged if one.refused]
         return Judgement(p, refused, max(set(reasons), key=reasons.count) if refused and reasons else "")
 
-    def values(self, images: np.ndarray) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """By question the values (n,) that it is asked of, and the number of the change that an image looks most like (n,)."""
-        found = statistics(images, self.spec)
-        none = np.zeros(len(images), int)
-        values = {name: (distance(found[name]), none) for name, distance in self.distances.items()}
-        if self.discriminant is not None and self.scale is not None:
-            units = (self.discriminant(joined(found)) - self.scale[0]) / self.scale[1]
-            values[CHANGED] = units.max(1), units.argmax(1)
-        return values
-
-    def _judgement(self, p_values: Mapping[str, float], values: Mapping[str, tuple[np.ndarray, np.ndarray]], i: int) -> Judgement:
+    def _judgement(self, p_values: Mapping[str, float], change: int) -> Judgement:
         if not p_values:
             return Judgement(1.0, False)
         p = min(1.0, len(self.questions) * min(p_values.values()))
         if p > self.rate:
             return Judgement(p, False)
         against = sorted((name for name in p_values if len(self.questions) * p_values[name] <= self.rate), key=p_values.__getitem__)
-        words = [f"it looks {list(CHANGES)[values[CHANGED][1][i]]}" if name == CHANGED else _WORDS[name] for name in against]
+        words = [f"it looks {list(CHANGES)[change]}" if name == CHANGED else _WORDS[name] for name in against]
         return Judgement(p, True, "; ".join(words))
 
     def save(self, folder: Path) -> str:

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+import torch
+from torch.nn.functional import adaptive_avg_pool2d
 
 from medood.core.detector import ImageSpec
+from medood.core.quantiles import of_sorted
 
 _QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 _LEAST = 2.0**-12
@@ -40,29 +43,31 @@ def statistics(images: np.ndarray, spec: ImageSpec) -> dict[str, np.ndarray]:
 
 def _of_one(grey: np.ndarray, unit: np.ndarray, body: np.ndarray) -> Mapping[str, np.ndarray]:
     inside = _some(body.ravel().nonzero()[0])
-    values = [np.quantile(grey.ravel()[inside], _QUANTILES), [body.mean()]]
+    values = [of_sorted(np.sort(grey.ravel()[inside]), _QUANTILES), np.array([np.count_nonzero(body) / body.size])]
     if len(unit) == 3:
         red, green, blue = unit.reshape(3, -1)[:, inside]
-        values += [np.quantile(colour, _QUANTILES[1:-1]) for colour in (red - green, (red + green) / 2 - blue)]
+        values += [of_sorted(np.sort(colour), _QUANTILES[1:-1]) for colour in (red - green, (red + green) / 2 - blue)]
     return {"values": np.concatenate(values), "texture": _texture(grey, body), "layout": np.concatenate([_layout(grey), _edges(grey)])}
 
 
 def _texture(grey: np.ndarray, body: np.ndarray) -> np.ndarray:
     """Logarithms of the median and the 90th percentile of the absolute Haar coefficients in the body, by octave and direction."""
-    found = []
-    for _ in range(_OCTAVES):
+    found = np.zeros((_OCTAVES, 3, 2))
+    for octave in range(_OCTAVES):
         height, width = (length // 2 * 2 for length in grey.shape)
-        corners = [grey[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
-        inside = np.logical_and.reduce([body[i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)])
+        top, bottom = body[:height:2, :width], body[1:height:2, :width]
+        inside = (top & bottom)[:, ::2] & (top & bottom)[:, 1::2]
         if min(inside.shape) < 2:
-            found += [np.log(_LEAST)] * 6
-            continue
-        where = inside if inside.any() else np.ones_like(inside)
-        a, b, c, d = corners
-        details = np.stack([_some(detail[where]) for detail in (a + b - c - d, a - b + c - d, a - b - c + d)])
-        found += np.log(np.quantile(np.abs(details), (0.5, 0.9), axis=1) / 4 + _LEAST).T.ravel().tolist()
-        grey, body = (a + b + c + d) / 4, inside
-    return np.array(found)
+            break
+        upper, lower = grey[:height:2, :width], grey[1:height:2, :width]
+        rows, columns = upper + lower, upper - lower
+        details = np.stack([columns[:, ::2] + columns[:, 1::2], rows[:, ::2] - rows[:, 1::2], columns[:, ::2] - columns[:, 1::2]])
+        where = _some((inside if inside.any() else ~inside).ravel().nonzero()[0])
+        strengths = np.abs(details.reshape(3, -1)[:, where])
+        strengths.sort(axis=1)
+        found[octave] = of_sorted(strengths, (0.5, 0.9))
+        grey, body = (rows[:, ::2] + rows[:, 1::2]) / 4, inside
+    return np.log(found / 4 + _LEAST).ravel()
 
 
 def _some(values: np.ndarray) -> np.ndarray:
@@ -81,7 +86,7 @@ def _edges(grey: np.ndarray) -> np.ndarray:
     small = shrunk(grey, _EDGES)
     down, across = np.gradient(small)
     strength = np.hypot(down, across)
-    strength = np.minimum(strength, np.quantile(strength, 0.9))
+    strength = np.minimum(strength, of_sorted(np.sort(strength, axis=None), (0.9,)))
     bins = np.floor((np.arctan2(down, across) / (2 * np.pi) % 1.0) * _DIRECTIONS).astype(int) % _DIRECTIONS
     row, column = (np.arange(_EDGES) * _PLACES // _EDGES,) * 2
     place = row[:, None] * _PLACES + column
@@ -91,11 +96,4 @@ def _edges(grey: np.ndarray) -> np.ndarray:
 
 def shrunk(grey: np.ndarray, cells: int) -> np.ndarray:
     """(cells, cells) averages of an image (height, width) over equal parts of it; parts of fewer than one pixel repeat pixels."""
-    for axis in (0, 1):
-        ends = np.linspace(0, grey.shape[axis], cells + 1)
-        starts = np.floor(ends[:-1]).astype(int)
-        counts = np.maximum(np.ceil(ends[1:] - 1e-9).astype(int) - starts, 1)
-        sums = np.concatenate([np.zeros_like(np.take(grey, [0], axis)), np.cumsum(grey, axis, dtype=np.float64)], axis)
-        length = counts.reshape((-1, 1) if axis == 0 else (1, -1))
-        grey = (np.take(sums, starts + counts, axis) - np.take(sums, starts, axis)) / length
-    return grey
+    return adaptive_avg_pool2d(torch.from_numpy(np.ascontiguousarray(grey))[None], cells)[0].numpy()

@@ -90,7 +90,7 @@ class Run(core.Run):
         if isinstance(item.state, Problem):
             raise refusal(item.state)
         volume, prepared, scored = item.state.volume, item.state.prepared, item.state.scored
-        rows = entry_rows(item.entry, volume, prepared, scored, scorer)
+        rows = entry_rows(item.entry, item.state, scorer)
         return self._result(given or from_volume(volume), prepared, rows, scored)
 
     def score_folder(

@@ -6,6 +6,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
+from medood.core.quantiles import quantiles
+
 POOLED_FEATURES = ("plain_bright", "plain_dark")
 """Brightness and darkness taken for a map and pooled as a run's maps are; of runs that pool."""
 
@@ -26,5 +28,5 @@ def trivial_features(image: np.ndarray, foreground: np.ndarray | None, file_byte
     inside = np.ones_like(grey, dtype=bool) if foreground is None else np.asarray(foreground, dtype=bool).reshape(grey.shape)
     values = grey[inside] if inside.any() else grey.ravel()
     small = np.asarray(Image.fromarray(grey).resize((64, 64), Image.Resampling.BOX))
-    numbers = (values.mean(), values.std(), np.percentile(values, 99), np.abs(ndimage.laplace(small)).mean(), file_bytes)
+    numbers = (values.mean(), values.std(), quantiles(values, (0.99,))[0], np.abs(ndimage.laplace(small)).mean(), file_bytes)
     return {name: float(number) for name, number in zip(PLAIN_FEATURES, numbers, strict=True)}

@@ -8,6 +8,7 @@ import numpy as np
 from scipy import ndimage
 
 from medood.core.geometry import Raster
+from medood.core.quantiles import quantiles
 from medood.recipe.recipe import Pooling, Recipe
 from medood.scoring.inference import Scored
 from medood.scoring.smoothing import Smoothing
@@ -153,7 +154,7 @@ def _reduced(values: np.ndarray, raster: Raster, plan: Pooling) -> float:
     if plan.reduction == "mean":
         return float(values.mean(dtype=np.float64))
     if plan.reduction == "percentile":
-        return float(np.percentile(values, plan.percentile))
+        return quantiles(values, (plan.percentile / 100,))[0]
     return _hottest(values, plan.top_mm2 / raster.pixel_mm2)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from medood.core.volume import Entry, Problem, Volume
 from medood.data.found import is_harmless
 from medood.data.input_facts import input_facts
 from medood.data.training_images import SeenImages
-from medood.gate.gate import Gate, Judgement
+from medood.gate.gate import Gate, Judgement, Look
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
 from medood.recipe.run import Run
@@ -28,6 +28,31 @@ OUT_OF_DOMAIN = "out_of_domain"
 """The decision about an input that is not of the kind that the run was trained on: neither normal nor anomalous can be said of it."""
 
 _LONGEST_LIST = 30_000  # characters; a spreadsheet cell holds 32,767
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """n images beside those of the run: what the gate says at a look, and of which entries they are near-copies, (n,); -1: of none."""
+
+    look: Look
+    originals: np.ndarray
+
+    def __getitem__(self, rows: slice) -> Compared:
+        return Compared(self.look[rows], self.originals[rows])
+
+
+@dataclass(eq=False)
+class Decoded:
+    """An entry's volume and its images.
+
+    compared  with the images that the run was made from; None before
+    scored    what the detector says of them; None before it was asked, and where no slice is fit for it
+    """
+
+    volume: Volume
+    prepared: Prepared
+    compared: Compared | None = None
+    scored: Scored | None = None
 
 
 class Scorer:
@@ -63,19 +88,25 @@ class Scorer:
         """The score of a series, from the pooled scores of its slices."""
         return self.pooling.series(scored, prepared.images, prepared.raster, self.run.recipe.scoring.top_slices)
 
-    def judged(self, volume: Volume, prepared: Prepared, scores: np.ndarray | None) -> list[Judgement] | None:
+    def compare(self, images: np.ndarray) -> Compared:
+        """(n, channels, height, width) prepared images, whichever entries they are of, with those that the run was made from."""
+        look = self.gate.look(images) if self.gate else Look({}, np.zeros(len(images), int))
+        same_cut = self.seen is not None and self._pipeline_of_training is None
+        return Compared(look, self.seen.originals(images) if self.seen and same_cut else np.full(len(images), -1))
+
+    def judged(self, volume: Volume, prepared: Prepared, look: Look, scores: np.ndarray | None) -> list[Judgement] | None:
         """What the gate says of every image of an entry; None for a run without one."""
         if self.gate is None:
             return None
-        return self.gate.judge(prepared.images, input_facts(volume, prepared), self.pipeline.preparation.plane != "native", scores)
+        return self.gate.judge(look, input_facts(volume, prepared), self.pipeline.preparation.plane != "native", scores)
 
-    def seen_in_training(self, volume: Volume, prepared: Prepared) -> str:
+    def seen_in_training(self, volume: Volume, originals: np.ndarray) -> str:
         """Whether the run was made from this volume, as `SeenImages.mark` says it; cut as the run's own images were to be compared."""
         if self.seen is None:
             return ""
         if self._pipeline_of_training is not None:
-            prepared = self._pipeline_of_training.prepare(volume)
-        return self.seen.mark(volume.entry.id, prepared.images)
+            originals = self.seen.originals(self._pipeline_of_training.prepare(volume).images)
+        return self.seen.mark(volume.entry.id, originals)
 
     def check(self) -> None:
         """Raises MedoodError when the run cannot score what it scored before, or noise if it scored nothing: then no image is to blame."""
@@ -99,13 +130,15 @@ class Scorer:
         return make_normal(self.run.detector, torch.from_numpy(images), self.device)
 
 
-def entry_rows(entry: Entry, volume: Volume, prepared: Prepared, scored: Scored | None, scorer: Scorer) -> list[dict[str, Any]]:
-    """A row per slice and one for the series, or the one row of a single image."""
+def entry_rows(entry: Entry, decoded: Decoded, scorer: Scorer) -> list[dict[str, Any]]:
+    """A row per slice and one for the series, or the one row of a single image, of what was scored in its group."""
+    volume, prepared, compared, scored = decoded.volume, decoded.prepared, decoded.compared, decoded.scored
+    assert compared is not None
     single = entry.slices == 1
-    judged = scorer.judged(volume, prepared, None if scored is None else scored.image)
+    judged = scorer.judged(volume, prepared, compared.look, None if scored is None else scored.image)
     base = entry_row(entry) | {"issues": joined([*entry.issues, *volume.issues])}
     if scorer.seen is not None:
-        base["seen_in_training"] = scorer.seen_in_training(volume, prepared)
+        base["seen_in_training"] = scorer.seen_in_training(volume, compared.originals)
     acquired = prepared.way.orientation.axes[0] == 0
     by_slice = {}
     for position, number in enumerate(prepared.slices.tolist()):

@@ -20,7 +20,7 @@ from medood.data.side_by_side import side_by_side
 from medood.dicom_objects.kinds import NO_DICOM
 from medood.scoring.inference import OUT_OF_MEMORY, Scored, refusal
 from medood.scoring.map_folder import MapFolder
-from medood.scoring.rows import Scorer, entry_rows, failed_row, joined, problem_row
+from medood.scoring.rows import Decoded, Scorer, entry_rows, failed_row, joined, problem_row
 from medood.scoring.table import ScoreTable
 from medood.transforms.pipeline import Pipeline, Prepared
 
@@ -69,15 +69,6 @@ class TakesMaps(Protocol):
     """Writes the map of an entry and sees to it that it is listed; returns codes of what is odd about it."""
 
     def add(self, volume: Volume, prepared: Prepared, scored: Scored, rows: Sequence[Mapping[str, Any]]) -> tuple[str, ...]: ...
-
-
-@dataclass(eq=False)
-class Decoded:
-    """An entry's volume and its images, and what the detector says of them: None before it was asked, and where no slice is fit for it."""
-
-    volume: Volume
-    prepared: Prepared
-    scored: Scored | None = None
 
 
 @dataclass(eq=False)
@@ -156,10 +147,11 @@ def read_item(source: Source, pipeline: Pipeline, entry: Entry) -> Item:
 
 
 def score_group(scorer: Scorer, group: list[Item]) -> None:
-    """Give every item of the group that has images its pooled scores; where that fails for all together, each is tried alone.
+    """Compare all images with the run's, and give them their pooled scores; where that fails for all together, each item is tried alone.
 
     Raises MedoodError when the run can score nothing at all any more.
     """
+    _compare_group(scorer, group)
     decoded = [(item, item.state) for item in group if isinstance(item.state, Decoded) and len(item.state.prepared.images)]
     if not decoded:
         return
@@ -171,6 +163,32 @@ def score_group(scorer: Scorer, group: list[Item]) -> None:
         item.state = scored if isinstance(scored, Problem) else _pooled(scorer, item.entry, state, scored)
 
 
+def _compare_group(scorer: Scorer, group: list[Item]) -> None:
+    decoded = [(item, item.state) for item in group if isinstance(item.state, Decoded)]
+    if not decoded:
+        return
+    images = [state.prepared.images for _, state in decoded]
+    try:
+        with shield(""):
+            together = scorer.compare(np.concatenate(images))
+    except InputError:
+        for item, state in decoded:
+            item.state = _compared_alone(scorer, item.entry, state)
+        return
+    for (_, state), rows in zip(decoded, _rows_of_each(images), strict=True):
+        state.compared = together[rows]
+
+
+def _compared_alone(scorer: Scorer, entry: Entry, decoded: Decoded) -> Decoded | Problem:
+    return attempt(lambda _: replace(decoded, compared=scorer.compare(decoded.prepared.images)), entry)
+
+
+def _rows_of_each(images: Sequence[np.ndarray]) -> list[slice]:
+    """Where the images of each entry are when all are put together."""
+    ends = np.cumsum([len(each) for each in images]).tolist()
+    return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
 def _score_together(scorer: Scorer, images: Sequence[np.ndarray]) -> list[Scored | Problem] | None:
     """The scores of the images of each entry; None when that fails."""
     try:
@@ -178,8 +196,7 @@ def _score_together(scorer: Scorer, images: Sequence[np.ndarray]) -> list[Scored
             scored = scorer.score(np.concatenate(images))
     except InputError:
         return None
-    ends = np.cumsum([len(each) for each in images]).tolist()
-    return [scored[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    return [scored[rows] for rows in _rows_of_each(images)]
 
 
 def _score_alone(scorer: Scorer, entry: Entry, images: np.ndarray) -> Scored | Problem:
@@ -228,7 +245,7 @@ def rows_of(
     if isinstance(item.state, Problem):
         return [failed_row(item.entry, item.state, root)]
     decoded = item.state
-    made = attempt(lambda entry: entry_rows(entry, decoded.volume, decoded.prepared, decoded.scored, scorer), item.entry)
+    made = attempt(lambda entry: entry_rows(entry, decoded, scorer), item.entry)
     if isinstance(made, Problem):
         return [failed_row(item.entry, made, root)]
     if maps is not None:

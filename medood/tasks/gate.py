@@ -140,7 +140,7 @@ def _rows(item: Item, gate: Gate, pipeline: Pipeline, root: Path) -> Iterator[di
     base = {key: value for key, value in entry_row(entry).items() if key in _COLUMNS}
     base |= {"status": "ok", "issues": joined([*entry.issues, *volume.issues])}
     plane_is_chosen = pipeline.preparation.plane != "native"
-    judged = gate.judge(prepared.images, input_facts(volume, prepared), plane_is_chosen)
+    judged = gate.judge(gate.look(prepared.images), input_facts(volume, prepared), plane_is_chosen)
     single = entry.slices == 1
     for number, one in zip(prepared.slices.tolist(), judged, strict=True):
         yield base | {"level": "image" if single else "slice", "slice": "" if single else number} | domain_cells(one)

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from monai.transforms import MapTransform
 
+from medood.core.quantiles import quantiles
+
 
 class PercentileScale(MapTransform):
     """Maps the `lower`..`upper` percentile of the volume (inside the body when `foreground` is known) to 0..1 and cuts what lies outside.
@@ -21,8 +23,9 @@ class PercentileScale(MapTransform):
         self.lower, self.upper = lower, upper
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:
-        image = np.asarray(data["image"])
+        image = np.asarray(data["image"], np.float32)
         inside = image[:, np.asarray(data["foreground"])[0]] if "foreground" in data else image
-        low, high = np.percentile(inside, (self.lower, self.upper)) if inside.size else (0.0, 1.0)
-        scaled = (image - low) / max(high - low, np.finfo(np.float32).eps)
-        return {**data, "image": np.clip(scaled, 0.0, 1.0).astype(np.float32)}
+        low, high = quantiles(inside, (self.lower / 100, self.upper / 100)) if inside.size else (0.0, 1.0)
+        scaled = image - low
+        scaled /= max(high - low, float(np.finfo(np.float32).eps))
+        return {**data, "image": np.clip(scaled, 0.0, 1.0, out=scaled)}

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from monai.transforms import MapTransform
 
+from medood.core.quantiles import quantiles
+
 
 class RobustScale(MapTransform):
     """Subtracts the middle and divides by the spread of the whole volume, inside the body when `foreground` is known.
@@ -35,8 +37,8 @@ class RobustScale(MapTransform):
 
 
 def _quartiles(values: np.ndarray) -> tuple[float, float]:
-    first, median, third = np.percentile(values, (25, 50, 75))
-    return float(median), float(third - first)
+    first, median, third = quantiles(values, (0.25, 0.5, 0.75))
+    return median, third - first
 
 
 def _shorth(values: np.ndarray) -> tuple[float, float]:

@@ -41,7 +41,7 @@ def gate() -> Gate:
 
 
 def refused(gate: Gate, images: np.ndarray, **facts: object) -> list[str]:
-    return [one.reason for one in gate.judge(images, FACTS | facts, False) if one.refused]
+    return [one.reason for one in gate.judge(gate.look(images), FACTS | facts, False) if one.refused]
 
 
 def test_new_patients_pass_with_lesions_and_without(gate: Gate) -> None:
@@ -73,16 +73,16 @@ def test_noise_and_another_object_are_refused(gate: Gate) -> None:
 
 
 def test_a_tag_that_differs_refuses_with_its_words_alone(gate: Gate) -> None:
-    (found,) = gate.judge(drawings(1, 4), FACTS | {"modality": "CT"}, False)
+    (found,) = gate.judge(gate.look(drawings(1, 4)), FACTS | {"modality": "CT"}, False)
     assert (found.p, found.refused, found.reason) == (0.0, True, "a CT, trained on MR")
 
 
 def test_a_series_is_judged_by_its_typical_slice(gate: Gate) -> None:
     new = drawings(5, 5)
-    assert not gate.series(gate.judge(new, FACTS, False)).refused
+    assert not gate.series(gate.judge(gate.look(new), FACTS, False)).refused
     new[0] = 0.9
-    assert not gate.series(gate.judge(new, FACTS, False)).refused
-    other = gate.series(gate.judge(np.ascontiguousarray(new[:, :, ::-1]), FACTS, False))
+    assert not gate.series(gate.judge(gate.look(new), FACTS, False)).refused
+    other = gate.series(gate.judge(gate.look(np.ascontiguousarray(new[:, :, ::-1])), FACTS, False))
     assert other.refused
     assert "upside down" in other.reason
 
@@ -92,7 +92,7 @@ def test_it_comes_back_from_its_file_as_it_was(gate: Gate, tmp_path: Path) -> No
     again = Gate.load(tmp_path, SPEC)
     assert again is not None
     images = np.concatenate([drawings(5, 6), with_lesions(drawings(5, 6), SPEC), np.ones((1, 1, 32, 32), np.float32)])
-    for one, other in zip(gate.judge(images, FACTS, False), again.judge(images, FACTS, False), strict=True):
+    for one, other in zip(gate.judge(gate.look(images), FACTS, False), again.judge(again.look(images), FACTS, False), strict=True):
         assert (one.refused, one.reason) == (other.refused, other.reason)
         assert one.p == pytest.approx(other.p, rel=1e-3)
     assert list(again.left_out) == list(gate.left_out)
@@ -133,7 +133,7 @@ def test_a_detector_that_finds_an_image_far_too_normal_is_heard() -> None:
     scores = np.random.default_rng(0).normal(1, 0.1, 80)
     groups = [str(i) for i in range(80)]
     made = fit_gate(lambda n: TRAINING[n], groups, [FACTS], SPEC, 0.01, (scores, groups))
-    (usual, normal, abnormal) = made.judge(drawings(3, 7), FACTS, False, np.array([1.0, -3.0, 9.0]))
+    (usual, normal, abnormal) = made.judge(made.look(drawings(3, 7)), FACTS, False, np.array([1.0, -3.0, 9.0]))
     assert (usual.refused, abnormal.refused) == (False, False)
     assert normal.reason == "the detector finds it far more normal than any normal image"
 

@@ -14,8 +14,8 @@ from medood.benchmarking.blind_spot.shifts import SHIFTS
 from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.volume import Entry, Index, Source
-from medood.scoring.rows import Scorer, entry_rows
-from medood.scoring.stream import Decoded, Outcome, read_ahead, scored_groups
+from medood.scoring.rows import Decoded, Scorer, entry_rows
+from medood.scoring.stream import Outcome, read_ahead, scored_groups
 
 Kind = Literal["normal", "lesion", "shift"]
 
@@ -99,9 +99,9 @@ class Study:
                 if not isinstance(item.state, Decoded):
                     failed += 1
                     continue
-                volume, prepared, scored = item.state.volume, item.state.prepared, item.state.scored
+                prepared = item.state.prepared
                 labels = dict(zip(prepared.slices.tolist(), prepared.labels.tolist(), strict=True))
-                for row in entry_rows(item.entry, volume, prepared, scored, self.scorer):
+                for row in entry_rows(item.entry, item.state, self.scorer):
                     if row["level"] in ("image", "slice") and row["status"] == "ok":
                         yield row, labels[0 if row["level"] == "image" else row["slice"]]
         if failed:

@@ -36,6 +36,7 @@ with _without_folder_called_dl():
 __all__ = ["pydicom", "quiet"]
 
 _LOGGERS = ("pydicom", "pylibjpeg", "openjpeg")
+_NOWHERE = logging.NullHandler()
 _lock = threading.Lock()
 _depth = 0
 _undo = ExitStack()
@@ -67,9 +68,10 @@ def _silence() -> ExitStack:
     undo = ExitStack()
     undo.enter_context(warnings.catch_warnings())
     warnings.simplefilter("ignore")
-    for logger in map(logging.getLogger, _LOGGERS):
-        undo.callback(logger.setLevel, logger.level)
-        logger.setLevel(logging.CRITICAL + 1)
+    for logger in map(logging.getLogger, _LOGGERS):  # not by their levels: to set one takes as long as reading a small header
+        undo.callback(setattr, logger, "handlers", logger.handlers)
+        undo.callback(setattr, logger, "propagate", logger.propagate)
+        logger.handlers, logger.propagate = [_NOWHERE], False
     settings = pydicom.config.settings
     undo.callback(setattr, settings, "reading_validation_mode", settings.reading_validation_mode)
     settings.reading_validation_mode = pydicom.config.IGNORE

@@ -349,9 +349,9 @@ def test_headers_that_make_no_sense_together_are_a_problem_of_their_series(tmp_p
     assert index.problems[0].message == "The headers make no sense together (FloatingPointError). Export the series again."
 
 
-def test_silence_ends_with_the_last_of_overlapping_blocks() -> None:
-    logger = logging.getLogger("pydicom")
-    before = logger.level, pydicom.config.settings.reading_validation_mode, list(warnings.filters)
+def test_silence_ends_with_the_last_of_overlapping_blocks(caplog: pytest.LogCaptureFixture) -> None:
+    logger = logging.getLogger("pydicom.pixels.decoders.base")
+    before = pydicom.config.settings.reading_validation_mode, list(warnings.filters)
     inside, leave = threading.Event(), threading.Event()
 
     def other() -> None:
@@ -363,10 +363,12 @@ def test_silence_ends_with_the_last_of_overlapping_blocks() -> None:
     with quiet(), quiet():
         thread.start()
         inside.wait()
-    assert not logging.getLogger("pydicom.pixels.decoders.base").isEnabledFor(logging.CRITICAL)
+    logger.critical(SECRET)
     leave.set()
     thread.join()
-    assert (logger.level, pydicom.config.settings.reading_validation_mode, list(warnings.filters)) == before
+    logger.critical("heard")
+    assert [record.message for record in caplog.records] == ["heard"]
+    assert (pydicom.config.settings.reading_validation_mode, list(warnings.filters)) == before
 
 
 def test_silence_ends_when_an_error_leaves_it() -> None:
