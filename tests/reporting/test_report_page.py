@@ -188,6 +188,18 @@ def test_a_case_opens_at_its_hottest_slice_and_moves_through_the_others(page: Pa
     assert browser.errors == []
 
 
+def test_the_histogram_begins_with_the_level_that_has_held_out_normals(tmp_path: Path, browser: Browser) -> None:
+    rows = [*(entry("scan", k / 10, level="slice", slice=k) for k in range(8)), entry("scan", 0.7, level="series")]
+    scores = write_scores(tmp_path, rows, held_out_scores={"image": [0.1, 0.2, 0.3]})
+    browser.open(report(scores, tmp_path / "page.html"))
+    browser.wait("document.body.dataset.ready === 'yes'")
+    assert browser.ask("document.getElementById('histogram-level').value") == "slice"
+    write_scores(tmp_path, rows)
+    browser.open(report(scores, tmp_path / "page.html"))
+    browser.wait("document.body.dataset.ready === 'yes'")
+    assert browser.ask("document.getElementById('histogram-level').value") == "series"
+
+
 def test_what_is_not_known_is_said_and_controls_have_names(page: Path, browser: Browser) -> None:
     browser.open(page)
     browser.wait("document.body.dataset.ready === 'yes'")

@@ -59,8 +59,10 @@
   const levels = [...new Set(data.rows.filter((row) => row[at.score] !== null).map((row) => row[at.level]))];
   const select = document.getElementById("histogram-level");
   for (const level of levels.sort((a, b) => (a === "slice") - (b === "slice"))) select.append(new Option(level, level));
+  const kindOf = (level) => level === "series" ? "series" : "image";
+  select.value = levels.find((level) => (data.normals[kindOf(level)] || []).length) || levels[0];
   const draw = () => {
-    const level = select.value, kind = level === "series" ? "series" : "image";
+    const level = select.value, kind = kindOf(level);
     const scores = data.rows.filter((row) => row[at.level] === level && row[at.score] !== null).map((row) => row[at.score]);
     histogram(document.getElementById("histogram"), scores, data.normals[kind] || [], data.thresholds[kind], kind);
   };
