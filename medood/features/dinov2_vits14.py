@@ -50,7 +50,11 @@ class DINOv2ViTS14(FrozenNetwork):
         seed: NonNegativeInt = 0,
     ) -> None:
         size = fitting_size(spec, size, side=224, step=_PATCH)
-        super().__init__(spec, _Network, weights=weights, sha256=sha256, size=size, layers=layers, seed=seed)
+        super().__init__(spec, weights=weights, sha256=sha256, size=size, layers=layers, seed=seed)
+
+    @staticmethod
+    def make() -> nn.Module:
+        return _Network()
 
     def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         return _of_transformers(tensors)

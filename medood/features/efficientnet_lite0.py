@@ -58,7 +58,11 @@ class EfficientNetLite0(FrozenNetwork):
         seed: NonNegativeInt = 0,
     ) -> None:
         size = fitting_size(spec, size, side=224)
-        super().__init__(spec, _Network, weights=weights, sha256=sha256, size=size, layers=layers, seed=seed)
+        super().__init__(spec, weights=weights, sha256=sha256, size=size, layers=layers, seed=seed)
+
+    @staticmethod
+    def make() -> nn.Module:
+        return _Network()
 
 
 class _Network(nn.Module):

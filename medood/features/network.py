@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,7 +21,7 @@ _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class FrozenNetwork(Extractor):
     """An extractor that is a network; `network(image, layers)` gives the grids of the layers.
 
-    Subclasses say how the weights files of others name what is in the network.
+    Subclasses say what makes the network, and how the weights files of others name what is in it.
     """
 
     mean: Tensor
@@ -32,7 +32,6 @@ class FrozenNetwork(Extractor):
     def __init__(
         self,
         spec: ImageSpec,
-        make: Callable[[], nn.Module],
         *,
         weights: str,
         sha256: str | None,
@@ -45,7 +44,7 @@ class FrozenNetwork(Extractor):
         self.register_buffer("mean", mean, persistent=False)
         self.register_buffer("deviation", deviation, persistent=False)
         with _own_randomness(seed):
-            network = make()
+            network = self.make()
             if weights == RANDOM:
                 settle_batch_statistics(network, layers)
         if weights != RANDOM:
@@ -55,6 +54,11 @@ class FrozenNetwork(Extractor):
             load_into(network, self.renamed(read_weights(path)), path, type(self).__name__)
         self.network = frozen(network)
         self.settle({"random": seed if weights == RANDOM else None})
+
+    @staticmethod
+    def make() -> nn.Module:
+        """The network with random weights."""
+        raise NotImplementedError
 
     def renamed(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors of a file under the network's own names, whatever prefix they have in common."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from torch import nn
+
 from medood.core.detector import ImageSpec
 from medood.core.types import NonNegativeInt, PositiveInt
 from medood.features.interface import fitting_size
@@ -41,4 +43,8 @@ class ResNet50(ResidualNetwork):
         seed: NonNegativeInt = 0,
     ) -> None:
         size = fitting_size(spec, size, side=224)
-        super().__init__(spec, stages50, weights=weights, sha256=sha256, size=size, layers=layers, seed=seed)
+        super().__init__(spec, weights=weights, sha256=sha256, size=size, layers=layers, seed=seed)
+
+    @staticmethod
+    def make() -> nn.Module:
+        return stages50()

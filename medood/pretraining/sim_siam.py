@@ -49,13 +49,14 @@ class SimSiam(Detector):
         weight_decay: float,
         smallest: float,
         flip: bool,
+        shrunk: tuple[int, int] | None = None,
         width: int = 512,
     ) -> None:
         super().__init__(spec)
         self.localises = False
         self.encoder, self.epochs = encoder, epochs
         self.learning: dict[str, Any] = {"lr": learning_rate * batch_size / _RATE_OF, "momentum": 0.9, "weight_decay": weight_decay}
-        self.views = Views(size, smallest=smallest, flip=flip)
+        self.views = Views(size, smallest=smallest, flip=flip, shrunk=shrunk)
         self.projector = nn.Sequential(*_layer(channels, width), nn.ReLU(), *_layer(width, width))
         self.predictor = nn.Sequential(*_layer(width, width // 4), nn.ReLU(), nn.Linear(width // 4, width))
         for name, value in zip(("mean", "deviation"), scale, strict=True):

@@ -115,6 +115,8 @@ class Pretraining(_Section):
     weight_decay   of all weights
     smallest_crop  least share of an image's sides that a view shows
     flip           whether views may be mirrored left to right
+    shrink_to      [height, width] to which images are reduced before a network sees them enlarged: so it gets used to small images of other
+                   sources, as 32 x 32 pixels; null: they stay as they are
     """
 
     epochs: PositiveInt = 100
@@ -123,6 +125,7 @@ class Pretraining(_Section):
     weight_decay: NonNegativeFloat = 1e-4
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.4
     flip: bool = True
+    shrink_to: tuple[PositiveInt, PositiveInt] | None = None
 
 
 class CalibrationPlan(_Section):

@@ -19,7 +19,6 @@ from medood.core.lock import alone
 from medood.data.cache import CachedImages
 from medood.data.normal_images import normal_images
 from medood.features.network import FrozenNetwork
-from medood.features.resnet import stages18, stages50
 from medood.pretraining.sim_siam import SimSiam
 from medood.recipe.building import extractor_of, image_spec
 from medood.recipe.recipe import Recipe, Training
@@ -28,7 +27,7 @@ from medood.training.progress import Silence
 from medood.training.trainer import train
 
 WEIGHTS = "weights.safetensors"
-_NETWORKS = {"resnet18": stages18, "resnet50": stages50}
+_NETWORKS = ("efficientnet_lite0", "resnet18", "resnet50")  # whose layer 4 is the last
 _BEGUN = "pretraining.json"
 
 
@@ -79,12 +78,12 @@ def _detector(recipe: Recipe) -> tuple[SimSiam, str | None]:
     name = features.get("name")
     if name not in _NETWORKS:
         raise MedoodError(
-            f"Nothing to pretrain: the features are {name or 'none'}, expected {' or '.join(_NETWORKS)}. Say --set features.name=resnet18 "
-            "--set features.weights=random with a recipe whose detector works on features."
+            f"Nothing to pretrain: the features are {name or 'none'}, expected {', '.join(_NETWORKS[:-1])} or {_NETWORKS[-1]}. Say "
+            "--set features.name=efficientnet_lite0 with a recipe whose detector works on features."
         )
     spec = image_spec(recipe)
     extractor: FrozenNetwork = extractor_of({**features, "layers": [4]}, spec)
-    encoder = _NETWORKS[name]()
+    encoder = extractor.make()
     _fill(encoder, dict(extractor.network.named_buffers()))
     detector = SimSiam(
         spec,
@@ -98,6 +97,7 @@ def _detector(recipe: Recipe) -> tuple[SimSiam, str | None]:
         weight_decay=plan.weight_decay,
         smallest=plan.smallest_crop,
         flip=plan.flip,
+        shrunk=plan.shrink_to,
     )
     return detector, extractor.sha256
 

@@ -66,6 +66,18 @@ def test_a_view_shows_no_less_than_it_should() -> None:
     assert mirrored == {False, True}
 
 
+def test_shrunken_images_have_lost_their_detail_and_kept_their_shades() -> None:
+    """Stripes of one pixel become even grey; a half that is brighter stays brighter."""
+    stripes = torch.full((1, 1, 40, 40), 0.25)
+    stripes[..., ::2] = 0.5
+    stripes[..., 20:, :] += 0.25
+    sharp, shrunken = (Views((40, 40), smallest=1.0, flip=False, shrunk=size) for size in (None, (20, 20)))
+    rough = [float(views(stripes)[0, 0, 2:16, 2:-2].diff(dim=1).abs().mean()) for views in [sharp] * 8 + [shrunken] * 8]
+    assert 4 * max(rough[8:]) < max(rough[:8])
+    view = shrunken(stripes)[0, 0]
+    assert view[10].mean() + 0.1 < view[30].mean()
+
+
 def test_spread_of_known_outputs() -> None:
     assert spread_of(torch.ones(8, 16) * 3) == pytest.approx(0, abs=1e-6)
     assert spread_of(torch.randn(4000, 64, generator=torch.Generator().manual_seed(0))) == pytest.approx(1, abs=0.02)

@@ -104,6 +104,14 @@ def test_weights_of_a_file_are_trained_further(place: Path) -> None:
     assert facts["begun_with"] == {"weights": first.as_posix(), "sha256": sha256(first)}
 
 
+def test_a_smaller_network_and_shrunken_images(place: Path) -> None:
+    changes = ("features.name=efficientnet_lite0", "pretraining.epochs=1")
+    plain, shrunken = pretrain(place, "plain", *changes), pretrain(place, "shrunken", *changes, "pretraining.shrink_to=[6,6]")
+    assert not torch.equal(load_file(plain)["_conv_stem.weight"], load_file(shrunken)["_conv_stem.weight"])
+    recipe = load_recipe(place / "recipe.yaml", [changes[0], f"features.weights={shrunken.as_posix()}"])
+    assert extractor_of(recipe.features, image_spec(recipe)).sha256 == sha256(shrunken)
+
+
 def test_what_is_there_is_not_replaced_unasked(place: Path) -> None:
     weights = pretrain(place, "first", "pretraining.epochs=1")
     made = weights.read_bytes()
@@ -113,11 +121,11 @@ def test_what_is_there_is_not_replaced_unasked(place: Path) -> None:
     assert pretrain(place, "first", "seed=2", "pretraining.epochs=1", overwrite=True).read_bytes() != made
 
 
-@pytest.mark.parametrize("features", ["grey_statistics", "efficientnet_lite0"])
+@pytest.mark.parametrize("features", ["grey_statistics", "dinov2_vits14"])
 def test_features_that_have_nothing_to_teach(place: Path, features: str) -> None:
     text = RECIPE.replace("{name: resnet18, weights: random, size: [32, 32], layers: [2]}", f"{{name: {features}}}")
     (place / "recipe.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(MedoodError, match=f"features are {features}, expected resnet18 or resnet50"):
+    with pytest.raises(MedoodError, match=f"features are {features}, expected efficientnet_lite0, resnet18 or resnet50"):
         pretrain(place, "first")
     assert not (place / "first" / "pretraining.json").exists()
 
