@@ -41,6 +41,7 @@ ALLOWED = {
     "node": {"core", "recipe", "sources", "node"},
     "tasks": {*_LOWER, "reporting", "artefacts", "pretraining", "advising", "benchmarking", "node", "tasks"},
     "library": {*_LOWER, "tasks", "library"},
+    "cli": {"core", "recipe", "sources", "engines", "export", "scoring", "evaluation", "tasks", "cli"},
 }
 BY_NAME = {"recipe/catalogue.py": 1, "core/detector.py": 1}
 """Where a part may load modules by their names, which imports do not show, and how often."""
