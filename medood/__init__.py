@@ -53,7 +53,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the aliases say that these n
     from medood.metrics.calibration import Calibration as Calibration
     from medood.recipe.recipe import Recipe as Recipe
     from medood.recipe.recipe import load_recipe as load_recipe
-    from medood.tasks.phantoms import write_phantoms as write_phantoms
+    from medood.tasks.images.phantoms import write_phantoms as write_phantoms
 
 __version__ = "0.2.0"
 
@@ -70,7 +70,7 @@ _HOMES = {
     "library.volumes": ("Volumes", "read"),
     "metrics.calibration": ("Calibration",),
     "recipe.recipe": ("Recipe", "load_recipe"),
-    "tasks.phantoms": ("write_phantoms",),
+    "tasks.images.phantoms": ("write_phantoms",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 

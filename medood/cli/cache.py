@@ -14,7 +14,7 @@ caches = typer.Typer(help="Look at the cache of prepared images and features, an
 @caches.command("list")
 def list_cache(cache: Cache = None) -> None:
     """Print what the cache holds: source and transforms, how many series or images, their size, and when they were last used."""
-    from medood.tasks.cache import list_cache as show
+    from medood.tasks.images.cache import list_cache as show
 
     show(cache)
 
@@ -25,8 +25,8 @@ def clear_cache(
     cache: Cache = None,
 ) -> None:
     """Remove prepared images and features; what a running medood uses stays. They are made again when they are needed."""
-    from medood.tasks.cache import clear_cache as remove
-    from medood.tasks.cache import spoken
+    from medood.tasks.images.cache import clear_cache as remove
+    from medood.tasks.images.cache import spoken
 
     gone, kept = remove(cache, older)
     typer.echo(f"Removed {spoken(sum(shelf.bytes for shelf in gone))}." + (f" {len(kept)} folders are in use and stay." if kept else ""))
@@ -43,7 +43,7 @@ def limit_cache(
 
     The limit is remembered for this user, and kept to before every training. What is in use stays, so that one training may go beyond it.
     """
-    from medood.tasks.cache import limit_cache as limit
-    from medood.tasks.cache import spoken
+    from medood.tasks.images.cache import limit_cache as limit
+    from medood.tasks.images.cache import spoken
 
     typer.echo(f"Removed {spoken(sum(shelf.bytes for shelf in limit(cache, size)))}.")

@@ -21,8 +21,8 @@ def inspect(
     index: IndexFile = None,
 ) -> None:
     """Show what is in a folder, how it will be grouped into series and patients, and what cannot be used and why."""
-    from medood.tasks.from_archive import images_of
-    from medood.tasks.inspect import inspect_images
+    from medood.tasks.images.from_archive import images_of
+    from medood.tasks.images.inspect import inspect_images
 
     with images_of(folder, index) as images:
         inspect_images(images, source, table, json, index)
@@ -39,7 +39,7 @@ def index(
     Other commands take what it holds with --index and find the same as without. Stopped or killed, the same command goes on. The index is
     readable by you alone; it holds paths, UIDs and times of acquisition, and tokens instead of patients. Needs `pip install medood[index]`.
     """
-    from medood.tasks.index import index_folder
+    from medood.tasks.images.index import index_folder
 
     report = index_folder(folder, to, workers=workers, overwrite=overwrite)
     typer.echo(report.file)
@@ -63,7 +63,7 @@ def labels(
     Lesion masks that are boxes in a table (rsna) are written as images into the folder masks/ beside it. Exit status 3 says that some
     images have no row because they, or their masks, could not be read; they are named.
     """
-    from medood.tasks.labels import labels_of
+    from medood.tasks.images.labels import labels_of
 
     left_out = labels_of(source, folder, out, table=table, changes=changes or (), index=index)
     typer.echo(out)
@@ -79,7 +79,7 @@ def phantoms(
     seed: Seed = 0,
 ) -> None:
     """Make brain-like FLAIR volumes with and without lesions, as NIfTI and as a DICOM series, to try medood on."""
-    from medood.tasks.phantoms import write_phantoms
+    from medood.tasks.images.phantoms import write_phantoms
 
     write_phantoms(out, subjects=subjects, seed=seed)
     typer.echo(out)

@@ -88,7 +88,7 @@ def score(
     chosen = engine_of(engine, workers)
     import_monai_alone()
 
-    from medood.tasks.from_archive import images_of
+    from medood.tasks.images.from_archive import images_of
     from medood.tasks.score import score_folder
 
     _check_address(folder, chosen, identifiers)
@@ -103,7 +103,7 @@ def score(
 def _check_address(folder: Path, engine: Engine, identifiers: Path | None) -> None:
     """Raises MedoodError when the images are not on this machine and something wanted has to read files itself."""
     from medood.sources.fetching import is_remote
-    from medood.tasks.from_archive import is_archive
+    from medood.tasks.images.from_archive import is_archive
 
     if is_remote(str(folder)) and (identifiers or engine.kind != "local"):
         raise MedoodError("--identifiers and --engine read files themselves, which they cannot from an address: copy the images here.")

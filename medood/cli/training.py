@@ -48,7 +48,7 @@ def train(
 
     resolved = load_recipe(recipe, changes or ())
     from medood.sources.fetching import is_remote
-    from medood.tasks.from_archive import local_folder
+    from medood.tasks.images.from_archive import local_folder
     from medood.tasks.train import train_recipe
 
     folder = out or Path("runs") / Path(recipe).stem

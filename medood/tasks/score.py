@@ -46,7 +46,7 @@ from medood.scoring.spread.parts import Parts
 from medood.scoring.spread.worker import Maps
 from medood.scoring.stream import Outcome, score_index
 from medood.scoring.table import ScoreTable
-from medood.tasks.from_archive import Images, joined, of_patient
+from medood.tasks.images.from_archive import Images, joined, of_patient
 
 if TYPE_CHECKING:
     from medood.scoring.dicom_folder import DicomFolder

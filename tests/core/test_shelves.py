@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from medood.cli import app
 from medood.core.errors import MedoodError
 from medood.core.shelves import cache_limit, clear, keep_within, shelves
-from medood.tasks.cache import bytes_in, seconds_in, spoken
+from medood.tasks.images.cache import bytes_in, seconds_in, spoken
 
 FILL = """
 import sys

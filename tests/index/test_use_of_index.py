@@ -16,7 +16,7 @@ from medood.core.console import Console
 from medood.index.archive import update
 from medood.recipe.recipe import load_recipe
 from medood.sources import image
-from medood.tasks.labels import labels_of
+from medood.tasks.images.labels import labels_of
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe
 

@@ -95,7 +95,7 @@ def test_the_same_seed_gives_the_same_numbers_and_replaces_the_recipe_if_asked(b
 
 
 def test_volumes_are_pooled_through_slices_and_trivial_brightness_likewise(tmp_path: Path) -> None:
-    from medood.tasks.phantoms import write_phantoms
+    from medood.tasks.images.phantoms import write_phantoms
 
     write_phantoms(tmp_path / "images", subjects=6, seed=0)
     given = {"source": "brats", "table": None, "images": 30}

@@ -22,7 +22,7 @@ from medood.core.errors import CalibrationError, MedoodError, RunError, Training
 from medood.export.map_list import read_array
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
-from medood.tasks.phantoms import write_phantoms
+from medood.tasks.images.phantoms import write_phantoms
 from medood.tasks.score import score_folder
 from medood.tasks.train import train_recipe
 

@@ -10,11 +10,11 @@ import pytest
 
 from medood.core.issue_codes import WORDS, explained
 from medood.core.volume import Entry, Index, Origin, Problem
-from medood.tasks import inspect
-from medood.tasks.from_archive import Images
-from medood.tasks.inspect import inspect_images
+from medood.tasks.images import inspect
+from medood.tasks.images.from_archive import Images
+from medood.tasks.images.inspect import inspect_images
 
-SOURCES = Path(inspect.__file__).parents[1] / "sources"
+SOURCES = Path(inspect.__file__).parents[2] / "sources"
 
 
 def entry(name: str, group: str, *issues: str, slices: int = 24, modality: str = "MR") -> Entry:

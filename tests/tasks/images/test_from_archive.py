@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 from medood.cli import app
 from medood.core.errors import MedoodError
 from medood.scoring import stream
-from medood.tasks.from_archive import images_of
+from medood.tasks.images.from_archive import images_of
 from medood.tasks.score import score_folder
 
 SERIES = 4

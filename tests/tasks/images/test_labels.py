@@ -16,7 +16,7 @@ from medood.export.maps import read_map
 from medood.sources.cohorts.brats import Brats
 from medood.sources.folder import Folder
 from medood.sources.phantoms.phantom import Phantom
-from medood.tasks.phantoms import write_phantoms
+from medood.tasks.images.phantoms import write_phantoms
 
 
 def _picture(path: Path) -> None:

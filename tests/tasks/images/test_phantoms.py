@@ -17,7 +17,7 @@ from medood.sources.folder import Folder
 from medood.sources.mask_file import read_mask
 from medood.sources.phantoms.brain_phantom import Brain, make_brain
 from medood.sources.phantoms.phantom import Phantom
-from medood.tasks.phantoms import write_phantoms
+from medood.tasks.images.phantoms import write_phantoms
 
 _SEEDS = range(20)
 

@@ -21,7 +21,7 @@ from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.patients import patients_in_names, unnamed
 from medood.index.finding import found_by
-from medood.tasks.from_archive import Images, joined, of_patient
+from medood.tasks.images.from_archive import Images, joined, of_patient
 
 _EXAMPLES = 5  # of every kind of problem
 
