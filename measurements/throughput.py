@@ -135,7 +135,7 @@ def row(kind: str, threads: int, images: int, found: dict[str, list[list[float]]
 
 def make_run(folder: Path) -> Path:
     from medood.recipe.recipe import load_recipe
-    from medood.tasks.train import train_recipe
+    from medood.tasks.training.train import train_recipe
 
     (folder / "normal").mkdir()
     write("jpeg", folder / "normal", 40, 160)

@@ -24,7 +24,7 @@ def check_recipe(recipe: Recipe, changes: Changes = None) -> None:
     Of a recipe of your own, or one with --set, also what its detector says of the size of the images and the phases' epochs; and the
     mistakes of its table, if that is where the recipe says.
     """
-    from medood.tasks.check import check
+    from medood.tasks.training.check import check
 
     typer.echo(f"{check(recipe, changes or ())}: no mistakes found")
 

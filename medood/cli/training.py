@@ -49,7 +49,7 @@ def train(
     resolved = load_recipe(recipe, changes or ())
     from medood.sources.fetching import is_remote
     from medood.tasks.images.from_archive import local_folder
-    from medood.tasks.train import train_recipe
+    from medood.tasks.training.train import train_recipe
 
     folder = out or Path("runs") / Path(recipe).stem
     kept = {"resume": resume, "overwrite": overwrite, "keep_checkpoint": not no_checkpoint}
@@ -80,7 +80,7 @@ def pretrain(
     from medood.recipe.recipe import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
-    from medood.tasks.pretrain import pretrain_recipe
+    from medood.tasks.training.pretrain import pretrain_recipe
 
     folder = out or Path("runs") / f"{Path(recipe).stem}-weights"
     typer.echo(pretrain_recipe(resolved, folder, data=data, device=device, cache=cache, resume=resume, overwrite=overwrite))
@@ -124,7 +124,7 @@ def advise(
     once it is said what each takes, and ranked by how well they tell the two apart; trivial features stand beside them. Pasted anomalies
     are not real ones: the order is a first guess.
     """
-    from medood.tasks.advise import advise as carry_out
+    from medood.tasks.training.advise import advise as carry_out
 
     advice = carry_out(
         folder,

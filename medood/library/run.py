@@ -34,7 +34,7 @@ from medood.scoring.map_folder import native_map, outside
 from medood.scoring.rows import Scorer, entry_rows
 from medood.scoring.stream import read_item, score_group
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 from medood.transforms.pipeline import Prepared
 
 Cut = Literal["axial", "coronal", "sagittal", "native"]

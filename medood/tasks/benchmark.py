@@ -27,7 +27,7 @@ from medood.export.tables import Table, as_csv, as_latex, as_markdown, as_text
 from medood.recipe.comparison import Comparison
 from medood.recipe.grid import INTRA, Grid, Job
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 
 MOST_WORKERS = 4
 """Processes on a machine without GPUs, unless the user says otherwise: each holds its own copy of the libraries."""

@@ -81,7 +81,7 @@ def test_only_training_uses_ignite() -> None:
 
 
 def test_the_rule_itself_sees_imports_inside_functions() -> None:
-    assert parts_used("def f():\n    from medood.tasks.train import train_recipe\n") == {"tasks"}
+    assert parts_used("def f():\n    from medood.tasks.training.train import train_recipe\n") == {"tasks"}
     assert parts_used("from medood import tasks\n") == {"tasks"}
 
 

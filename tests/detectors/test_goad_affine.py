@@ -17,7 +17,7 @@ from medood.core.detector import Batch, ImageSpec
 from medood.detectors.self_supervised.goad_affine import GoadAffine
 from medood.recipe.recipe import load_recipe
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 
 SPEC = ImageSpec(4, 1, 1, -3e38, 3e38)
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from medood.core.console import Console
 from medood.recipe.recipe import load_recipe
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 
 SIZE = 32
 RECIPE = """

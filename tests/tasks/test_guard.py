@@ -15,7 +15,7 @@ from medood.core.errors import MedoodError
 from medood.recipe.recipe import changed_keys, load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 
 RECIPE = """
 source: {name: folder, root: nowhere, csv: table.csv}

@@ -20,7 +20,7 @@ from medood.features.network import FrozenNetwork
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 
 RECIPE = """
 summary: nearest neighbours on pictures

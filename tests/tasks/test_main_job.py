@@ -24,7 +24,7 @@ from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.images.phantoms import write_phantoms
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 
 RECIPE = """
 summary: a small autoencoder on phantoms

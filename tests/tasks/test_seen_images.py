@@ -16,7 +16,7 @@ from medood.core.errors import RunError
 from medood.recipe.recipe import load_recipe
 from medood.tasks.evaluate import evaluate
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 
 RECIPE = """
 summary: a small autoencoder on pictures

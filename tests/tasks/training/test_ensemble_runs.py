@@ -17,9 +17,9 @@ import medood
 from medood.core.errors import MedoodError, RecipeError, RunError
 from medood.recipe.recipe import Recipe, resolve
 from medood.recipe.run import load_run
-from medood.tasks.check import check
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.check import check
+from medood.tasks.training.train import train_recipe
 
 GREYS = {"name": "grey_statistics", "size": [32, 32], "layers": [4]}
 DISTANCE = {"name": "mahalanobis", "features": GREYS}

@@ -16,8 +16,8 @@ from medood.core.errors import MedoodError, ResumeError
 from medood.core.files import sha256
 from medood.recipe.building import extractor_of, image_spec
 from medood.recipe.recipe import changed_keys, load_recipe
-from medood.tasks.pretrain import pretrain_recipe
-from medood.tasks.train import train_recipe
+from medood.tasks.training.pretrain import pretrain_recipe
+from medood.tasks.training.train import train_recipe
 from medood.training.progress import Silence
 
 RECIPE = """

@@ -19,7 +19,7 @@ from medood.core import processes
 from medood.core.errors import MedoodError, ResumeError, TrainingError
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 from medood.training.processes import check_number, joined
 
 RECIPE = """

@@ -21,9 +21,9 @@ from medood.core.lock import alone
 from medood.core.termination import Terminated
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
-from medood.tasks import train as train_task
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training import train as train_task
+from medood.tasks.training.train import train_recipe
 from medood.training import trainer
 from medood.training.history import History, read_history
 

@@ -16,7 +16,7 @@ from medood.core.errors import MedoodError, TableError, TrainingError
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.score import score_folder
-from medood.tasks.train import train_recipe
+from medood.tasks.training.train import train_recipe
 
 RECIPE = """
 source: {name: folder, root: nowhere}

@@ -16,8 +16,8 @@ from medood.advising import candidates
 from medood.advising.candidates import PREPARATIONS
 from medood.core.errors import MedoodError, TrainingError
 from medood.recipe.run import is_run
-from medood.tasks.advise import Advice, advise
-from medood.tasks.train import train_recipe
+from medood.tasks.training.advise import Advice, advise
+from medood.tasks.training.train import train_recipe
 
 PATIENT = "ROE^JANE"
 
@@ -67,7 +67,7 @@ def test_what_sees_bright_lesions_comes_first_and_what_cannot_last(bright: tuple
 
 
 def test_the_recipe_says_how_it_was_chosen_and_trains(bright: tuple[Advice, Path], pictures: Path, tmp_path: Path) -> None:
-    from medood.tasks.check import check
+    from medood.tasks.training.check import check
 
     advice, place = bright
     text = advice.recipe.read_text(encoding="utf-8")

@@ -12,8 +12,8 @@ from medood.core.detector import ImageSpec
 from medood.core.errors import RecipeError
 from medood.recipe.grid import load_grid
 from medood.recipe.recipe import load_recipe, shipped
-from medood.tasks import check as check_task
-from medood.tasks.check import check
+from medood.tasks.training import check as check_task
+from medood.tasks.training.check import check
 
 RECIPE = """
 source: {name: folder, root: IMAGES, csv: table.csv}

@@ -1,0 +1,1 @@
+"""From normal images to a run."""
