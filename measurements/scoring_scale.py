@@ -53,7 +53,7 @@ def measure(run: Path, images: Path) -> dict[str, float]:
     out = images.parent / "scores.csv"
     code = (
         "import json, resource, sys; from pathlib import Path; from medood.core.memory import keep_freed_memory; "
-        "from medood.tasks.score import score_folder; keep_freed_memory(); "
+        "from medood.tasks.scoring.score import score_folder; keep_freed_memory(); "
         "result = score_folder(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), overwrite=True); "
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; "
         "print(json.dumps(result.seconds | {'rows': result.rows, 'peak_mib': peak}))"

@@ -89,7 +89,7 @@ def score(
     import_monai_alone()
 
     from medood.tasks.images.from_archive import images_of
-    from medood.tasks.score import score_folder
+    from medood.tasks.scoring.score import score_folder
 
     _check_address(folder, chosen, identifiers)
     read: dict[str, Any] = {"source": source, "table": table, "part": part, "plane": plane, "index": index}
@@ -138,7 +138,7 @@ def gate(
     A run made by an earlier medood has no gate: --fit FOLDER adds one, from normal images of the kind that it was trained on. Then
     --source, --table and --part are about that folder. Exit status 3 says that some files could not be read.
     """
-    from medood.tasks.gate import fit_run_gate, gate_folder
+    from medood.tasks.scoring.gate import fit_run_gate, gate_folder
 
     if (fit is None) == (folder is None):
         raise MedoodError("`medood gate RUN FOLDER` asks about a folder, `medood gate RUN --fit FOLDER` fits a gate: name one of the two.")

@@ -33,7 +33,7 @@ from medood.scoring.inference import Scored
 from medood.scoring.map_folder import native_map, outside
 from medood.scoring.rows import Scorer, entry_rows
 from medood.scoring.stream import read_item, score_group
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 from medood.transforms.pipeline import Prepared
 

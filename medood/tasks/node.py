@@ -21,7 +21,7 @@ from medood.node.network import check_installed, log
 from medood.node.scoring import Made, Score
 from medood.recipe.run import Run, load_run
 from medood.scoring.stream import Outcome
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 
 
 def serve(run: Path, config: Path, *, device: str = "auto") -> None:

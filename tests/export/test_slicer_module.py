@@ -20,7 +20,7 @@ from toy_run import toy_run_on_disk
 from medood.core.geometry import Geometry
 from medood.export.colours import colour_table
 from medood.export.maps import write_map, write_mask, write_nrrd, write_png16
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 
 TESTS = Path(__file__).parents[1]
 MODULE = TESTS.parent / "examples" / "slicer" / "MedoodOverlay.py"

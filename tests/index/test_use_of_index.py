@@ -17,7 +17,7 @@ from medood.index.archive import update
 from medood.recipe.recipe import load_recipe
 from medood.sources import image
 from medood.tasks.images.labels import labels_of
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 
 pytest.importorskip("duckdb", reason="an index needs DuckDB")

@@ -17,7 +17,7 @@ from PIL import Image
 
 import medood
 from medood.export.map_list import read_lines
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 
 BRAIN = {"name": "brats_flair", "field_of_view": None, "plane": "axial"}
 GREY = {"summary": "", "steps": [{"scale_range": {"low": 0, "high": 255}}]}

@@ -15,7 +15,7 @@ from medood.core.table_file import read_cells
 from medood.scoring import stream
 from medood.scoring.parquet_table import continue_parquet, table_in_work
 from medood.tasks.evaluate import evaluate
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 
 
 @pytest.fixture(scope="module")

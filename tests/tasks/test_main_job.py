@@ -23,7 +23,7 @@ from medood.export.map_list import read_array
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.images.phantoms import write_phantoms
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 
 RECIPE = """

@@ -33,7 +33,7 @@ from medood.sources.folder import Folder
 from medood.sources.phantoms.phantom import Phantom
 from medood.tasks import plot as task
 from medood.tasks.plot import plot
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 from medood.transforms.pipeline import Pipeline
 

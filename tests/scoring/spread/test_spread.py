@@ -29,8 +29,8 @@ from medood.scoring.spread.parts import Part, Parts, Scores, read_part, write_pa
 from medood.scoring.spread.units import Unit, images_in_unit, units_of
 from medood.scoring.spread.worker import Plan, examine
 from medood.sources.folder import Folder
-from medood.tasks import score as task
-from medood.tasks.score import score_folder
+from medood.tasks.scoring import score as task
+from medood.tasks.scoring.score import score_folder
 
 CLUSTER = Engine("cluster", "pretended:1")
 

@@ -18,7 +18,7 @@ from medood.cli import app
 from medood.core.errors import MedoodError
 from medood.scoring import stream
 from medood.tasks.images.from_archive import images_of
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 
 SERIES = 4
 

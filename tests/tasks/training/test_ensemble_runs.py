@@ -17,7 +17,7 @@ import medood
 from medood.core.errors import MedoodError, RecipeError, RunError
 from medood.recipe.recipe import Recipe, resolve
 from medood.recipe.run import load_run
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.check import check
 from medood.tasks.training.train import train_recipe
 

@@ -21,7 +21,7 @@ from medood.core.lock import alone
 from medood.core.termination import Terminated
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 from medood.tasks.training import train as train_task
 from medood.tasks.training.train import train_recipe
 from medood.training import trainer

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 import medood
 from medood.cli import app
 from medood.core.errors import MedoodError
-from medood.tasks.gate import fit_run_gate, gate_folder
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.gate import fit_run_gate, gate_folder
+from medood.tasks.scoring.score import score_folder
 
 RECIPE = {
     "source": {"name": "folder", "root": "nowhere"},

@@ -19,7 +19,7 @@ from medood.core.files import sha256
 from medood.features.network import FrozenNetwork
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 
 RECIPE = """

@@ -14,7 +14,7 @@ from torch import nn
 from medood.core.errors import MedoodError
 from medood.recipe.recipe import changed_keys, load_recipe
 from medood.recipe.run import load_run
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 
 RECIPE = """

@@ -34,7 +34,7 @@ from medood.engines import dask_cluster as dask
 from medood.engines.dask_cluster import DaskCluster, crew_size, dask_cluster, visible_gpus
 from medood.engines.engine import Engine, engine_of
 from medood.export.map_list import read_lines
-from medood.tasks.score import score_folder
+from medood.tasks.scoring.score import score_folder
 
 
 @pytest.fixture(scope="module")
