@@ -30,7 +30,7 @@ def evaluate(
     Also draws ROC, precision-recall and, where there are lesion masks, FROC curves, and the scores of both classes.
     """
     from medood.evaluation.report_tables import document
-    from medood.tasks.evaluate import evaluate as measure
+    from medood.tasks.judging.evaluate import evaluate as measure
 
     report = measure(scores, labels, maps=maps, out=out, seed=seed, bootstraps=bootstraps)
     typer.echo(document(report, form, width(otherwise=80)))
@@ -63,7 +63,7 @@ def benchmark(
 
     chosen = engine_of(engine, None if engine == "local" else workers)
     grid = load_grid(file, data, changes or ())
-    from medood.tasks.benchmark import benchmark as carry_out
+    from medood.tasks.judging.benchmark import benchmark as carry_out
 
     folder = out or Path("runs") / Path(file).stem
     kept = {"retrain": retrain, "only_tables": only_tables}
@@ -98,7 +98,7 @@ def blind_spot(
     photograph) are made from the normal images; images that are labelled anomalous are lesions too. Prints how often each is called in
     domain and normal, in domain and abnormal, or out of domain, the AUROC of every score, and which score fails on which shift.
     """
-    from medood.tasks.blind_spot import blind_spot as carry_out
+    from medood.tasks.judging.blind_spot import blind_spot as carry_out
 
     made = carry_out(run, folder, out, source=source, table=table, part=part, shifts=shift or (), most=most, seed=seed, device=device)
     print_tables(made.tables)

@@ -21,7 +21,7 @@ from medood.reporting.cases import Case, case_of
 from medood.reporting.cohort import Cohort, read_cohort
 from medood.reporting.evaluated import evaluation_html
 from medood.scoring.mapped_images import Mapped, MappedImages
-from medood.tasks.evaluate import judge
+from medood.tasks.judging.evaluate import judge
 
 _FACTS = {
     "run": "Run",

@@ -14,7 +14,7 @@ from medood.core.errors import MedoodError, TableError
 from medood.core.table_file import read_cells
 from medood.scoring import stream
 from medood.scoring.parquet_table import continue_parquet, table_in_work
-from medood.tasks.evaluate import evaluate
+from medood.tasks.judging.evaluate import evaluate
 from medood.tasks.scoring.score import score_folder
 
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from medood.core.errors import RunError
 from medood.recipe.recipe import load_recipe
-from medood.tasks.evaluate import evaluate
+from medood.tasks.judging.evaluate import evaluate
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 

@@ -28,8 +28,8 @@ from medood.engines import crew
 from medood.engines.engine import Engine
 from medood.evaluation.labelled_scores import read_scores
 from medood.recipe.grid import Grid, load_grid
-from medood.tasks import benchmark as benchmark_task
-from medood.tasks.benchmark import benchmark
+from medood.tasks.judging import benchmark as benchmark_task
+from medood.tasks.judging.benchmark import benchmark
 
 GRID = """\
 tables: [intra, inter, components]

@@ -33,7 +33,7 @@ from medood.export.figures import (
 )
 from medood.export.maps import read_map, write_map, write_png16
 from medood.metrics.trivial import PLAIN_FEATURES
-from medood.tasks.evaluate import evaluate
+from medood.tasks.judging.evaluate import evaluate
 
 
 def _write(path: Path, rows: list[dict]) -> Path:

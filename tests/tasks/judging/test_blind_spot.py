@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 import medood
 from medood.cli import app
 from medood.core.errors import MedoodError
-from medood.tasks.blind_spot import blind_spot
+from medood.tasks.judging.blind_spot import blind_spot
 
 
 @pytest.fixture(scope="module")
