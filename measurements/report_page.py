@@ -19,7 +19,7 @@ from statistics import median
 import numpy as np
 from measuring import table
 
-from medood.tasks.report import report
+from medood.tasks.looking.report import report
 
 sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))  # tells a browser what to do
 from browser import CHROMIUM, Browser

@@ -20,7 +20,7 @@ def overlay(
 
     Pictures carry score, p-value, decision and warnings, and the colour bar of the run.
     """
-    from medood.tasks.overlay import overlay as make
+    from medood.tasks.looking.overlay import overlay as make
 
     for path in make(maps, out, images=images, only=only or ()):
         typer.echo(path)
@@ -45,7 +45,7 @@ def report(
     It needs no network and no server, and loads nothing from elsewhere. Ids stand in it as they do in scores.csv; images of patients only
     with --with-images.
     """
-    from medood.tasks.report import report as make
+    from medood.tasks.looking.report import report as make
 
     page = make(
         scores,
@@ -82,7 +82,7 @@ def plot(
     --labels, --table, --part and --source are about the first folder, whose classes are then normal and anomalous. Every further folder is
     a class of its own, such as images of another kind.
     """
-    from medood.tasks.plot import plot as draw
+    from medood.tasks.looking.plot import plot as draw
 
     written = draw(
         run,

@@ -22,7 +22,7 @@ from medood.data.opening import open_source
 from medood.export.maps import write_map, write_mask
 from medood.reporting.cohort import read_cohort
 from medood.scoring.held_out import held_out_scores
-from medood.tasks.report import report
+from medood.tasks.looking.report import report
 
 GEOMETRY = GEOMETRIES["oblique"]
 HOSTILE = '<img src=x onerror="window.hacked=1">\u2028</script><script>window.hacked=1</script>{{DATA}}'

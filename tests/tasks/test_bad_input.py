@@ -21,7 +21,7 @@ from medood.recipe.recipe import Preparation
 from medood.scoring.table import ScoreTable
 from medood.sources.folder import Folder
 from medood.sources.phantoms.phantom import Phantom
-from medood.tasks.overlay import overlay
+from medood.tasks.looking.overlay import overlay
 from medood.transforms.pipeline import Pipeline
 
 RECIPES = {

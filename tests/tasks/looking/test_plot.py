@@ -31,8 +31,8 @@ from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
 from medood.sources.folder import Folder
 from medood.sources.phantoms.phantom import Phantom
-from medood.tasks import plot as task
-from medood.tasks.plot import plot
+from medood.tasks.looking import plot as task
+from medood.tasks.looking.plot import plot
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 from medood.transforms.pipeline import Pipeline

@@ -16,7 +16,7 @@ from medood.data.opening import open_source
 from medood.export.colours import colour_table
 from medood.export.maps import read_map, write_map
 from medood.export.names import FileNames
-from medood.tasks.overlay import overlay
+from medood.tasks.looking.overlay import overlay
 
 HEADER = {"version": 2, "run": "demo", "scale": {"low": 0.0, "high": 1.0, "threshold": 0.3}}
 

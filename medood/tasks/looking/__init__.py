@@ -1,0 +1,1 @@
+"""Scores, maps and runs to look at."""
