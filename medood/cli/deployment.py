@@ -30,7 +30,7 @@ def dicom(
     marked RESEARCH. The same run and series give the same UIDs, so that sending them twice doubles nothing. Exit status 3 says that there
     are no objects of some images; they are named.
     """
-    from medood.tasks.dicom import dicom as make
+    from medood.tasks.deployment.dicom import dicom as make
 
     written = make(maps, out, images=images, only=only or (), kinds=words(kinds))
     typer.echo(out)
@@ -71,7 +71,7 @@ def export(
 
     Answers are research results: no file says that an image is of the kind the run was trained on, as `medood score` does.
     """
-    from medood.tasks.export import check_export, export_run
+    from medood.tasks.deployment.export import check_export, export_run
 
     if check is not None:
         if run is not None or out is not None:
@@ -99,8 +99,8 @@ def node(
     however the node ends, the same command goes on. Ctrl-C and SIGTERM end it in order, with exit status 0. The log, on stderr, knows
     studies by number; --status prints their UIDs. Needs `pip install medood[net]`.
     """
-    from medood.tasks.node_queue import retry as again
-    from medood.tasks.node_queue import status as show
+    from medood.tasks.deployment.node_queue import retry as again
+    from medood.tasks.deployment.node_queue import status as show
 
     if retry:
         typer.echo(f"{again(config)} studies are taken up again")
@@ -112,6 +112,6 @@ def node(
 
     import_monai_alone()
 
-    from medood.tasks.node import serve
+    from medood.tasks.deployment.node import serve
 
     serve(run, config, device=device)

@@ -25,7 +25,7 @@ from medood.core.errors import MedoodError
 from medood.core.files import sha256
 from medood.library.run import Run as LibraryRun
 from medood.recipe.run import Run
-from medood.tasks.export import check_export, export_run
+from medood.tasks.deployment.export import check_export, export_run
 
 SUFFIX: dict[Kind, str] = {"onnx": ".onnx", "torch": ".pt2", "monai-bundle": ""}
 

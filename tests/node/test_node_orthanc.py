@@ -23,7 +23,7 @@ from toy_run import toy_run_on_disk
 from medood.node.archives.archive import Archive
 from medood.node.jobs import SENT
 from medood.node.study_queue import open_queue
-from medood.tasks.node import study_scorer
+from medood.tasks.deployment.node import study_scorer
 
 PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
 TOOLS = ("/usr/bin/storescu", "/usr/bin/findscu")  # pynetdicom puts programs of these names on the path

@@ -23,7 +23,7 @@ from medood.scoring.rows import Scorer
 from medood.scoring.stream import Outcome, score_index
 from medood.scoring.table import ScoreTable
 from medood.sources.folder import Folder
-from medood.tasks.dicom import dicom
+from medood.tasks.deployment.dicom import dicom
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from medood.core.errors import InputError, MedoodError
 from medood.dicom_objects.kinds import KINDS
 from medood.node.archives.answers import keep_answers
 from medood.node.config import Kind, load_config
-from medood.tasks.node import serve, study_scorer
-from medood.tasks.node_queue import retry
+from medood.tasks.deployment.node import serve, study_scorer
+from medood.tasks.deployment.node_queue import retry
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""What was found, and runs themselves, for other systems."""
