@@ -12,7 +12,7 @@ recipes = typer.Typer(help="Look at recipes and check them.", no_args_is_help=Tr
 @recipes.command("keys")
 def recipe_keys() -> None:
     """Explain every key of a recipe, a transforms file and a benchmark."""
-    from medood.tasks.listing import print_keys
+    from medood.tasks.reference.listing import print_keys
 
     print_keys()
 
@@ -32,7 +32,7 @@ def check_recipe(recipe: Recipe, changes: Changes = None) -> None:
 @recipes.command("list")
 def list_recipes() -> None:
     """List the recipes and benchmarks that come with medood."""
-    from medood.tasks.listing import print_recipes
+    from medood.tasks.reference.listing import print_recipes
 
     print_recipes()
 
@@ -41,6 +41,6 @@ def list_recipes() -> None:
 def show_recipe(recipe: Recipe, changes: Changes = None) -> None:
     """Print a recipe with every default filled in."""
     from medood.recipe.recipe import load_recipe
-    from medood.tasks.listing import print_resolved
+    from medood.tasks.reference.listing import print_resolved
 
     print_resolved(load_recipe(recipe, changes or ()))

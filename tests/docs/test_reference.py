@@ -14,7 +14,7 @@ from api_page import SECTIONS, api_page
 from docstrings import definitions, linked, split
 
 import medood
-from medood.tasks.listing import sections
+from medood.tasks.reference.listing import sections
 
 DOCSTRING = """Says it in one line.
 
