@@ -26,7 +26,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from medood.core.user_folders import feature_folder
+from medood.core.files.user_folders import feature_folder
 from medood.data.opening import open_source
 from medood.features.grids import pooled
 from medood.features.interface import Extractor, keep_features

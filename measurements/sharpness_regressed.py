@@ -23,7 +23,7 @@ import numpy as np
 from measuring import table
 
 from medood.core.errors import MedoodError
-from medood.core.table_file import plain_path, read_table
+from medood.core.files.table_file import plain_path, read_table
 from medood.evaluation.labelled_scores import ScoredRow, read_scores
 from medood.metrics.intervals import Estimate, GroupBootstrap
 from medood.metrics.ranking import auroc, curve

@@ -34,7 +34,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec
-from medood.core.files import write_json
+from medood.core.files.atomic import write_json
 from medood.core.volume import Source
 from medood.data.opening import open_source
 from medood.recipe.catalogue import detectors

@@ -19,7 +19,7 @@ from medood.advising.trial import plain, rows, scores, trained
 from medood.core.console import Console
 from medood.core.detector import Detector
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.user_folders import feature_folder
+from medood.core.files.user_folders import feature_folder
 from medood.core.volume import Entry, Problem, Source
 from medood.data.attempt import attempt
 from medood.data.cache import Cache, CachedImages

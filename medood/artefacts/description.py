@@ -12,7 +12,7 @@ from medood import __version__
 from medood.artefacts.carried import Carried
 from medood.artefacts.parity import TOLERANCE, Agreement, Units
 from medood.artefacts.program import INPUT
-from medood.core.files import sha256
+from medood.core.files.atomic import sha256
 
 FORMAT = 1
 """Changes when files of an older medood can no longer be checked."""

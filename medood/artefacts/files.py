@@ -17,7 +17,7 @@ from medood.artefacts.onnx_file import check_onnx, open_onnx, write_onnx
 from medood.artefacts.parity import Agreement, Answers, Program, Units, as_arrays, compared, from_arrays, of_program
 from medood.artefacts.torch_file import open_torch, write_torch
 from medood.core.errors import MedoodError
-from medood.core.files import sha256, write_json
+from medood.core.files.atomic import sha256, write_json
 
 Kind = Literal["onnx", "torch", "monai-bundle"]
 SUFFIXES: dict[Kind, str] = {"onnx": ".onnx", "torch": ".pt2", "monai-bundle": ""}

@@ -8,7 +8,7 @@ from typing import Any
 from torch.export import ExportedProgram
 
 from medood.artefacts.torch_file import write_torch
-from medood.core.files import write_json, write_text
+from medood.core.files.atomic import write_json, write_text
 
 METADATA, PROGRAM, COMPARED = "configs/metadata.json", "models/model.pt2", "models/compared.npz"
 _SCHEMA = "https://github.com/Project-MONAI/MONAI-extra-test-data/releases/download/0.8.1/meta_schema_20240725.json"

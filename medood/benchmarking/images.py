@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medood.core.errors import MedoodError
-from medood.core.files import write_json
+from medood.core.files.atomic import write_json
 from medood.core.volume import Entry, Index, Problem, Source
 from medood.data.found import is_harmless
 from medood.data.opening import open_source

@@ -17,8 +17,8 @@ from typing import Any
 from medood.benchmarking.images import Cohort, Images
 from medood.benchmarking.workers import Tell
 from medood.core.errors import MedoodError
-from medood.core.files import sha256, write_json
-from medood.core.user_folders import feature_folder
+from medood.core.files.atomic import sha256, write_json
+from medood.core.files.user_folders import feature_folder
 from medood.recipe.grid import INTRA, OWN, Job, slug
 from medood.recipe.recipe import Recipe, changed_keys
 from medood.recipe.run import is_run

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from medood import __version__
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_folder
+from medood.core.files.atomic import atomic_folder
+from medood.core.files.shelves import use
+from medood.core.files.user_folders import default_cache
 from medood.core.geometry import Raster
-from medood.core.shelves import use
-from medood.core.user_folders import default_cache
 from medood.core.volume import Entry, Source
 from medood.data.input_facts import input_facts
 from medood.data.near_copies import NO_HASHES, HashedImages, perceptual_hash

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_file
-from medood.core.table_file import csv_line
+from medood.core.files.atomic import atomic_file
+from medood.core.files.table_file import csv_line
 from medood.core.volume import Entry
 from medood.sources.dicom.entries import DicomEntry
 from medood.sources.dicom.library import pydicom

@@ -23,7 +23,7 @@ from scipy import ndimage
 from torch.nn.functional import interpolate
 
 from medood.core.errors import RunError
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 
 SIDE = 20
 NO_HASHES = np.zeros((0, SIDE * SIDE), np.int8)

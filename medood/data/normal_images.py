@@ -6,8 +6,8 @@ from pathlib import Path
 
 from medood.core.console import Console
 from medood.core.errors import TrainingError
-from medood.core.shelves import cache_limit, keep_within
-from medood.core.user_folders import default_cache
+from medood.core.files.shelves import cache_limit, keep_within
+from medood.core.files.user_folders import default_cache
 from medood.core.volume import ChecksTraining
 from medood.data.cache import Cache, CachedImages
 from medood.data.found import check_found

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medood.core.errors import InputError
-from medood.core.files import append, atomic_file
+from medood.core.files.atomic import append, atomic_file
 from medood.core.shield import kind_of, shield
 from medood.dicom_objects.finding import Finding
 from medood.dicom_objects.key_objects import key_objects

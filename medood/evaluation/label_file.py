@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_file
-from medood.core.table_file import csv_line
+from medood.core.files.atomic import atomic_file
+from medood.core.files.table_file import csv_line
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.data.attempt import attempt
 from medood.export.maps import write_nrrd

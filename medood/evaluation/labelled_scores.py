@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from medood.core.errors import MedoodError, TableError
-from medood.core.table_file import Mistakes, Row, mistakes_of, plain_path, read_table, unguarded
+from medood.core.files.table_file import Mistakes, Row, mistakes_of, plain_path, read_table, unguarded
 
 LEVELS = ("image", "slice", "series")
 _UNREADABLE = "file"  # the level of rows for files that could not be scored at all

@@ -11,8 +11,8 @@ import numpy as np
 from scipy import ndimage
 
 from medood.core.errors import InputError, MedoodError
+from medood.core.files.table_file import plain_path
 from medood.core.geometry import Geometry
-from medood.core.table_file import plain_path
 from medood.evaluation.labelled_scores import Labels, ScoredRow, patient_of
 from medood.export.map_files import PNG_LEVELS
 from medood.export.map_list import HEADER, Line, read_array, read_header, read_lines

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 from medood.core.map_scale import MapScale
 from medood.export.colours import colour_table
 from medood.export.verdict import Verdict

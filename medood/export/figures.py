@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import numpy as np
 
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 from medood.core.geometry import Geometry
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 from medood.core.geometry import Geometry, Orientation, orientation_towards
 from medood.core.map_scale import MapScale
 from medood.core.volume import Volume

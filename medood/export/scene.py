@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 from medood.core.geometry import Geometry, orientation_towards
 from medood.core.map_scale import MapScale
 from medood.export.colours import Window, grey_window, is_colour

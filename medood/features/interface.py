@@ -15,7 +15,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
-from medood.core.shelves import use
+from medood.core.files.shelves import use
 from medood.features.store import FeatureStore
 
 _LARGEST = 65504.0

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 
 
 class FeatureStore:

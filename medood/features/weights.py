@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from medood.core.errors import MedoodError
-from medood.core.files import sha256 as checksum
+from medood.core.files.atomic import sha256 as checksum
 
 FOLDER = "MEDOOD_WEIGHTS"
 """Environment variable with a folder in which weights files are also looked for, by their names alone."""

@@ -14,7 +14,7 @@ import numpy as np
 
 from medood.core.detector import ImageSpec
 from medood.core.errors import RunError
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 from medood.gate.changes import CHANGES
 from medood.gate.conformal import PatientPValue
 from medood.gate.distance import Discriminant, Distance

@@ -8,7 +8,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from medood.core.console import Console
-from medood.core.user_folders import default_cache
+from medood.core.files.user_folders import default_cache
 from medood.core.volume import Index, Source
 from medood.sources.fetching import index_of_mirror
 

@@ -14,10 +14,10 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.lock import alone
+from medood.core.files.lock import alone
+from medood.core.files.table_file import is_below
+from medood.core.files.user_folders import default_cache
 from medood.core.shield import kind_of
-from medood.core.table_file import is_below
-from medood.core.user_folders import default_cache
 from medood.index.facts import Found, Row, rows_of
 from medood.sources.fetching import ADDRESS, mirror
 

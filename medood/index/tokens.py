@@ -11,7 +11,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from medood.core.errors import MedoodError
-from medood.core.user_folders import config_folder
+from medood.core.files.user_folders import config_folder
 
 
 def secret() -> bytes:

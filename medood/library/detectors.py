@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 from medood import __version__
 from medood.core.detector import Augment, Detector, ImageSpec
 from medood.core.errors import InputError, MedoodError, RecipeError
-from medood.core.files import atomic_folder, write_json, write_tensors
+from medood.core.files.atomic import atomic_folder, write_json, write_tensors
 from medood.recipe import catalogue
 from medood.recipe.building import detector_of
 from medood.recipe.check import nearest

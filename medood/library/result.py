@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from medood.core.errors import MedoodError
+from medood.core.files.table_file import read_cells, unguarded
 from medood.core.geometry import Geometry
 from medood.core.map_scale import MapScale
-from medood.core.table_file import read_cells, unguarded
 from medood.export.maps import is_sheared, nifti_image, write_map
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from contextlib import ExitStack
 
-from medood.core.lock import alone
+from medood.core.files.lock import alone
 from medood.core.shield import kind_of
 from medood.node.archives.archive import Archive
 from medood.node.archives.destination import Destination

@@ -15,7 +15,7 @@ from typing import Any
 from medood import __version__
 from medood.core.detector import Detector
 from medood.core.errors import MedoodError, RecipeError, RunError
-from medood.core.files import sha256, write_json, write_tensors
+from medood.core.files.atomic import sha256, write_json, write_tensors
 from medood.recipe.building import build_detector, image_spec
 from medood.recipe.recipe import Recipe, resolve
 from medood.recipe.run_content import calibration_in, index_in

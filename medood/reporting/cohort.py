@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from medood.core.files.table_file import Row, mistakes_of, read_table, unguarded
 from medood.core.issue_codes import explained
-from medood.core.table_file import Row, mistakes_of, read_table, unguarded
 
 COLUMNS = ("level", "id", "slice", "score", "p", "decision", "domain", "why", "issues", "examined", "status")
 """What the page is told of a row, in this order."""

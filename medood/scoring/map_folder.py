@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from medood.core.errors import MedoodError
-from medood.core.files import append, write_json
+from medood.core.files.atomic import append, write_json
 from medood.core.map_scale import MapScale
 from medood.core.volume import Volume
 from medood.export.map_files import MapFiles, MapFormat

@@ -6,9 +6,9 @@ import csv
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from medood.core.files import atomic_file
-from medood.core.parquet_file import is_parquet, read_parquet, write_parquet
-from medood.core.table_file import csv_line, unguarded
+from medood.core.files.atomic import atomic_file
+from medood.core.files.parquet_file import is_parquet, read_parquet, write_parquet
+from medood.core.files.table_file import csv_line, unguarded
 
 _NUMBERS = ("score", "p_value", "domain_p", "examined")
 

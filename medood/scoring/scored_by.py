@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from medood import __version__
-from medood.core.files import sha256
+from medood.core.files.atomic import sha256
 from medood.dicom_objects.scored_by import Rule, ScoredBy
 from medood.recipe.run import Run
 

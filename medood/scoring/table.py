@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from medood.core.errors import MedoodError
-from medood.core.files import append, atomic_file
-from medood.core.table_file import csv_line, unguarded
+from medood.core.files.atomic import append, atomic_file
+from medood.core.files.table_file import csv_line, unguarded
 from medood.metrics.trivial import PLAIN_FEATURES, POOLED_FEATURES
 
 _COLUMNS = (

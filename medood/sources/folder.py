@@ -9,7 +9,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 from medood.core.errors import InputError
-from medood.core.table_file import mistakes_of, plain_path
+from medood.core.files.table_file import mistakes_of, plain_path
 from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import Kind, Packing, kind_of, kind_of_name, packing_of

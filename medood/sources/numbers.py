@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from medood.core.errors import InputError, TableError
+from medood.core.files.table_file import Row, read_table
 from medood.core.geometry import photograph_geometry
-from medood.core.table_file import Row, read_table
 from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.table import LABELS, PARTS, table_below

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from medood.core import table_file
 from medood.core.errors import MedoodError
-from medood.core.table_file import Mistakes, is_below, mistakes_of, plain_path
+from medood.core.files import table_file
+from medood.core.files.table_file import Mistakes, is_below, mistakes_of, plain_path
 
 _COLUMNS = ("path", "group", "label", "part")
 LABELS = {"": None, "0": 0, "0.0": 0, "1": 1, "1.0": 1}

@@ -9,7 +9,7 @@ from typing import Any
 
 from medood.core.detector import Epoch
 from medood.core.errors import InputError
-from medood.core.files import write_text
+from medood.core.files.atomic import write_text
 
 
 class History:

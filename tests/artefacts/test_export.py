@@ -22,7 +22,7 @@ from medood.artefacts.generated import generated, made_new
 from medood.cli import app
 from medood.core.detector import Scores
 from medood.core.errors import MedoodError
-from medood.core.files import sha256
+from medood.core.files.atomic import sha256
 from medood.library.run import Run as LibraryRun
 from medood.recipe.run import Run
 from medood.tasks.deployment.export import check_export, export_run

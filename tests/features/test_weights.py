@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
-from medood.core.files import sha256
+from medood.core.files.atomic import sha256
 from medood.features.onnx_weights import model_class, read_onnx
 from medood.features.weights import Published, find_weights, read_weights
 

@@ -9,9 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 from spread_trials import rows_of, same_rows, small_run, write_images, write_picture
 
-from medood.core import parquet_file
 from medood.core.errors import MedoodError, TableError
-from medood.core.table_file import read_cells
+from medood.core.files import parquet_file
+from medood.core.files.table_file import read_cells
 from medood.scoring import stream
 from medood.scoring.parquet_table import continue_parquet, table_in_work
 from medood.tasks.judging.evaluate import evaluate

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from training_toys import train_watched
 
-from medood.core import files
+from medood.core.files import atomic
 
 
 def train_until(folder: str, call: str, number: int) -> None:
@@ -38,7 +38,7 @@ def train_until(folder: str, call: str, number: int) -> None:
                 count("write checkpoint")
             part.write_bytes(content)
 
-    whole, files.atomic_file = files.atomic_file, file_in_halves
+    whole, atomic.atomic_file = atomic.atomic_file, file_in_halves
     train_watched(Path(folder), watch=count)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from medood.core.errors import InputError, MedoodError, RecipeError
-from medood.core.files import append, atomic_folder
+from medood.core.files.atomic import append, atomic_folder
 from medood.data.cache import Cache
 from medood.recipe.grid import check_file
 from medood.recipe.literals import parse_value, read_literals

@@ -368,7 +368,7 @@ def test_an_output_place_that_cannot_be_is_one_sentence_and_changes_nothing(plac
 
 
 def test_a_second_scoring_is_refused_before_it_touches_anything(place: Path, run: Path) -> None:
-    from medood.core.lock import alone
+    from medood.core.files.lock import alone
 
     out = place / "twice.csv"
     score_folder(run, place / "images" / "dicom", out, device="cpu")

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
-from medood.core.files import sha256 as checksum
+from medood.core.files.atomic import sha256 as checksum
 from medood.features.classifiers.onnx_model import OnnxModel
 from medood.features.classifiers.program import Program
 from medood.features.weights import FOLDER

@@ -11,7 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 
 _TOKEN = "here"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medood.core.errors import MedoodError
-from medood.core.files import sha256
+from medood.core.files.atomic import sha256
 from medood.core.installed import differs
 from medood.scoring.spread.parts import Part, Scores, part_file, sees, write_part
 from medood.scoring.spread.units import Unit

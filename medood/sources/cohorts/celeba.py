@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from medood.core.errors import MedoodError, TableError
-from medood.core.table_file import Mistakes, mistakes_of, read_cells
+from medood.core.files.table_file import Mistakes, mistakes_of, read_cells
 from medood.core.volume import Entry, Index, Volume
 from medood.sources.cohorts.publisher_table import check_present, listed, number_patients
 from medood.sources.image import Image

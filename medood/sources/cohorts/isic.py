@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.table_file import mistakes_of, read_cells
+from medood.core.files.table_file import mistakes_of, read_cells
 from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.cohorts.publisher_table import listed
 from medood.sources.image import Image

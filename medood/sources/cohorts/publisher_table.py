@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.table_file import Mistakes, Row, read_table
+from medood.core.files.table_file import Mistakes, Row, read_table
 from medood.core.volume import Entry, Index, Problem
 
 Fact = TypeVar("Fact")

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from medood.core.errors import InputError, MedoodError
-from medood.core.table_file import Mistakes, mistakes_of
+from medood.core.files.table_file import Mistakes, mistakes_of
 from medood.core.volume import Entry, Index, Volume
 from medood.sources.cohorts.publisher_table import below, check_present, listed, number_patients, read_rows
 from medood.sources.dicom.dicom import Dicom

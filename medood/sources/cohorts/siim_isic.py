@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from medood.core.errors import MedoodError
-from medood.core.table_file import mistakes_of
+from medood.core.files.table_file import mistakes_of
 from medood.core.volume import Entry, Index, Problem, Volume
 from medood.sources.cohorts.publisher_table import below, check_present, listed, number_patients, read_rows
 from medood.sources.dicom.dicom import Dicom

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from medood.core.errors import MedoodError
-from medood.core.shelves import Shelf, cache_limit, clear, keep_within, set_cache_limit, shelves
-from medood.core.user_folders import default_cache
+from medood.core.files.shelves import Shelf, cache_limit, clear, keep_within, set_cache_limit, shelves
+from medood.core.files.user_folders import default_cache
 
 _UNITS = {"": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
 _SECONDS = {"h": 3600, "d": 86_400, "w": 604_800}

@@ -11,7 +11,7 @@ import nibabel as nib
 import numpy as np
 
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_folder, write_json
+from medood.core.files.atomic import atomic_folder, write_json
 from medood.core.volume import Entry
 from medood.evaluation.label_file import write_label_rows
 from medood.sources.annotation import slice_labels

@@ -18,8 +18,8 @@ from medood.benchmarking.tables import tables
 from medood.benchmarking.workers import Event, work_through
 from medood.core.console import Console
 from medood.core.errors import MedoodError
-from medood.core.files import write_json, write_text
-from medood.core.lock import alone
+from medood.core.files.atomic import write_json, write_text
+from medood.core.files.lock import alone
 from medood.engines.cluster import Cluster
 from medood.engines.engine import LOCAL, Engine
 from medood.engines.opened import workers_of

@@ -15,7 +15,7 @@ from medood.benchmarking.blind_spot.study import NORMAL, Study, thinned
 from medood.core.console import Console
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
-from medood.core.files import write_text
+from medood.core.files.atomic import write_text
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part

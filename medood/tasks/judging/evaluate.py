@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medood.core.errors import InputError
-from medood.core.files import write_json
+from medood.core.files.atomic import write_json
 from medood.evaluation.judge import judge_level
 from medood.evaluation.labelled_scores import LabelledRows, join, read_labels, read_scores
 from medood.evaluation.level_report import LevelReport

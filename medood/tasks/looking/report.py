@@ -10,7 +10,7 @@ import numpy as np
 from medood import __version__
 from medood.core.console import Console
 from medood.core.errors import InputError, MedoodError
-from medood.core.files import write_text
+from medood.core.files.atomic import write_text
 from medood.core.geometry import Geometry
 from medood.core.volume import Problem
 from medood.data.attempt import attempt

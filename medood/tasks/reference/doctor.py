@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from medood import __version__
-from medood.core.user_folders import default_cache
+from medood.core.files.user_folders import default_cache
 from medood.sources.dicom.decoding.frames import installed_decoders
 
 

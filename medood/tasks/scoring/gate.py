@@ -12,9 +12,9 @@ from typing import Any
 
 from medood.core.console import Console
 from medood.core.errors import MedoodError
-from medood.core.files import append, atomic_file
-from medood.core.lock import alone
-from medood.core.table_file import csv_line
+from medood.core.files.atomic import append, atomic_file
+from medood.core.files.lock import alone
+from medood.core.files.table_file import csv_line
 from medood.core.volume import Entry, Index, Problem, Source
 from medood.data.attempt import attempt
 from medood.data.cache import Cache, CachedEntry, CachedImages

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medood.core.errors import MedoodError
-from medood.core.files import no_traces, write_json
-from medood.core.lock import alone
-from medood.core.parquet_file import check_parquet
+from medood.core.files.atomic import no_traces, write_json
+from medood.core.files.lock import alone
+from medood.core.files.parquet_file import check_parquet
 from medood.dicom_objects.kinds import LIST as OBJECTS
 from medood.engines.engine import Engine
 from medood.export.map_files import MapFormat

@@ -14,7 +14,7 @@ from typing import Any
 from medood.core.console import Console
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
-from medood.core.files import sha256
+from medood.core.files.atomic import sha256
 from medood.core.volume import Index, Source
 from medood.data.found import check_found
 from medood.data.identifiers import identifiers_file

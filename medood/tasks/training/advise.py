@@ -21,7 +21,7 @@ from medood.advising.written import recipe_text
 from medood.core.console import Console, duration
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
-from medood.core.files import write_text
+from medood.core.files.atomic import write_text
 from medood.core.volume import Entry, Index, Source
 from medood.data.found import check_found
 from medood.data.opening import open_source

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from medood.core.console import Console
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError, ResumeError
-from medood.core.files import sha256, write_json, write_tensors
-from medood.core.lock import alone
+from medood.core.files.atomic import sha256, write_json, write_tensors
+from medood.core.files.lock import alone
 from medood.data.cache import CachedImages
 from medood.data.normal_images import normal_images
 from medood.features.network import FrozenNetwork

@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from medood.core.detector import Detector
 from medood.core.errors import ResumeError
-from medood.core.files import write_tensors
+from medood.core.files.atomic import write_tensors
 from medood.core.processes import leads
 from medood.training.checkpoints.best_epoch import BestEpoch
 from medood.training.checkpoints.identity import require_same

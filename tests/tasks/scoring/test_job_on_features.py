@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
-from medood.core.files import sha256
+from medood.core.files.atomic import sha256
 from medood.features.network import FrozenNetwork
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run

@@ -13,7 +13,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from medood.core.errors import MedoodError, ResumeError
-from medood.core.files import sha256
+from medood.core.files.atomic import sha256
 from medood.recipe.building import extractor_of, image_spec
 from medood.recipe.recipe import changed_keys, load_recipe
 from medood.tasks.training.pretrain import pretrain_recipe

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from medood import cli
 from medood.core.errors import CalibrationError, MedoodError, ResumeError, TrainingError
-from medood.core.lock import alone
+from medood.core.files.lock import alone
 from medood.core.termination import Terminated
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import TableError
-from medood.core.table_file import csv_line, is_below, plain_path, read_cells, read_table, unguarded
+from medood.core.files.table_file import csv_line, is_below, plain_path, read_cells, read_table, unguarded
 
 _ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be")
 

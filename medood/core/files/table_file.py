@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from medood.core.errors import TableError
-from medood.core.parquet_file import is_parquet, read_parquet
+from medood.core.files.parquet_file import is_parquet, read_parquet
 
 _SEPARATORS = ",;\t"
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from medood.core.errors import MedoodError, TableError
-from medood.core.files import atomic_file
+from medood.core.files.atomic import atomic_file
 
 _ROWS = 50_000  # that are held at a time
 

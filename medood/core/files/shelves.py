@@ -15,8 +15,8 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from medood.core.errors import MedoodError
-from medood.core.files import write_json
-from medood.core.user_folders import config_folder, feature_folder
+from medood.core.files.atomic import write_json
+from medood.core.files.user_folders import config_folder, feature_folder
 
 _NOTES = ".shelves"  # beside the shelves: for each its description, when it was last used, and a lock of every process that uses it
 _ABOUT, _USED = "about.json", "used"

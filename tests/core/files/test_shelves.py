@@ -12,13 +12,13 @@ from typer.testing import CliRunner
 
 from medood.cli import app
 from medood.core.errors import MedoodError
-from medood.core.shelves import cache_limit, clear, keep_within, shelves
+from medood.core.files.shelves import cache_limit, clear, keep_within, shelves
 from medood.tasks.images.cache import bytes_in, seconds_in, spoken
 
 FILL = """
 import sys
 from pathlib import Path
-from medood.core.shelves import use
+from medood.core.files.shelves import use
 folder = Path(sys.argv[1])
 use(folder, {"source": "folder", "transforms": "grey", "size": "8x8"})
 name = "facts.json" if sys.argv[2] == "images" else "layer.npy"

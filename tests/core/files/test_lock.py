@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import MedoodError
-from medood.core.lock import alone
+from medood.core.files.lock import alone
 
 
 def count_up(folder: str, times: int) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import MedoodError
-from medood.core.files import atomic_file, atomic_folder, no_traces, sha256, write_json
-from medood.core.lock import alone
+from medood.core.files.atomic import atomic_file, atomic_folder, no_traces, sha256, write_json
+from medood.core.files.lock import alone
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_tensors_that_do_not_fit_on_the_disk_are_one_sentence(tmp_path: Path) ->
 import resource, signal, torch
 from pathlib import Path
 from medood.core.errors import MedoodError
-from medood.core.files import write_tensors
+from medood.core.files.atomic import write_tensors
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 write_tensors(Path({str(tmp_path)!r}) / "small", {{"a": torch.ones(3)}})
