@@ -26,7 +26,7 @@ from PIL import Image
 from pydicom.dataset import Dataset, FileMetaDataset
 
 from medood.core.console import Console
-from medood.core.memory import peak_memory
+from medood.core.running.memory import peak_memory
 from medood.index.archive import update
 from medood.index.database import Database, writing
 from medood.index.facts import Found, Row

@@ -8,7 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from medood.core.memory import keep_freed_memory
+from medood.core.running.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from torch import Tensor

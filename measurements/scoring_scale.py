@@ -52,7 +52,7 @@ def measure(run: Path, images: Path) -> dict[str, float]:
     """Score `images` in a child process and return its seconds by stage and its peak memory."""
     out = images.parent / "scores.csv"
     code = (
-        "import json, resource, sys; from pathlib import Path; from medood.core.memory import keep_freed_memory; "
+        "import json, resource, sys; from pathlib import Path; from medood.core.running.memory import keep_freed_memory; "
         "from medood.tasks.scoring.score import score_folder; keep_freed_memory(); "
         "result = score_folder(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), overwrite=True); "
         "peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024; "

@@ -85,7 +85,7 @@ def measure(run_folder: Path, images: Path, threads: int, rounds: int) -> dict[s
     import torch
 
     from medood.core.console import Console
-    from medood.core.memory import keep_freed_memory
+    from medood.core.running.memory import keep_freed_memory
     from medood.data.opening import open_source
     from medood.data.training_images import SeenImages
     from medood.recipe.run import load_run

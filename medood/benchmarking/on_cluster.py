@@ -13,7 +13,7 @@ from medood.benchmarking.job import Order
 from medood.benchmarking.workers import Event
 from medood.core.device import device_of_seat
 from medood.core.errors import MedoodError
-from medood.core.installed import differs, installed
+from medood.core.running.installed import differs, installed
 from medood.engines.cluster import Cluster
 from medood.engines.crew import Crew, Work
 from medood.scoring.spread.parts import Parts, sees

@@ -14,8 +14,8 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, Literal, cast
 
 from medood.core.errors import MedoodError
-from medood.core.memory import keep_freed_memory
-from medood.core.termination import Terminated, unwind_when_terminated
+from medood.core.running.memory import keep_freed_memory
+from medood.core.running.termination import Terminated, unwind_when_terminated
 
 Tell = Callable[[str], None]
 Function = Callable[[Any, int, Tell], Any]

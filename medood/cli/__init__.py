@@ -16,9 +16,9 @@ from medood.cli import deployment, images, judging, looking, reference, scoring,
 from medood.cli.cache import caches
 from medood.cli.ending import Commands
 from medood.cli.recipe import recipes
-from medood.core.memory import keep_freed_memory
-from medood.core.termination import unwind_when_terminated
-from medood.core.torchrun import check_alone
+from medood.core.running.memory import keep_freed_memory
+from medood.core.running.termination import unwind_when_terminated
+from medood.core.running.torchrun import check_alone
 
 COMMANDS = (
     *(training.train, training.pretrain),

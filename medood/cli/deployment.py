@@ -108,7 +108,7 @@ def node(
         raise typer.Exit(SOME_FAILED)
     if retry or status:
         return
-    from medood.core.fast_start import import_monai_alone
+    from medood.core.running.fast_start import import_monai_alone
 
     import_monai_alone()
 

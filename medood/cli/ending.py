@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperGroup
 
 from medood.core.errors import MedoodError
-from medood.core.termination import Terminated
-from medood.core.torchrun import speaks_first
+from medood.core.running.termination import Terminated
+from medood.core.running.torchrun import speaks_first
 
 SOME_FAILED = 3
 """Exit status of a command that finished, but met files that could not be scored or read."""

@@ -82,7 +82,7 @@ def score(
     Of an archive, the login is in the environment: MEDOOD_DICOMWEB_TOKEN, or MEDOOD_DICOMWEB_USER and MEDOOD_DICOMWEB_PASSWORD. Each series
     is deleted before the next is fetched: ask for --dicom or pictures in the same command.
     """
-    from medood.core.fast_start import import_monai_alone
+    from medood.core.running.fast_start import import_monai_alone
     from medood.engines.engine import engine_of
 
     chosen = engine_of(engine, workers)

@@ -11,7 +11,7 @@ import typer
 from medood.cli.options import Cache, Changes, Device, IndexFile, Overwrite, Recipe, Source, Table, words
 from medood.cli.printing import width
 from medood.core.errors import MedoodError
-from medood.core.torchrun import is_first, started
+from medood.core.running.torchrun import is_first, started
 
 
 def train(

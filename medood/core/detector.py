@@ -89,7 +89,7 @@ class Batch:
     patient   int64 (B,), a number for each patient, for a phase on held-out images; None where nobody knows
     contrast  as many images of the recipe's `contrast`, which nobody labelled; None without one. If that is `product_of_marginals`, its
               `inputs` are those of this batch with every number drawn from another image, and its `image` is this batch's own
-    share     which part of the batch this is, where several processes train together and share it (medood/core/processes.py); else 1
+    share     which part of the batch this is, where several processes share it (medood/core/running/processes.py); else 1
     """
 
     image: Tensor

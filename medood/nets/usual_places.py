@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, Phase, Update
-from medood.core.processes import summed
+from medood.core.running.processes import summed
 
 
 class Places(Protocol):

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medood.core import processes
 from medood.core.detector import Detector
 from medood.core.errors import CalibrationError, MedoodError
 from medood.core.geometry import Raster
+from medood.core.running import processes
 from medood.data.cache import CachedImages
 from medood.metrics.calibration import Calibration, fit_map_scale
 from medood.recipe.recipe import Recipe

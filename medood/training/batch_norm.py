@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from medood.core.processes import summed
+from medood.core.running.processes import summed
 
 _batch_norm = functional.batch_norm
 

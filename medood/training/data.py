@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medood.core import processes
 from medood.core.detector import Augment, Batch
+from medood.core.running import processes
 from medood.training.randomness import derived_seed
 
 Item = TypeVar("Item")

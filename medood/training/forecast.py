@@ -9,7 +9,7 @@ import torch
 from ignite.engine import Engine
 
 from medood.core.console import duration
-from medood.core.memory import peak_memory
+from medood.core.running.memory import peak_memory
 
 SECONDS_TO_MEASURE = 3.0
 

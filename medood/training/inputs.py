@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from medood.core.detector import Detector, Phase
-from medood.core.processes import sharing, together
+from medood.core.running.processes import sharing, together
 from medood.recipe.recipe import Training
 from medood.training.data import Images, InOrder
 from medood.training.randomness import derived_seed, own_randomness

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch
 from medood.core.errors import TrainingError
-from medood.core.processes import add_up, sharing, weight
+from medood.core.running.processes import add_up, sharing, weight
 
 SECONDS_BETWEEN_READS = 0.5
 

@@ -11,10 +11,10 @@ from datetime import timedelta
 import ignite.distributed as idist
 import torch
 
-from medood.core import processes
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.torchrun import started
+from medood.core.running import processes
+from medood.core.running.torchrun import started
 
 _PATIENCE = timedelta(days=2)
 """How long a process waits for another, which may calibrate or solve a closed form meanwhile. One that dies is noticed at once."""

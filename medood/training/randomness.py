@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from medood.core import processes
+from medood.core.running import processes
 
 
 def derived_seed(*parts: int | str) -> int:

@@ -15,9 +15,9 @@ import torch
 from ignite.engine import Engine, Events
 from rich.progress import Progress
 
-from medood.core import processes
 from medood.core.detector import Augment, Detector, Phase
 from medood.core.errors import TrainingError
+from medood.core.running import processes
 from medood.recipe.recipe import Training
 from medood.training.checkpoints.best_epoch import BestEpoch
 from medood.training.checkpoints.checkpoint import Checkpoint, Checkpoints, discard_checkpoint, take_checkpoint

@@ -9,9 +9,9 @@ import torch
 from ignite.engine import Engine
 from torch import Tensor
 
-from medood.core import processes
 from medood.core.detector import Batch, Phase, Update
 from medood.core.errors import TrainingError
+from medood.core.running import processes
 from medood.recipe.recipe import Training
 from medood.training.batch_norm import WholeBatchNorm
 from medood.training.losses import Losses

@@ -7,7 +7,7 @@ from contextlib import closing
 import torch
 
 from medood.core.detector import Detector, Phase
-from medood.core.processes import sharing, together
+from medood.core.running.processes import sharing, together
 from medood.training.data import InOrder
 from medood.training.randomness import derived_seed, own_randomness
 

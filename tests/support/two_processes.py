@@ -21,7 +21,7 @@ sys.path.append(str(Path(__file__).parents[1] / "detectors"))
 from detector_trials import brighter_side, pasted, phantoms
 from test_detector_contract import ALL_CASES, GREYS, HISTOGRAMS, SMALL_FLOW, SMALL_MIXTURE, SMALL_SPHERE, Case, make, spec_of
 
-from medood.core import processes
+from medood.core.running import processes
 from medood.recipe.recipe import Training
 from medood.training.batch_norm import WholeBatchNorm
 from medood.training.contrast import Contrast

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from training_toys import Collect, Reconstruct, Toy, plan, run, train_watched
 
-from medood.core.memory import peak_memory
+from medood.core.running.memory import peak_memory
 from medood.training import forecast as forecast_module
 from medood.training import progress as progress_module
 from medood.training.history import History

@@ -12,7 +12,7 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
 from medood.nets.cascade import Cascade, Cascaded

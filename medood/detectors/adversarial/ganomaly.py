@@ -12,7 +12,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.processes import agree, mean
+from medood.core.running.processes import agree, mean
 from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt, Residual
 from medood.features.interface import Extractor
 from medood.nets.error_maps import Residuals, absolute_error

@@ -15,7 +15,7 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple, require_range
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import summed
+from medood.core.running.processes import summed
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, Residual
 from medood.detectors.adversarial.patch_gan_masks import PIXELS_AT_ONCE, Passes, complementary_masks, scoring_masks, show
 from medood.detectors.adversarial.patch_gan_ranking import LogitPooling, rank, top_mean

@@ -13,7 +13,7 @@ from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import summed, together
+from medood.core.running.processes import summed, together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.detectors.classification.confidence import Classes, energy_score, more_certain, softmax_score, tempered_score
 from medood.features.classifiers.classifier import Classifier, open_classifier

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.tracing import is_written_down
 from medood.detectors.combination.image_keys import keys_of
 from medood.detectors.combination.surprise import joined, joined_in_tensors, surprise, surprise_in_tensors

@@ -12,7 +12,7 @@ from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import Fraction, NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.dcgan import coder, drawer, glorot, norms
 from medood.nets.densities.mixture import Mixture, exact

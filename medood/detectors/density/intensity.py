@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.core.processes import summed
+from medood.core.running.processes import summed
 from medood.core.types import Fraction, Percent
 from medood.nets.body import mean_inside, percentile_inside
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import PositiveInt, Statistic
 from medood.features.grids import pooled, statistics_of
 from medood.features.interface import Extractor

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import NonNegativeInt, Percent, Pool, PositiveFloat, PositiveInt
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, smoothed
 from medood.features.interface import Extractor

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.core.processes import summed, together
+from medood.core.running.processes import summed, together
 from medood.core.tracing import is_written_down
 from medood.core.types import Fraction, NonNegativeInt, Percent, Pool, PositiveInt
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, smoothed

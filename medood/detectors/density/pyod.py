@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import NonNegativeInt, PositiveFloat, PositiveInt
 from medood.features.grids import pooled
 from medood.features.interface import Extractor

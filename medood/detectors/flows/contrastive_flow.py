@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
-from medood.core.processes import mean, together
+from medood.core.running.processes import mean, together
 from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, Pool, PositiveFloat, PositiveInt
 from medood.detectors.flows.densities import DensityDetector, Learning, LearnsDensity, Likelihood, OnRows
 from medood.detectors.flows.rows import Lowest, RowPlan, Standardise, contrast_of

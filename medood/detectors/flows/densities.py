@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
-from medood.core.processes import summed
+from medood.core.running.processes import summed
 from medood.detectors.flows.rows import RowDetector, RowPlan
 from medood.features.interface import Extractor
 from medood.nets.coupling_flow import CarefulAdam, Coupling, CouplingFlow

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.detectors.flows.rows import RowDetector, RowPlan, Standardise, contrast_of
 from medood.features.interface import Extractor
 

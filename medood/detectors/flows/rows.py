@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import Pool, Statistic
 from medood.features.grids import cells, finest_grid, joined, map_of, map_scores, pooled, smoothed
 from medood.features.interface import Extractor

@@ -9,7 +9,7 @@ from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.one_class.rbf_svm import Choice, Machines, pairs, solve
 from medood.nets.dcgan import coder, drawer

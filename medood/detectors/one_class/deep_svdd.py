@@ -14,7 +14,7 @@ from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.nets.halvings import halvings
 

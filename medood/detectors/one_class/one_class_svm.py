@@ -12,7 +12,7 @@ from torch.nn.functional import avg_pool2d, conv_transpose2d, interpolate, unfol
 from medood.core.demands import require_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import Fraction, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.one_class.rbf_svm import Choice, Machines, pairs, solve
 

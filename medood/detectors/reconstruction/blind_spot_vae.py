@@ -13,7 +13,7 @@ from torch.optim import Adam
 from medood.core.demands import require_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.tracing import is_written_down
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.combination.image_keys import keys_of

@@ -14,7 +14,7 @@ from torch.optim import SGD
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError
-from medood.core.processes import together
+from medood.core.running.processes import together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.images.geometric_transforms import GeometricTransforms
 from medood.nets.images.views import draw_views, view

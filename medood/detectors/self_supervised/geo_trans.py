@@ -14,7 +14,7 @@ from torch.optim import SGD, Adam, Optimizer
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, TrainingError
-from medood.core.processes import summed
+from medood.core.running.processes import summed
 from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.nets.densities.dirichlet import fit_dirichlet, log_probabilities
 from medood.nets.images.ascent import ascend

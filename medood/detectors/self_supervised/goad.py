@@ -11,7 +11,7 @@ from torch.optim import Adam
 
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.processes import mean, part, shared, summed, together
+from medood.core.running.processes import mean, part, shared, summed, together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.images.geometric_transforms import GeometricTransforms, all_of
 from medood.nets.images.margin_map import margin_weights, returned, shortfall, stretched

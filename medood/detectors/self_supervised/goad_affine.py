@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
-from medood.core.processes import mean, summed
+from medood.core.running.processes import mean, summed
 from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.detectors.flows.rows import RowDetector, RowPlan, Standardise
 from medood.detectors.self_supervised.goad import squared_distances, surprise, too_far

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from medood.core.console import Console
-from medood.core.installed import installed
+from medood.core.running.installed import installed
 from medood.core.volume import Index
 from medood.engines.cluster import Cluster
 from medood.recipe.run import Run

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medood.core.errors import MedoodError
 from medood.core.files.atomic import sha256
-from medood.core.installed import differs
+from medood.core.running.installed import differs
 from medood.scoring.spread.parts import Part, Scores, part_file, sees, write_part
 from medood.scoring.spread.units import Unit
 
@@ -130,8 +130,8 @@ def _load(plan: Plan, seat: int) -> _Loaded:
         return _loaded[0]
     _loaded.clear()
     if plan.own_process:
-        from medood.core.fast_start import import_monai_alone
-        from medood.core.memory import keep_freed_memory
+        from medood.core.running.fast_start import import_monai_alone
+        from medood.core.running.memory import keep_freed_memory
 
         keep_freed_memory()
         import_monai_alone()

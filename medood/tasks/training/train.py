@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from medood.core import processes
 from medood.core.console import Console
 from medood.core.detector import Detector
 from medood.core.errors import MedoodError, ResumeError
 from medood.core.files.atomic import write_json
 from medood.core.files.lock import alone
 from medood.core.files.user_folders import feature_folder
+from medood.core.running import processes
 from medood.data.cache import CachedImages
 from medood.data.contrast import contrast_images
 from medood.data.normal_images import normal_images

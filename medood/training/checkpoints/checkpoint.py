@@ -18,7 +18,7 @@ from torch.optim import Optimizer
 from medood.core.detector import Detector
 from medood.core.errors import ResumeError
 from medood.core.files.atomic import write_tensors
-from medood.core.processes import leads
+from medood.core.running.processes import leads
 from medood.training.checkpoints.best_epoch import BestEpoch
 from medood.training.checkpoints.identity import require_same
 from medood.training.checkpoints.weights import copied, restore, snapshot

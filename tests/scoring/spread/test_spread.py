@@ -17,7 +17,7 @@ from spread_trials import Quiet, counted, rows_of, same_rows, small_run, write_i
 
 from medood.core.device import device_of_seat
 from medood.core.errors import MedoodError
-from medood.core.installed import installed
+from medood.core.running.installed import installed
 from medood.core.volume import Entry
 from medood.data import opening
 from medood.engines import crew

@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from medood import cli
 from medood.core.errors import CalibrationError, MedoodError, ResumeError, TrainingError
 from medood.core.files.lock import alone
-from medood.core.termination import Terminated
+from medood.core.running.termination import Terminated
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.scoring.score import score_folder

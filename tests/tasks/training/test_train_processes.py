@@ -15,8 +15,8 @@ import torch
 from PIL import Image
 from processes_started import finished, start
 
-from medood.core import processes
 from medood.core.errors import MedoodError, ResumeError, TrainingError
+from medood.core.running import processes
 from medood.recipe.recipe import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.training.train import train_recipe

@@ -12,7 +12,7 @@ from medood import __version__
 @lru_cache
 def installed() -> str:
     """Version and content of the medood that runs here."""
-    package, digest = Path(__file__).parents[1], hashlib.sha256()
+    package, digest = Path(__file__).parents[2], hashlib.sha256()
     for path in sorted(package.rglob("*.py")):
         digest.update(path.relative_to(package).as_posix().encode() + b"\0" + path.read_bytes())
     return f"{__version__} ({digest.hexdigest()[:8]})"

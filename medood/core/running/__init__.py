@@ -1,0 +1,1 @@
+"""How this program runs: its start and its end, its memory, and other processes beside it."""
