@@ -22,7 +22,7 @@ from medood.core.files.user_folders import feature_folder
 from medood.recipe.grid import INTRA, OWN, Job, slug
 from medood.recipe.recipe import Recipe, changed_keys
 from medood.recipe.run import is_run
-from medood.training.progress import Silence
+from medood.training.watching.progress import Silence
 
 
 @dataclass(frozen=True)

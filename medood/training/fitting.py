@@ -16,9 +16,9 @@ from medood.recipe.recipe import Training
 from medood.training.contrast import MADE, Against, Contrast, made_of
 from medood.training.data import Images
 from medood.training.own_images import as_images
-from medood.training.progress import Silence
 from medood.training.randomness import own_randomness
 from medood.training.trainer import train
+from medood.training.watching.progress import Silence
 
 
 def fit(

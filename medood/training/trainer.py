@@ -26,17 +26,17 @@ from medood.training.checkpoints.resuming import Plan, find_start, what_happens
 from medood.training.checkpoints.weights import finite, restore
 from medood.training.contrast import Against, Contrast, check_contrast, check_marginals, mixed
 from medood.training.data import Batches, Images, InOrder, patients_of
-from medood.training.forecast import Forecast
-from medood.training.history import History
 from medood.training.inputs import compute_inputs, has_inputs
 from medood.training.losses import Losses, LossEvents, diverged
 from medood.training.processes import check_number
-from medood.training.progress import Silence, reporting
 from medood.training.randomness import derived_seed
 from medood.training.schedule import Schedule, check_milestones, check_warmup
-from medood.training.tensorboard import curves
 from medood.training.update import step_function
 from medood.training.validation import validation_loss
+from medood.training.watching.forecast import Forecast
+from medood.training.watching.history import History
+from medood.training.watching.progress import Silence, reporting
+from medood.training.watching.tensorboard import curves
 
 _silent = logging.getLogger("medood.training.engine")
 _silent.disabled = True  # Ignite reports every exception that passes through it, Ctrl-C among them, as an error of its own

@@ -229,7 +229,7 @@ def test_a_finished_run_and_its_scores_are_not_overwritten_by_accident(place: Pa
 
 
 def test_ctrl_c_keeps_the_last_epoch_and_a_changed_recipe_is_not_resumed(place: Path, run: Path, monkeypatch) -> None:
-    from medood.training import history
+    from medood.training.watching import history
 
     out = place / "stopped"
     record = history.History.append

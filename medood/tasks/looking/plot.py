@@ -26,7 +26,7 @@ from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture
 from medood.export.training_figure import TrainingPanel, training_figure
 from medood.recipe.run import Run, load_run
 from medood.scoring.rows import Scorer
-from medood.training.history import read_history
+from medood.training.watching.history import read_history
 from medood.transforms.pipeline import Prepared
 
 

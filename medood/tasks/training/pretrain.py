@@ -23,8 +23,8 @@ from medood.pretraining.sim_siam import SimSiam
 from medood.recipe.building import extractor_of, image_spec
 from medood.recipe.recipe import Recipe, Training
 from medood.training.checkpoints.checkpoint import can_go_on, discard_checkpoint
-from medood.training.progress import Silence
 from medood.training.trainer import train
+from medood.training.watching.progress import Silence
 
 WEIGHTS = "weights.safetensors"
 _NETWORKS = ("efficientnet_lite0", "resnet18", "resnet50")  # whose layer 4 is the last

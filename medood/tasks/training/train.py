@@ -37,8 +37,8 @@ from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoints.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.contrast import Against, Contrast, made_of
 from medood.training.processes import joined
-from medood.training.progress import Silence
 from medood.training.trainer import check_held_out, check_plan, train
+from medood.training.watching.progress import Silence
 from medood.transforms.pipeline import augmentation
 
 

@@ -18,7 +18,7 @@ from medood.recipe.building import extractor_of, image_spec
 from medood.recipe.recipe import changed_keys, load_recipe
 from medood.tasks.training.pretrain import pretrain_recipe
 from medood.tasks.training.train import train_recipe
-from medood.training.progress import Silence
+from medood.training.watching.progress import Silence
 
 RECIPE = """
 source: {name: folder, root: images}

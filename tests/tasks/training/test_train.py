@@ -25,7 +25,7 @@ from medood.tasks.scoring.score import score_folder
 from medood.tasks.training import train as train_task
 from medood.tasks.training.train import train_recipe
 from medood.training import trainer
-from medood.training.history import History, read_history
+from medood.training.watching.history import History, read_history
 
 RECIPE = """
 source: {name: folder, root: nowhere}

@@ -11,9 +11,9 @@ from rich.progress import Progress
 from training_toys import Collect, Reconstruct, Toy, plan, run, train_watched
 
 from medood.core.running.memory import peak_memory
-from medood.training import forecast as forecast_module
-from medood.training import progress as progress_module
-from medood.training.history import History
+from medood.training.watching import forecast as forecast_module
+from medood.training.watching import progress as progress_module
+from medood.training.watching.history import History
 
 
 class Validated(Reconstruct):
