@@ -22,7 +22,7 @@ from medood.core.geometry import Raster
 from medood.features.interface import Extractor, keep_features
 from medood.scoring.inference import score_images
 from medood.scoring.pooling import Pool
-from medood.training.trainer import planned_epochs
+from medood.training.plan import planned_epochs
 
 _FEW = 8
 

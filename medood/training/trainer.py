@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +27,10 @@ from medood.training.contrast import Against, Contrast, check_contrast, check_ma
 from medood.training.data import Batches, Images, InOrder, patients_of
 from medood.training.inputs import compute_inputs, has_inputs
 from medood.training.losses import Losses, LossEvents, diverged
+from medood.training.plan import check_held_out, check_plan
 from medood.training.processes import check_number
 from medood.training.randomness import derived_seed
-from medood.training.schedule import Schedule, check_milestones, check_warmup
+from medood.training.schedule import Schedule
 from medood.training.update import step_function
 from medood.training.validation import validation_loss
 from medood.training.watching.forecast import Forecast
@@ -83,37 +83,6 @@ def train(
     if plan.channels_last:
         detector.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs leave it out
     _Trainer(detector, images, held_out, plan, folder, seed, device, augment, contrast).run(resume, progress)
-
-
-def check_plan(phases: Sequence[Phase], plan: Training) -> list[int]:
-    """The epochs of every phase. Raises TrainingError when the plan does not fit the phases."""
-    epochs = planned_epochs(phases, plan.epochs)
-    check_milestones(plan, phases)
-    check_warmup(plan, phases, epochs)
-    return epochs
-
-
-def check_held_out(phases: Sequence[Phase], found: int) -> None:
-    """Raises TrainingError when there are fewer held-out images than a phase needs that runs on them."""
-    for phase in phases:
-        if found < phase.held_out:
-            raise TrainingError(
-                f"Phase {phase.name!r} needs at least {phase.held_out} held-out normal images, found {found}: hold out more of them."
-            )
-
-
-def planned_epochs(phases: Sequence[Phase], epochs: int | Mapping[str, int] | None) -> list[int]:
-    """Epochs of every phase under `training.epochs`. A phase without optimizers keeps its own number."""
-    named = epochs if isinstance(epochs, Mapping) else {}
-    learning = [phase.name for phase in phases if phase.optimizers]
-    unknown = [name for name in named if name not in learning]
-    if unknown:
-        raise TrainingError(
-            f"training.epochs names {', '.join(map(repr, unknown))}; "
-            f"the phases whose epochs can be set are: {', '.join(learning) or 'none'}."
-        )
-    every = epochs if isinstance(epochs, int) else None
-    return [(every or named.get(phase.name, phase.epochs)) if phase.optimizers else phase.epochs for phase in phases]
 
 
 class _Trainer:

@@ -14,7 +14,8 @@ from training_toys import CPU, SIDE, Collect, Pictures, Reconstruct, Toy, hide, 
 from medood.core.detector import Phase
 from medood.core.errors import TrainingError
 from medood.training.data import Batches
-from medood.training.trainer import planned_epochs, train
+from medood.training.plan import planned_epochs
+from medood.training.trainer import train
 
 
 def images_of(epoch: int, phase: str, *, count: int = 18, seed: int = 3, size: int = 4) -> list[torch.Tensor]:

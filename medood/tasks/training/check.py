@@ -59,7 +59,7 @@ def _detector(recipe: Recipe) -> list[str]:
 
     from medood.recipe.adoption import with_runs
     from medood.recipe.building import build_detector
-    from medood.training.trainer import check_plan
+    from medood.training.plan import check_plan
     from medood.transforms.pipeline import Pipeline, augmentation
 
     try:

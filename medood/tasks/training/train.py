@@ -36,8 +36,9 @@ from medood.recipe.run import is_run, save_run
 from medood.scoring.calibrate import calibrate, check_enough, check_pooling
 from medood.training.checkpoints.checkpoint import can_go_on, checkpoint_bytes, discard_checkpoint, is_interrupted
 from medood.training.contrast import Against, Contrast, made_of
+from medood.training.plan import check_held_out, check_plan
 from medood.training.processes import joined
-from medood.training.trainer import check_held_out, check_plan, train
+from medood.training.trainer import train
 from medood.training.watching.progress import Silence
 from medood.transforms.pipeline import augmentation
 
