@@ -68,6 +68,15 @@ def test_parts_import_only_what_they_may(path: Path) -> None:
     assert parts_used(path.read_text(encoding="utf-8")) <= ALLOWED[part]
 
 
+def test_the_tasks_of_a_group_of_commands_are_in_a_folder_of_its_name() -> None:
+    """So that who has found the options of a command finds what it does, and the other way round."""
+    groups = {path.parent.name for path in (PACKAGE / "tasks").glob("*/__init__.py")}
+    assert "scoring" in groups
+    for group in groups:
+        text = (PACKAGE / "cli" / f"{group}.py").read_text(encoding="utf-8")
+        assert any(name.startswith(f"medood.tasks.{group}.") for name in imported(text)), group
+
+
 def test_modules_are_loaded_by_name_in_few_places_only() -> None:
     texts = {path.relative_to(PACKAGE).as_posix(): path.read_text(encoding="utf-8") for path in PACKAGE.glob("*/**/*.py")}
     found = {name: text.count("import_module(") for name, text in texts.items()}
