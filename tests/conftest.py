@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import os
+
+if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+    # Before numpy is there: its threads, and those of commands that tests start, wait for each other as soon as others want the processors.
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, str(max(1, (os.cpu_count() or 1) // workers)))
+
 import pytest
 import torch
 from seeds import shift_seeds

@@ -71,7 +71,7 @@ def pretrain(
     overwrite: Overwrite = False,
     cache: Cache = None,
 ) -> None:
-    """Teach the network of a recipe's features (resnet18, resnet50) on its training images, without labels, by SimSiam.
+    """Teach the network of a recipe's features (efficientnet_lite0, resnet18, resnet50) on its training images, without labels, by SimSiam.
 
     Prints the weights file; `medood train RECIPE --set features.weights=FILE` takes it. It begins with `features.weights`: random, or those
     of a file, which are then trained further, on small images too if `transforms.size` is small and `features.size` is not. Whether it was

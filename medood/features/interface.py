@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
@@ -73,6 +74,10 @@ class Extractor(nn.Module):
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             return self._compute(image)
 
+    def means(self, image: Tensor, *, kept: bool = True) -> Tensor:
+        """(B, all channels): the mean over all places of every layer, of images (B, C, H, W); not `kept`: as `afresh`."""
+        return torch.cat([grid.mean((2, 3)) for grid in (self(image) if kept else self.afresh(image))], 1)
+
     def part(self, layers: Sequence[Any]) -> Extractor:
         """The same network for somebody who wants some of its layers, in an order of their own."""
         return self if tuple(layers) == self.layers else _Part(self, layers)
@@ -122,9 +127,9 @@ class _Part(Extractor):
 def each_batch_once(network: nn.Module) -> Iterator[None]:
     """Inside the block every extractor in a network remembers its last batch, so that several who ask for it wait only once.
 
-    Nobody may change images or features in place meanwhile.
+    Nobody may change images or features in place meanwhile. Blocks may be nested.
     """
-    extractors = [part for part in network.modules() if isinstance(part, Extractor)]
+    extractors = [part for part in network.modules() if isinstance(part, Extractor) and part.last is None]
     try:
         for part in extractors:
             part.last = []
@@ -132,6 +137,11 @@ def each_batch_once(network: nn.Module) -> Iterator[None]:
     finally:
         for part in extractors:
             part.last = None
+
+
+def extractor_in(network: nn.Module) -> Extractor | None:
+    """The first extractor in a network, with all layers that anybody there wants of it; None where there is none."""
+    return next((part for part in network.modules() if isinstance(part, Extractor) and not isinstance(part, _Part)), None)
 
 
 @contextmanager
@@ -153,6 +163,19 @@ def keep_features(network: nn.Module, folder: Path) -> None:
         if isinstance(part, Extractor):
             part.store = FeatureStore(folder / part.fingerprint)
             use(part.store.folder, {"features": type(part).__name__})
+
+
+def describer(network: nn.Module, device: torch.device) -> Callable[[np.ndarray, bool], np.ndarray] | None:
+    """What gives (n, d) `Extractor.means` of (n, C, H, W) images, and is told whether these are to be kept; None without an extractor in
+    the network, which is on the device."""
+    extractor = extractor_in(network)
+    if extractor is None:
+        return None
+
+    def describe(images: np.ndarray, kept: bool) -> np.ndarray:
+        return extractor.means(torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(device), kept=kept).cpu().numpy()
+
+    return describe
 
 
 def fitting_size(spec: ImageSpec, size: tuple[int, int] | None, *, side: int, step: int = 1) -> tuple[int, int]:

@@ -11,19 +11,22 @@ from medood.core.detector import ImageSpec
 from medood.gate.changes import CHANGES
 from medood.gate.conformal import PatientPValue
 from medood.gate.distance import Discriminant, Distance, folds, patient_weights
-from medood.gate.gate import CHANGED, GROUPS, SCORE, Gate, Question, joined
+from medood.gate.gate import CHANGED, FEATURES, GROUPS, SCORE, Gate, Question, joined
 from medood.gate.lesions import with_lesions
 from medood.gate.statistics import statistics
 from medood.gate.tags import fit_tags, missing_tags
 
 _MOST_IMAGES = 1000
 _MOST_CHANGED = 120
+_MOST_FEATURES = 500  # images whose features, with a lesion and without, are looked at
 _APART = 2.5  # deviations of unseen normal images that a change must lie from them to be looked for
 _FEWEST = 8  # images that a distance can be fitted on, and patients that a detector's scores can be judged by
 _SMALLEST = 8  # pixels along each side; rows of numbers are images of one line
 _CHUNK = 64
 
 Gather = Callable[[np.ndarray], np.ndarray]
+Features = Callable[[np.ndarray, bool], np.ndarray]
+"""Mean features (n, d) of (n, channels, height, width) images, and whether these are the run's own, whose features are kept."""
 
 
 def fit_gate(
@@ -33,11 +36,12 @@ def fit_gate(
     spec: ImageSpec,
     rate: float,
     scored: tuple[np.ndarray, Sequence[str]] | None = None,
+    features: Features | None = None,
 ) -> Gate:
     """From normal images of the patients `groups`, float32 (B, C, H, W) by their numbers from `gather`, and the tags of every entry.
 
-    `scored`: the detector's own scores (n,) of held-out images, and their patients. At most a thousand images are looked at, of as many
-    patients as there are.
+    `scored`: the detector's own scores (n,) of held-out images, and their patients. `features`: of the network that the detector works on.
+    At most a thousand images are looked at, of as many patients as there are.
     """
     patients = np.unique(np.asarray(groups), return_inverse=True)[1]
     chosen = _in_turns(patients)[:_MOST_IMAGES]
@@ -55,6 +59,10 @@ def fit_gate(
         normal, lesioned = _statistics(gather, chosen, spec, _same), _statistics(gather, chosen, spec, with_lesions)
         for name in GROUPS:
             distances[name], questions[name] = _distance(normal[name], lesioned[name], of)
+        if features is not None:
+            seen = chosen[:_MOST_FEATURES]
+            pair = _features(gather, seen, spec, features)
+            distances[FEATURES], questions[FEATURES] = _distance(*pair, patients[seen])
         few = slice(0, _MOST_CHANGED)
         changed = [joined(_statistics(gather, chosen[few], spec, change)) for change in CHANGES.values()]
         discriminant, scale, questions[CHANGED] = _discriminant(joined(normal), joined(lesioned), changed, of)
@@ -88,6 +96,16 @@ def _statistics(gather: Gather, numbers: np.ndarray, spec: ImageSpec, change: An
     pieces = [numbers[begin : begin + _CHUNK] for begin in range(0, len(numbers), _CHUNK)]
     found = [statistics(change(gather(piece), spec), spec) for piece in pieces]
     return {name: np.concatenate([one[name] for one in found]) for name in GROUPS}
+
+
+def _features(gather: Gather, numbers: np.ndarray, spec: ImageSpec, features: Features) -> tuple[np.ndarray, np.ndarray]:
+    """(n, d) of the images, and of the same images with a lesion."""
+    found = []
+    for begin in range(0, len(numbers), _CHUNK):
+        images = gather(numbers[begin : begin + _CHUNK])
+        found.append((features(images, True), features(with_lesions(images, spec), False)))
+    normal, lesioned = (np.concatenate(each).astype(np.float64) for each in zip(*found, strict=True))
+    return normal, lesioned
 
 
 def _distance(normal: np.ndarray, lesioned: np.ndarray, patients: np.ndarray) -> tuple[Distance, Question]:

@@ -24,11 +24,12 @@ from medood.gate.tags import differences
 FILE = "gate.npz"
 HOW_TO_ADD_A_GATE = "`medood gate {} --fit FOLDER` adds one from a folder of normal images."
 GROUPS = ("values", "texture", "layout")
-SCORE, CHANGED = "score", "changed"
+SCORE, CHANGED, FEATURES = "score", "changed", "features"
 _WORDS = {
     "values": "grey values unlike any training image",
     "texture": "texture unlike any training image",
     "layout": "what lies where is unlike any training image",
+    FEATURES: "its features are unlike those of any training image",
     SCORE: "the detector finds it far more normal than any normal image",
 }
 
@@ -74,8 +75,9 @@ class Gate:
 
     rate          share of normal images of new patients that may be refused
     tags          what the training images are by their headers: see `medood.gate.tags`
-    distances     by group of statistics;  discriminant, scale  of the changes of a whole image, and mean and deviation (2, changes) of
-                  what it says of normal images of unseen patients, infinite for what it cannot tell; None where images were too few
+    distances     by group of statistics, and of the mean features of the network that the detector works on, where it works on one
+    discriminant, scale  of the changes of a whole image, and mean and deviation (2, changes) of what it says of normal images of unseen
+                  patients, infinite for what it cannot tell; None where images were too few
     questions     by name
     left_out      what the gate cannot ask, and why: sentences
     """
@@ -89,13 +91,23 @@ class Gate:
     questions: Mapping[str, Question]
     left_out: Sequence[str] = field(default=())
 
-    def look(self, images: np.ndarray) -> Look:
-        """At (n, channels, height, width) prepared images, whichever entries they are of; `judge` makes judgements of it."""
-        none = np.zeros(len(images), int)
+    @property
+    def needs_features(self) -> bool:
+        return FEATURES in self.distances
+
+    def look(self, images: np.ndarray, features: np.ndarray | None = None) -> Look:
+        """At (n, channels, height, width) prepared images, whichever entries they are of; `judge` makes judgements of it.
+
+        `features` (n, d) are their mean features, of a gate that needs them.
+        """
+        change = np.zeros(len(images), int)
         if not len(images) or not self.distances:
-            return Look({}, none)
+            return Look({}, change)
         found = statistics(images, self.spec)
-        values, change = {name: distance(found[name]) for name, distance in self.distances.items()}, none
+        if self.needs_features:
+            assert features is not None
+            found[FEATURES] = features.astype(np.float64)
+        values = {name: distance(found[name]) for name, distance in self.distances.items()}
         if self.discriminant is not None and self.scale is not None:
             units = (self.discriminant(joined(found)) - self.scale[0]) / self.scale[1]
             values[CHANGED], change = units.max(1), units.argmax(1)
@@ -157,7 +169,7 @@ class Gate:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             about = json.loads(str(arrays["about"]))
-            groups = [name for name in GROUPS if f"{name}.mean" in arrays]
+            groups = [name for name in (*GROUPS, FEATURES) if f"{name}.mean" in arrays]
             changes = Discriminant(arrays["changes.axes"], arrays["changes.middle"]) if "changes.axes" in arrays else None
             return cls(
                 float(about["rate"]),

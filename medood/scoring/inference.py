@@ -12,6 +12,7 @@ from torch import Tensor
 from medood.core.detector import Detector
 from medood.core.errors import InputError
 from medood.core.shield import kind_of
+from medood.features.interface import Extractor, each_batch_once
 
 OUT_OF_MEMORY = "out_of_memory"
 """Code of what failed for want of memory, and may work with fewer images at a time."""
@@ -23,6 +24,7 @@ class Scored:
 
     residual  (n, height, width) image minus reconstruction, mean over the channels, where it was asked for
     plain     trivial features (n,) by name that were pooled as the map was
+    features  (n, d) means of the features that the detector works on, where they were asked for
     shown     bool (n, height, width) where written maps show the map, None: everywhere in the body
     """
 
@@ -32,6 +34,7 @@ class Scored:
     parts: dict[str, np.ndarray]
     residual: np.ndarray | None = None
     plain: Mapping[str, np.ndarray] = field(default_factory=dict)
+    features: np.ndarray | None = None
     shown: np.ndarray | None = None
 
     def __getitem__(self, rows: slice) -> Scored:
@@ -42,19 +45,32 @@ class Scored:
             {name: values[rows] for name, values in self.parts.items()},
             None if self.residual is None else self.residual[rows],
             {name: values[rows] for name, values in self.plain.items()},
+            None if self.features is None else self.features[rows],
             None if self.shown is None else self.shown[rows],
         )
 
 
-def score_images(detector: Detector, images: Tensor, batch_size: int, device: torch.device, *, residual: bool = False) -> Scored:
-    """Score (n, C, H, W) images in batches, with their residuals if wanted. Raises InputError when a value is not a finite number."""
-    pieces = [_score(detector, batch, device, residual) for batch in images.split(batch_size)]
+def score_images(
+    detector: Detector,
+    images: Tensor,
+    batch_size: int,
+    device: torch.device,
+    *,
+    residual: bool = False,
+    features: Extractor | None = None,
+) -> Scored:
+    """Score (n, C, H, W) images in batches, with their residuals if wanted, and their mean `features`, of a network in the detector.
+
+    Raises InputError when a value is not a finite number.
+    """
+    pieces = [_score(detector, batch, device, residual, features) for batch in images.split(batch_size)]
     scored = Scored(
         np.concatenate([piece.image for piece in pieces]),
         _joined([piece.map for piece in pieces]),
         _joined([piece.patches for piece in pieces]),
         {name: np.concatenate([piece.parts[name] for piece in pieces]) for name in pieces[0].parts},
         _joined([piece.residual for piece in pieces]),
+        features=_joined([piece.features for piece in pieces]),
     )
     if not all(np.isfinite(values).all() for values in (scored.image, scored.map, scored.patches) if values is not None):
         raise InputError(
@@ -84,12 +100,14 @@ def make_normal(detector: Detector, images: Tensor, device: torch.device) -> np.
     return None if made is None else made.float().cpu().numpy()
 
 
-def _score(detector: Detector, images: Tensor, device: torch.device, residual: bool) -> Scored:
+def _score(detector: Detector, images: Tensor, device: torch.device, residual: bool, features: Extractor | None) -> Scored:
     images = images.to(device)
-    scores = detector.score(images)
+    with each_batch_once(detector):
+        scores = detector.score(images)
+        means = None if features is None else features.means(images).cpu().numpy()
     parts = {name: value.double().cpu().numpy() for name, value in scores.parts.items()}
     signed = _residual(detector, images) if residual else None
-    return Scored(scores.image.double().cpu().numpy(), _grid(scores.map), _grid(scores.patches), parts, _grid(signed))
+    return Scored(scores.image.double().cpu().numpy(), _grid(scores.map), _grid(scores.patches), parts, _grid(signed), features=means)
 
 
 def _residual(detector: Detector, images: Tensor) -> Tensor:

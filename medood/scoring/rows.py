@@ -16,6 +16,7 @@ from medood.core.volume import Entry, Problem, Volume
 from medood.data.found import is_harmless
 from medood.data.input_facts import input_facts
 from medood.data.training_images import SeenImages
+from medood.features.interface import extractor_in
 from medood.gate.gate import Gate, Judgement, Look
 from medood.metrics.calibration import Calibration
 from medood.metrics.trivial import trivial_features
@@ -71,11 +72,14 @@ class Scorer:
         self.series = Calibration.from_dict(series) if series else None
         self.pooling = Pool.of_recipe(recipe, run.calibration["pooling_threshold"])
         self.gate = Gate.load(run.folder, self.pipeline.spec)
+        self._features = extractor_in(run.detector) if self.gate and self.gate.needs_features else None
 
     def score(self, images: np.ndarray) -> Scored:
         """What the detector says of (n, channels, height, width) images, whichever entries they are of; `pool` makes scores of it."""
-        wanted = {"residual": self.pooling.wants_residual}
-        scored = score_images(self.run.detector, torch.from_numpy(images), self.batch_size, self.device, **wanted)
+        wants = self.pooling.wants_residual
+        scored = score_images(
+            self.run.detector, torch.from_numpy(images), self.batch_size, self.device, residual=wants, features=self._features
+        )
         if self._scorable is None:
             self._scorable = images[:1].copy()
         return scored
@@ -88,9 +92,10 @@ class Scorer:
         """The score of a series, from the pooled scores of its slices."""
         return self.pooling.series(scored, prepared.images, prepared.raster, self.run.recipe.scoring.top_slices)
 
-    def compare(self, images: np.ndarray) -> Compared:
-        """(n, channels, height, width) prepared images, whichever entries they are of, with those that the run was made from."""
-        look = self.gate.look(images) if self.gate else Look({}, np.zeros(len(images), int))
+    def compare(self, images: np.ndarray, features: np.ndarray | None) -> Compared:
+        """(n, channels, height, width) prepared images, whichever entries they are of, with those that the run was made from; `features`
+        as `score` gave them."""
+        look = self.gate.look(images, features) if self.gate else Look({}, np.zeros(len(images), int))
         same_cut = self.seen is not None and self._pipeline_of_training is None
         return Compared(look, self.seen.originals(images) if self.seen and same_cut else np.full(len(images), -1))
 

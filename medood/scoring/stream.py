@@ -147,40 +147,46 @@ def read_item(source: Source, pipeline: Pipeline, entry: Entry) -> Item:
 
 
 def score_group(scorer: Scorer, group: list[Item]) -> None:
-    """Compare all images with the run's, and give them their pooled scores; where that fails for all together, each item is tried alone.
+    """Give every item of the group that has images its pooled scores, and compare all images with the run's; where that fails for all
+    together, each item is tried alone.
 
     Raises MedoodError when the run can score nothing at all any more.
     """
-    _compare_group(scorer, group)
     decoded = [(item, item.state) for item in group if isinstance(item.state, Decoded) and len(item.state.prepared.images)]
-    if not decoded:
-        return
-    together = _score_together(scorer, [state.prepared.images for _, state in decoded])
-    scores = together or [_score_alone(scorer, item.entry, state.prepared.images) for item, state in decoded]
-    if all(isinstance(scored, Problem) for scored in scores):
-        scorer.check()
-    for (item, state), scored in zip(decoded, scores, strict=True):
-        item.state = scored if isinstance(scored, Problem) else _pooled(scorer, item.entry, state, scored)
+    if decoded:
+        together = _score_together(scorer, [state.prepared.images for _, state in decoded])
+        scores = together or [_score_alone(scorer, item.entry, state.prepared.images) for item, state in decoded]
+        if all(isinstance(scored, Problem) for scored in scores):
+            scorer.check()
+        for (item, state), scored in zip(decoded, scores, strict=True):
+            item.state = scored if isinstance(scored, Problem) else _pooled(scorer, item.entry, state, scored)
+    _compare_group(scorer, group)
 
 
 def _compare_group(scorer: Scorer, group: list[Item]) -> None:
-    decoded = [(item, item.state) for item in group if isinstance(item.state, Decoded)]
-    if not decoded:
+    scored = [(item, item.state) for item in group if isinstance(item.state, Decoded)]
+    if not scored:
         return
-    images = [state.prepared.images for _, state in decoded]
+    images = [state.prepared.images for _, state in scored]
     try:
         with shield(""):
-            together = scorer.compare(np.concatenate(images))
+            together = scorer.compare(np.concatenate(images), _features([state for _, state in scored]))
     except InputError:
-        for item, state in decoded:
+        for item, state in scored:
             item.state = _compared_alone(scorer, item.entry, state)
         return
-    for (_, state), rows in zip(decoded, _rows_of_each(images), strict=True):
+    for (_, state), rows in zip(scored, _rows_of_each(images), strict=True):
         state.compared = together[rows]
 
 
 def _compared_alone(scorer: Scorer, entry: Entry, decoded: Decoded) -> Decoded | Problem:
-    return attempt(lambda _: replace(decoded, compared=scorer.compare(decoded.prepared.images)), entry)
+    return attempt(lambda _: replace(decoded, compared=scorer.compare(decoded.prepared.images, _features([decoded]))), entry)
+
+
+def _features(scored: Sequence[Decoded]) -> np.ndarray | None:
+    """(n, d) of all images, where the scores came with them."""
+    found = [state.scored.features for state in scored if state.scored is not None and state.scored.features is not None]
+    return np.concatenate(found) if found else None
 
 
 def _rows_of_each(images: Sequence[np.ndarray]) -> list[slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pytest
@@ -55,6 +56,32 @@ def test_what_was_done_to_a_whole_image_is_named(gate: Gate, change: str) -> Non
     reasons = refused(gate, np.ascontiguousarray(CHANGES[change](drawings(40, 2), SPEC)))
     assert len(reasons) >= 36
     assert np.mean([f"it looks {change}" in reason for reason in reasons]) > 0.8
+
+
+def drawn_features(images: np.ndarray, away: float = 0.0) -> np.ndarray:
+    """(n, 3) normal numbers that follow from an image's bits and so from nothing that statistics see."""
+    seeds = [crc32(np.ascontiguousarray(image).tobytes()) for image in images]
+    return np.array([np.random.default_rng(seed).normal(away, 1, 3) for seed in seeds])
+
+
+def test_features_of_the_detectors_network_are_asked_too(tmp_path: Path) -> None:
+    kept: list[bool] = []
+
+    def features(images: np.ndarray, own: bool) -> np.ndarray:
+        kept.append(own)
+        return drawn_features(images)
+
+    made = fit_gate(lambda n: TRAINING[n], [str(i) for i in range(80)], [FACTS], SPEC, 0.01, features=features)
+    assert set(kept) == {True, False}, "those of images with a planted lesion are of no use to anybody else"
+    made.save(tmp_path)
+    again = Gate.load(tmp_path, SPEC)
+    assert again is not None
+    assert again.needs_features
+    new = drawings(100, 5)
+    for one in (made, again):
+        usual, strange = (one.judge(one.look(new, drawn_features(new, away)), FACTS, False) for away in (0.0, 12.0))
+        assert sum(each.refused for each in usual) <= 4
+        assert sum(each.reason == "its features are unlike those of any training image" for each in strange) >= 90
 
 
 def test_a_change_that_cannot_be_seen_is_not_looked_for() -> None:

@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.files.atomic import append, atomic_file
@@ -24,15 +26,17 @@ from medood.data.opening import open_source
 from medood.data.side_by_side import side_by_side
 from medood.data.split import of_part
 from medood.data.training_images import reading
-from medood.gate.fitting import fit_gate
+from medood.features.interface import describer
+from medood.gate.fitting import Features, fit_gate
 from medood.gate.gate import HOW_TO_ADD_A_GATE, Gate
 from medood.recipe.recipe import Recipe
-from medood.recipe.run import add_file, recipe_of
+from medood.recipe.run import add_file, load_run, recipe_of
 from medood.scoring.rows import domain_cells, entry_row, failed_row, joined, problem_row
 from medood.scoring.stream import Item, read_ahead
 from medood.transforms.pipeline import Pipeline
 
 _COLUMNS = ("level", "id", "slice", "group", "in_domain", "domain_p", "domain_reason", "status", "reason", "issues")
+_CPU = torch.device("cpu")
 _OTHER_CHANNELS = "channels"  # code of an image that the run's transforms refuse for its colours
 
 
@@ -67,6 +71,7 @@ def gate_folder(
     gate = Gate.load(run_folder, pipeline.spec)
     if gate is None:
         raise MedoodError(f"{run_folder} has no gate: it was made by an earlier medood. {HOW_TO_ADD_A_GATE.format(run_folder)}")
+    features = describer(load_run(run_folder).detector, _CPU) if gate.needs_features else None
     reader, index = _found(recipe, root, source, table, part)
     started = time.perf_counter()
     with ExitStack() as stack:
@@ -76,7 +81,7 @@ def gate_folder(
         for row in (problem_row(problem) for problem in index.problems):
             append(file, _line(row))
         for item in console.track(read_ahead(reader, pipeline, index.entries), "Asking", len(index.entries)):
-            rows = list(_rows(item, gate, pipeline, index.root))
+            rows = list(_rows(item, gate, features, pipeline, index.root))
             _count(rows[-1], answer)
             append(file, b"".join(_line(row) for row in rows))
     answer.failed += len(index.problems)
@@ -100,7 +105,8 @@ def fit_run_gate(
         if not len(images):
             raise MedoodError(f"{root} holds no normal image that the run can take: a gate is fitted on normal images.")
         facts, rate = [entry.facts for entry in images.entries], recipe.calibration.false_refusal_rate
-        gate = fit_gate(lambda numbers: images.gather(numbers).numpy(), images.groups, facts, pipeline.spec, rate)
+        features = describer(load_run(run_folder).detector, _CPU)
+        gate = fit_gate(lambda numbers: images.gather(numbers).numpy(), images.groups, facts, pipeline.spec, rate, features=features)
         add_file(run_folder, gate.save(run_folder))
         return list(gate.left_out)
 
@@ -128,7 +134,7 @@ def _found(recipe: Recipe, root: Path, source: str, table: str | None, part: str
     return reader, index
 
 
-def _rows(item: Item, gate: Gate, pipeline: Pipeline, root: Path) -> Iterator[dict[str, Any]]:
+def _rows(item: Item, gate: Gate, features: Features | None, pipeline: Pipeline, root: Path) -> Iterator[dict[str, Any]]:
     """A row per slice and one for the series, or the one row of a single image."""
     entry = item.entry
     if isinstance(item.state, Problem):
@@ -140,7 +146,8 @@ def _rows(item: Item, gate: Gate, pipeline: Pipeline, root: Path) -> Iterator[di
     base = {key: value for key, value in entry_row(entry).items() if key in _COLUMNS}
     base |= {"status": "ok", "issues": joined([*entry.issues, *volume.issues])}
     plane_is_chosen = pipeline.preparation.plane != "native"
-    judged = gate.judge(gate.look(prepared.images), input_facts(volume, prepared), plane_is_chosen)
+    look = gate.look(prepared.images, features(prepared.images, False) if features and len(prepared.images) else None)
+    judged = gate.judge(look, input_facts(volume, prepared), plane_is_chosen)
     single = entry.slices == 1
     for number, one in zip(prepared.slices.tolist(), judged, strict=True):
         yield base | {"level": "image" if single else "slice", "slice": "" if single else number} | domain_cells(one)

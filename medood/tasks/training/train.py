@@ -26,8 +26,8 @@ from medood.data.contrast import contrast_images
 from medood.data.normal_images import normal_images
 from medood.data.opening import with_columns
 from medood.data.training_images import require_same_images, write_hashed
-from medood.features.interface import keep_features
-from medood.gate.fitting import fit_gate
+from medood.features.interface import describer, keep_features
+from medood.gate.fitting import Features, fit_gate
 from medood.gate.gate import Gate
 from medood.recipe.adoption import adopt_weights, with_runs
 from medood.recipe.building import build_detector, image_spec, with_checksum
@@ -106,7 +106,8 @@ def train_recipe(
         facts |= {"processes": processes.count()} if processes.count() > 1 else {}
         calibration, scores = _calibration(detector, held_out, recipe, target, console)
         if leads:
-            files = [write_hashed(out, list(parts.values())), _gate(images, held_out, recipe, scores, console).save(out)]
+            gate = _gate(images, held_out, recipe, scores, describer(detector, target), console)
+            files = [write_hashed(out, list(parts.values())), gate.save(out)]
             save_run(out, recipe, detector, calibration, _index_rows(parts), facts, files=files)
             _tidy(out, keep_checkpoint, console)
     return out
@@ -202,8 +203,10 @@ def _calibration(
     return calibration, scores
 
 
-def _gate(images: CachedImages, held_out: CachedImages, recipe: Recipe, scores: np.ndarray, console: Console) -> Gate:
-    """From all normal images, and from the scores of the held-out ones."""
+def _gate(
+    images: CachedImages, held_out: CachedImages, recipe: Recipe, scores: np.ndarray, features: Features | None, console: Console
+) -> Gate:
+    """From all normal images and their features, where the detector works on any, and from the scores of the held-out ones."""
     normal = CachedImages([*images.entries, *held_out.entries])
     with console.step("Fitting the gate that knows other kinds of images"):
         gate = fit_gate(
@@ -213,6 +216,7 @@ def _gate(images: CachedImages, held_out: CachedImages, recipe: Recipe, scores: 
             image_spec(recipe),
             recipe.calibration.false_refusal_rate,
             (scores, held_out.groups),
+            features,
         )
     for sentence in gate.left_out:
         console.say(sentence)

@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 import medood
 from medood.cli import app
+from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
+from medood.gate.gate import Gate
 from medood.tasks.scoring.gate import fit_run_gate, gate_folder
 from medood.tasks.scoring.score import score_folder
 
@@ -48,6 +50,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     normal = draw(place / "normal", 60, 0)
     medood.train(RECIPE, data=normal, out=place / "run", cache=place / "cache")
     return place / "run"
+
+
+def test_a_run_on_features_asks_them_in_every_command_alike(tmp_path: Path) -> None:
+    """The same p-values whether the detector works on the images too or not, and from a gate that is fitted again."""
+    normal, new = draw(tmp_path / "normal", 60, 0), draw(tmp_path / "new", 6, 1)
+    recipe = RECIPE | {"features": {"name": "grey_statistics"}, "detector": {"name": "knn"}}
+    run = Path(medood.train(recipe, data=normal, out=tmp_path / "run", cache=tmp_path / "cache").folder)
+    gate = Gate.load(run, ImageSpec(1, 32, 32))
+    assert gate is not None
+    assert gate.needs_features
+    score_folder(run, new, tmp_path / "scores.csv")
+    gate_folder(run, new, tmp_path / "gate.csv")
+    scored, asked = rows_of(tmp_path / "scores.csv"), rows_of(tmp_path / "gate.csv")
+    named = {name: float(row["domain_p"]) for name, row in asked.items()}
+    assert all(float(scored[name]["domain_p"]) <= p for name, p in named.items()), "the scores are one question more"
+    fit_run_gate(run, normal, cache=tmp_path / "cache")
+    gate_folder(run, new, tmp_path / "again.csv")
+    again = rows_of(tmp_path / "again.csv")
+    assert len(again) == 6
+    assert Gate.load(run, ImageSpec(1, 32, 32)).needs_features  # type: ignore[union-attr]
 
 
 @pytest.fixture
