@@ -1,11 +1,12 @@
 """Which images the gates of five runs refuse, and which they must not: AUROC of `domain_p`, and shares that are refused.
 
-    python measurements/gate_table.py DATA [--out DIR] [--only RUN ...] [--most N]
+    python measurements/gate_table.py DATA [--out DIR] [--only RUN ...] [--most N] [--features NAME]
 
-Trains what is not in OUT yet, with the detector `intensity`, because a gate does not depend on the detector but for one question that only
-its own scores can answer. DATA/splits/NAME.csv says which images are trained on and which are tested (columns path, group, label, part);
-of BraTS the first subject is left out. Shifts of a run's own images are made in the files' values, before the transforms. At most N images
-of a set are looked at, drawn at random. Nothing here was used to fit a gate.
+Trains what is not in OUT yet, with the detector `intensity`, because a gate does not depend on the detector but for two questions: one that
+only its own scores can answer, and one about the features that it works on. With --features efficientnet_lite0 it is `knn` on these.
+DATA/splits/NAME.csv says which images are trained on and which are tested (columns path, group, label, part); of BraTS the first subject is
+left out. Shifts of a run's own images are made in the files' values, before the transforms. At most N images of a set are looked at, drawn
+at random. Nothing here was used to fit a gate.
 """
 
 from __future__ import annotations
@@ -21,15 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import medood
 from medood.core.errors import InputError
 from medood.core.volume import Entry, Index, Source, Volume
 from medood.data.input_facts import input_facts
 from medood.data.opening import open_source
+from medood.features.interface import describer
+from medood.gate.fitting import Features
 from medood.gate.gate import Gate, Judgement
 from medood.metrics.ranking import auroc, curve
-from medood.recipe.run import is_run, recipe_of
+from medood.recipe.run import is_run, load_run, recipe_of
 from medood.transforms.pipeline import Pipeline
 
 Change = Callable[[Volume], Volume]
@@ -60,23 +64,25 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/gate_table"))
     parser.add_argument("--only", nargs="*", default=list(RUNS))
     parser.add_argument("--most", type=int, default=250)
+    parser.add_argument("--features")
     options = parser.parse_args()
     for name in options.only:
-        rows = measure(name, options.data, options.out / name, options.most)
+        rows = measure(name, options.data, options.out / name, options.most, options.features)
         (options.out / f"{name}.json").write_text(json.dumps(rows, indent=1))
         show(name, rows)
 
 
-def measure(name: str, data: Path, folder: Path, most: int) -> list[dict[str, Any]]:
+def measure(name: str, data: Path, folder: Path, most: int, features: str | None) -> list[dict[str, Any]]:
     plan = RUNS[name]
     if not is_run(folder):
-        medood.train(recipe(name, plan), data=data / plan["below"] if "below" in plan else data, out=folder)
+        medood.train(recipe(name, plan, features), data=data / plan["below"] if "below" in plan else data, out=folder)
     pipeline = Pipeline(recipe_of(folder).transforms)
     gate = Gate.load(folder, pipeline.spec)
     assert gate is not None
+    describe = describer(load_run(folder).detector, torch.device("cpu")) if gate.needs_features else None
     rows, normal = [], np.zeros(0)
     for title, (images, change, keep) in plan["sets"].items():
-        judged, seconds, refused = judge(gate, pipeline, images, data, most, change, keep)
+        judged, seconds, refused = judge(gate, describe, pipeline, images, data, most, change, keep)
         p = np.array([one.p for one in judged] + [0.0] * refused)
         if not len(p):
             print(f"{title}: no image could be looked at")
@@ -96,18 +102,25 @@ def measure(name: str, data: Path, folder: Path, most: int) -> list[dict[str, An
     return rows
 
 
-def recipe(name: str, plan: dict[str, Any]) -> dict[str, Any]:
+def recipe(name: str, plan: dict[str, Any], features: str | None) -> dict[str, Any]:
     source, parameters = plan["source"]
-    return {
+    detector = {"detector": {"name": "knn"}, "features": {"name": features}} if features else {"detector": {"name": "intensity"}}
+    return detector | {
         "summary": f"gate of {name}",
         "source": {"name": source, "root": "data", **parameters},
         "transforms": plan["transforms"],
-        "detector": {"name": "intensity"},
     }
 
 
 def judge(
-    gate: Gate, pipeline: Pipeline, images: dict[str, Any], data: Path, most: int, change: Change | None, keep: int | None
+    gate: Gate,
+    describe: Features | None,
+    pipeline: Pipeline,
+    images: dict[str, Any],
+    data: Path,
+    most: int,
+    change: Change | None,
+    keep: int | None,
 ) -> tuple[list[Judgement], float, int]:
     """Judgements of the images with the label `keep` or of all, the gate's seconds of a core for them, and how many images the transforms
     do not take."""
@@ -120,7 +133,8 @@ def judge(
             refused += error.code == "channels"
             continue
         started = time.process_time()
-        judged = gate.judge(gate.look(prepared.images), input_facts(volume, prepared), pipeline.preparation.plane != "native")
+        look = gate.look(prepared.images, describe(prepared.images) if describe and len(prepared.images) else None)
+        judged = gate.judge(look, input_facts(volume, prepared), pipeline.preparation.plane != "native")
         seconds += time.process_time() - started
         found += [one for one, label in zip(judged, prepared.labels, strict=True) if keep is None or label == keep]
     return found, seconds, refused

@@ -74,9 +74,9 @@ class Extractor(nn.Module):
         with torch.no_grad(), torch.autocast(image.device.type, enabled=False):
             return self._compute(image)
 
-    def means(self, image: Tensor, *, kept: bool = True) -> Tensor:
-        """(B, all channels): the mean over all places of every layer, of images (B, C, H, W); not `kept`: as `afresh`."""
-        return torch.cat([grid.mean((2, 3)) for grid in (self(image) if kept else self.afresh(image))], 1)
+    def means(self, image: Tensor) -> Tensor:
+        """(B, all channels): the mean over all places of every layer, of images (B, C, H, W)."""
+        return torch.cat([grid.mean((2, 3)) for grid in self(image)], 1)
 
     def part(self, layers: Sequence[Any]) -> Extractor:
         """The same network for somebody who wants some of its layers, in an order of their own."""
@@ -165,15 +165,14 @@ def keep_features(network: nn.Module, folder: Path) -> None:
             use(part.store.folder, {"features": type(part).__name__})
 
 
-def describer(network: nn.Module, device: torch.device) -> Callable[[np.ndarray, bool], np.ndarray] | None:
-    """What gives (n, d) `Extractor.means` of (n, C, H, W) images, and is told whether these are to be kept; None without an extractor in
-    the network, which is on the device."""
+def describer(network: nn.Module, device: torch.device) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What gives (n, d) `Extractor.means` of (n, C, H, W) images; None without an extractor in the network, which is on the device."""
     extractor = extractor_in(network)
     if extractor is None:
         return None
 
-    def describe(images: np.ndarray, kept: bool) -> np.ndarray:
-        return extractor.means(torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(device), kept=kept).cpu().numpy()
+    def describe(images: np.ndarray) -> np.ndarray:
+        return extractor.means(torch.from_numpy(np.ascontiguousarray(images, np.float32)).to(device)).cpu().numpy()
 
     return describe
 

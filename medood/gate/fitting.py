@@ -25,8 +25,8 @@ _SMALLEST = 8  # pixels along each side; rows of numbers are images of one line
 _CHUNK = 64
 
 Gather = Callable[[np.ndarray], np.ndarray]
-Features = Callable[[np.ndarray, bool], np.ndarray]
-"""Mean features (n, d) of (n, channels, height, width) images, and whether these are the run's own, whose features are kept."""
+Features = Callable[[np.ndarray], np.ndarray]
+"""Mean features (n, d) of (n, channels, height, width) images."""
 
 
 def fit_gate(
@@ -103,7 +103,7 @@ def _features(gather: Gather, numbers: np.ndarray, spec: ImageSpec, features: Fe
     found = []
     for begin in range(0, len(numbers), _CHUNK):
         images = gather(numbers[begin : begin + _CHUNK])
-        found.append((features(images, True), features(with_lesions(images, spec), False)))
+        found.append((features(images), features(with_lesions(images, spec))))
     normal, lesioned = (np.concatenate(each).astype(np.float64) for each in zip(*found, strict=True))
     return normal, lesioned
 

@@ -146,7 +146,7 @@ def _rows(item: Item, gate: Gate, features: Features | None, pipeline: Pipeline,
     base = {key: value for key, value in entry_row(entry).items() if key in _COLUMNS}
     base |= {"status": "ok", "issues": joined([*entry.issues, *volume.issues])}
     plane_is_chosen = pipeline.preparation.plane != "native"
-    look = gate.look(prepared.images, features(prepared.images, False) if features and len(prepared.images) else None)
+    look = gate.look(prepared.images, features(prepared.images) if features and len(prepared.images) else None)
     judged = gate.judge(look, input_facts(volume, prepared), plane_is_chosen)
     single = entry.slices == 1
     for number, one in zip(prepared.slices.tolist(), judged, strict=True):

@@ -63,7 +63,7 @@ def test_no_image_is_seen_twice_by_the_network(place: Path, monkeypatch: pytest.
     plain = FrozenNetwork._extract
     monkeypatch.setattr(FrozenNetwork, "_extract", lambda self, unit: seen.append(len(unit)) or plain(self, unit))
     first = train(place, "first")
-    assert sum(seen) == 16 + 1  # training and held-out images, and one to learn the sizes of the grids
+    assert sum(seen) == 2 * 16 + 1  # training and held-out images, with a lesion for the gate too, and one to learn the sizes of the grids
     seen.clear()
     second = train(place, "second", "detector.k=3")
     third = train(place, "third", "features.layers=[2]")
