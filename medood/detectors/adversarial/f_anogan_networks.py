@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
+from medood.nets.resampling import DoublingConvolution, HalvingConvolution
+
 Norm = Callable[[int], nn.Module]
 
 
@@ -18,8 +20,7 @@ class Doubling(nn.Module):
         self.way = nn.Sequential(
             nn.BatchNorm2d(inputs),
             nn.ReLU(),
-            nn.Upsample(scale_factor=2),
-            he(nn.Conv2d(inputs, outputs, 3, padding=1, bias=False)),
+            he(DoublingConvolution(inputs, outputs)),
             nn.BatchNorm2d(outputs),
             nn.ReLU(),
             he(nn.Conv2d(outputs, outputs, 3, padding=1)),
@@ -42,8 +43,7 @@ class Halving(nn.Module):
             he(nn.Conv2d(inputs, inputs, 3, padding=1, bias=False)),
             norm(inputs),
             nn.ReLU(),
-            he(nn.Conv2d(inputs, outputs, 3, padding=1)),
-            nn.AvgPool2d(2),
+            he(HalvingConvolution(inputs, outputs)),
         )
         self.shortcut = nn.Sequential(nn.AvgPool2d(2), glorot(nn.Conv2d(inputs, outputs, 1)))
 
