@@ -107,7 +107,7 @@ def _rows(folder: Path, count: int) -> None:
         for what, number in (("rows written", count), ("one in a hundred new: rows written", count + count // 100)):
             started = time.perf_counter()
             _, _, new = take_stock(database, _generated(number))
-            read_new(database, lambda files: [_row(each) for each in files], 1, lambda shards, total: shards)
+            read_new(database, lambda shards: ([_row(each) for each in files] for files in shards), lambda shards, total: shards)
             _say(f"{what} ({new})", started, new)
             started = time.perf_counter()
             group(database, root, tokens(key))

@@ -55,7 +55,7 @@ WORDS = {
     "mask_fills_volume": "its lesion mask fills the whole volume: is it one?",
     "sheared_map_as_nrrd": "its map is NRRD although NIfTI was asked for, which cannot hold its grid",
     "no_map": "its map could not be written",
-    "worker_died": "two processes died while they scored it",
+    "worker_died": "two processes died while they read or scored it",
     "no_dicom_objects": "no DICOM objects could be made of what was found in it",
 }
 

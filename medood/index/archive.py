@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +14,15 @@ from typing import Any
 from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.core.volume import Index, Source
+from medood.engines.cluster import Cluster
+from medood.engines.engine import LOCAL, Engine
+from medood.engines.opened import workers_of
 from medood.index.database import Database, reading, writing
 from medood.index.facts import Found, Row, rows_of
 from medood.index.grouping import Page, group
-from medood.index.looking import SHARD, files_in, processes, read_new, take_stock
+from medood.index.looking import SHARD, ReadAll, files_in, processes, read_new, side_by_side, take_stock
 from medood.index.names import shown, stored
+from medood.index.on_cluster import read_on
 from medood.index.remote import Remote
 from medood.index.stored import stored_index
 from medood.index.tokens import fingerprint, secret, tokens
@@ -43,39 +47,46 @@ class Report:
     seconds: float
 
 
-def update(root: Path, file: Path, *, workers: int | None = None, console: Console | None = None) -> Report:
+def update(root: Path, file: Path, *, workers: int | None = None, engine: Engine = LOCAL, console: Console | None = None) -> Report:
     """Make the index of a folder, or bring it up to date: only headers of files that are new or changed are read.
 
-    However it ends, the same call goes on from there. Raises MedoodError for a file that is no index, or that of another folder.
+    They are read by so many `workers` here, which are processes, or by those of an engine. However it ends, the same call goes on from
+    there. Raises MedoodError for a file that is no index, or that of another folder.
     """
     console, started = console or Console(), time.perf_counter()
     if not root.is_dir():
         raise MedoodError(f"There is no folder {root}; check the path.")
     if root.resolve() in file.resolve().parents:
         raise MedoodError(f"{file} is in the folder of the images. Choose another --to.")
-    return _update(_Here(root), file, workers or processes(), console, started)
+    with workers_of(engine, "cpu") as cluster:
+        return _update(_Here(root, cluster, workers or processes(), console), file, console, started)
 
 
 def update_remote(remote: Remote, file: Path, *, console: Console | None = None) -> Report:
     """As `update`, of a folder elsewhere: its files are fetched some at a time, and only those that are new or changed."""
     with remote.alone():
-        return _update(remote, file, 1, console or Console(), time.perf_counter())
+        return _update(remote, file, console or Console(), time.perf_counter())
 
 
 class _Here:
     """A folder on this computer, as `Remote` is one elsewhere."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, cluster: Cluster | None, workers: int, console: Console) -> None:
+        self.root, self._cluster, self._workers, self._console = root, cluster, workers, console
 
     def files(self) -> Iterator[Found]:
         return files_in(self.root)
 
-    def read(self, files: Sequence[Found], key: bytes) -> list[Row]:
-        return rows_of(self.root, files, key)
+    @contextmanager
+    def reader(self, key: bytes, files: int) -> Iterator[ReadAll]:
+        if self._cluster is not None:
+            yield partial(read_on, self._cluster, self.root, key, self._console)
+            return
+        with side_by_side(partial(rows_of, self.root, key=key), self._workers, files) as read_all:
+            yield read_all
 
 
-def _update(place: _Here | Remote, file: Path, workers: int, console: Console, started: float) -> Report:
+def _update(place: _Here | Remote, file: Path, console: Console, started: float) -> Report:
     key, root, far = secret(), place.root, isinstance(place, Remote)
     with writing(file, str(root.resolve())) as database:
         if far:
@@ -86,7 +97,8 @@ def _update(place: _Here | Remote, file: Path, workers: int, console: Console, s
         database["whole"] = "no"
         with console.step("Looking through the folder"):
             there, gone, unread = take_stock(database, place.files(), in_order=not far)
-        read_new(database, partial(place.read, key=key), workers, lambda shards, total: _tracked(console, shards, total))
+        with place.reader(key, unread) as read_all:
+            read_new(database, read_all, lambda shards, total: _tracked(console, shards, total))
         with console.step("Grouping"):
             group(database, root, tokens(key))
         database["whole"] = "yes"

@@ -14,15 +14,19 @@ from medood.core.errors import InputError
 from medood.core.volume import Problem
 from medood.index.names import stored
 from medood.index.tokens import tokens
+from medood.sources.content import kind_of_name
 from medood.sources.dicom.entries import patient_key
 from medood.sources.dicom.headers import read_header
 from medood.sources.dicom.identity import content_of
 from medood.sources.dicom.library import quiet
 from medood.sources.dicom.planes import Plane
+from medood.sources.dicom.record import HEADER
 from medood.sources.folder import Folder, is_of_dicom
 from medood.sources.nifti import masks_in
 from medood.sources.recall import Question, Token, remembering
 from medood.sources.roles import case_of
+
+_DIED = "Two processes died while they read its header, which may crash a library. It is left out until it changes."
 
 
 @dataclass(frozen=True)
@@ -79,6 +83,16 @@ def rows_of(root: Path, files: Sequence[Found], key: bytes, once: bool = False) 
     folder, token = Folder(root), tokens(key)
     with quiet():
         return [_row(folder, file, Recorder(token), once) for file in files]
+
+
+def deadly_row(root: Path, file: Found, key: bytes) -> Row:
+    """The row of a file that ends every process that reads it: nobody opens it again as long as it stays as it is."""
+    refused = Problem(file.name, "worker_died", _DIED)
+    kind = kind_of_name(file.name) or "dicom"  # which has any name
+    error = {"error": [refused.code, refused.message]}
+    answers = {"kind": {"value": [kind, None]}, "dicom": {"value": HEADER.encode(refused, tokens(key))}}
+    answers |= dict.fromkeys(("image", "nifti", "label_map", "content"), error)
+    return _row(Folder(root), file, Recorder(tokens(key), answers), once=False)
 
 
 def _row(folder: Folder, file: Found, memory: Recorder, once: bool) -> Row:

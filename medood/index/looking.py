@@ -28,6 +28,7 @@ _BATCH = 20_000
 T = TypeVar("T")
 Shards = Iterable[Sequence[Found]]
 Read = Callable[[Sequence[Found]], list[Row]]
+ReadAll = Callable[[Shards], Iterable[list[Row]]]
 Progress = Callable[[Iterable[list[Row]], int], Iterable[list[Row]]]
 
 
@@ -68,24 +69,26 @@ def take_stock(database: Database, files: Iterable[Found], *, in_order: bool = T
     return there, lost, unread
 
 
-def read_new(database: Database, read: Read, workers: int, progress: Progress) -> None:
+def read_new(database: Database, read_all: ReadAll, progress: Progress) -> None:
     """Read the headers of the files that `take_stock` found new; each shard is on disk before many more are read."""
     shards = _batches(
         (Found(place, shown(name), *rest) for place, name, *rest in database.rows("select * from unread order by place")), SHARD
     )
     total = int(database.one("select count(*) from unread") or 0)
-    with _side_by_side(read, workers if total > _FEW else 1) as each:
-        for rows in progress(each(shards), total):
-            with database.together():
-                database.insert("files", rows)
-                keys = {key for row in rows for key in (row.by_name, row.by_study) if key is not None}
-                database.insert("touched", [(key,) for key in sorted(keys)])
+    for rows in progress(read_all(shards), total):
+        with database.together():
+            database.insert("files", rows)
+            keys = {key for row in rows for key in (row.by_name, row.by_study) if key is not None}
+            database.insert("touched", [(key,) for key in sorted(keys)])
 
 
 @contextmanager
-def _side_by_side(read: Read, workers: int) -> Iterator[Callable[[Shards], Iterator[list[Row]]]]:
-    """What maps shards to rows, in order, in processes of their own: parsing headers keeps Python busy, so threads gain nothing."""
-    if workers == 1:
+def side_by_side(read: Read, workers: int, files: int) -> Iterator[ReadAll]:
+    """What maps shards to rows, in order, in processes of their own: parsing headers keeps Python busy, so threads gain nothing.
+
+    Where there are few `files` in all it starts none.
+    """
+    if workers == 1 or files <= _FEW:
         yield lambda shards: map(read, shards)
         return
     with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:

@@ -19,6 +19,7 @@ from medood.core.files.table_file import is_below
 from medood.core.files.user_folders import default_cache
 from medood.core.shield import kind_of
 from medood.index.facts import Found, Row, rows_of
+from medood.index.looking import ReadAll
 from medood.sources.fetching import ADDRESS, mirror
 
 _ARCHIVES = ("zip", "tar")
@@ -83,6 +84,11 @@ class Remote:
             return rows_of(self.root, files, key, once=True)
         finally:
             shutil.rmtree(self.root, ignore_errors=True)
+
+    @contextmanager
+    def reader(self, key: bytes, files: int) -> Iterator[ReadAll]:
+        """What reads so many files one shard after the other: several are fetched at a time."""
+        yield lambda shards: (self.read(shard, key) for shard in shards)
 
     def fetch(self, name: str) -> int:
         """Have a file below `root`; returns its bytes. Raises InputError."""

@@ -15,7 +15,10 @@ from medood.core.files.user_folders import config_folder
 
 
 def secret() -> bytes:
-    """This user's key, made at its first use. It never leaves this computer, and without it nobody finds out what a token stands for."""
+    """This user's key, made at its first use. Without it nobody finds out what a token stands for.
+
+    It is on no other computer, but in the memory of workers of a cluster while they read headers for an index.
+    """
     file = config_folder() / "index.key"
     try:
         _make(file)

@@ -27,7 +27,7 @@ ALLOWED = {
     "training": {"core", "recipe", "nets", "training"},
     "engines": {"core", "engines"},
     "metrics": {"core", "metrics"},
-    "index": {"core", "sources", "index"},
+    "index": {"core", "sources", "engines", "index"},
     "data": {"core", "recipe", "sources", "transforms", "index", "data"},
     "gate": {"core", "gate"},
     "export": {"core", "transforms", "export"},
