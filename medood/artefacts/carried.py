@@ -96,6 +96,7 @@ class Carried:
 
 def carry(run: Run, samples: Sequence[Sample], wanted: Literal["auto", "pixels", "prepared"] = "auto") -> Carried:
     """Raises MedoodError for a run that cannot leave medood, a sentence on why."""
+    _check_precision(run.recipe)
     _check_pooling(run.recipe, samples)
     why = _obstacles(run.recipe, samples)
     if wanted == "pixels" and why:
@@ -126,6 +127,14 @@ def _obstacles(recipe: Recipe, samples: Sequence[Sample]) -> list[str]:
     if "voi_window" in names and any(sample.windowed for sample in samples):
         found.append("the step voi_window applies the window that each file names")
     return found
+
+
+def _check_precision(recipe: Recipe) -> None:
+    if recipe.scoring.precision != "float32":
+        raise MedoodError(
+            f"This run cannot be exported: its scores are computed in {recipe.scoring.precision}, and other programs round in other ways. "
+            "Train with `scoring.precision: float32`."
+        )
 
 
 def _check_pooling(recipe: Recipe, samples: Sequence[Sample]) -> None:

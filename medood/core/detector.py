@@ -218,11 +218,14 @@ class Detector(nn.Module):
     """Whether scores come with a map; a subclass without one, or with one only under some of its parameters, says so."""
     learns_from_contrast: bool = False
     """Whether training needs batches with a `contrast`; a subclass that does says so."""
+    can_round: bool = False
+    """Whether scoring has `arithmetic` around its networks, so that they may compute in bfloat16; a subclass that does says so."""
 
     def __init__(self, spec: ImageSpec) -> None:
         super().__init__()
         self.spec = spec
         self._sized_by_fitting: tuple[str, ...] = ()
+        self.rounds = False
         self.register_buffer("fitted_", torch.zeros((), dtype=torch.bool))
 
     def fitted_later(self, *names: str, dtype: torch.dtype = torch.float32) -> None:
@@ -364,6 +367,10 @@ class Detector(nn.Module):
         finally:
             for module, mode in modes.items():
                 module.training = mode
+
+    def arithmetic(self) -> torch.autocast:
+        """Inside the block convolutions and matrix products are computed, and come out, in bfloat16 if the detector `rounds`."""
+        return torch.autocast(self.fitted_.device.type, torch.bfloat16, enabled=self.rounds)
 
     def _score(self, image: Tensor) -> Scores:
         """The method's own score; called in eval mode without gradients (enable them locally where the score needs them)."""

@@ -17,7 +17,7 @@ def build_detector(recipe: Recipe) -> Detector:
     weights of its features are not to be had."""
     section = {**recipe.detector, **({"features": recipe.features} if recipe.features else {})}
     try:
-        return _with_map(detector_of(section, image_spec(recipe)), recipe)
+        return _rounding(_with_map(detector_of(section, image_spec(recipe)), recipe), recipe)
     except (RuntimeError, MemoryError) as error:  # torch's word for too much memory
         raise MedoodError(
             f"The detector {section['name']} of this size does not fit into memory: choose smaller images, widths or latents."
@@ -30,6 +30,14 @@ def _with_map(detector: Detector, recipe: Recipe) -> Detector:
         return detector
     built: Detector = catalogue.occlusion().load()(detector, **recipe.occlusion.model_dump())
     return built
+
+
+def _rounding(detector: Detector, recipe: Recipe) -> Detector:
+    """The detector, whose networks compute as `scoring.precision` says."""
+    detector.rounds = recipe.scoring.precision == "bfloat16"
+    if detector.rounds and not detector.can_round:
+        raise MedoodError(f"scoring.precision: bfloat16 is not for {type(detector).__name__}, which needs float32: leave it out.")
+    return detector
 
 
 def detector_of(section: Mapping[str, Any], spec: ImageSpec) -> Detector:

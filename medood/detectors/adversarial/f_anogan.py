@@ -48,6 +48,7 @@ class FAnoGAN(Detector):
     |image - drawing|.
     """
 
+    can_round = True
     critic_steps_: Tensor  # () int64, so many updates of the critic were made
 
     def __init__(
@@ -93,21 +94,25 @@ class FAnoGAN(Detector):
     def errors(self, image: Tensor, drawing: Tensor) -> tuple[Tensor, Tensor]:
         """(B,) twice: mean squared errors of pixels, and of the critic's features."""
         with torch.no_grad():
-            wanted = self.critic.features(image)
-        return squared_error(image, drawing).mean((1, 2, 3)), (self.critic.features(drawing) - wanted).square().mean(1)
+            wanted = self.critic.features(image).to(image)
+        return squared_error(image, drawing).mean((1, 2, 3)), (self.critic.features(drawing).to(image) - wanted).square().mean(1)
 
     def _score(self, image: Tensor) -> Scores:
         seen = signed(image, self.spec)
-        code = self.encoder(seen)
-        drawing = self.generator(code)
-        pixels, of_features = self.errors(seen, drawing)
-        parts = {"pixels": pixels, "features": of_features, "code": (self.encoder(drawing) - code).square().mean(1)}
+        with self.arithmetic():
+            code = self.encoder(seen).to(seen)
+            drawing = self.generator(code).to(seen)
+            pixels, of_features = self.errors(seen, drawing)
+            apart = self.encoder(drawing).to(seen) - code
+        parts = {"pixels": pixels, "features": of_features, "code": apart.square().mean(1)}
         drawing = unsigned(drawing, self.spec)
         own = Scores(pixels + self.kappa * of_features, absolute_error(image, drawing), parts=parts)
         return self.residuals.applied(own, image, drawing)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
-        return {"x' (drawing)": unsigned(self.generator(self.encoder(signed(image, self.spec))), self.spec)}
+        with self.arithmetic():
+            drawing = self.generator(self.encoder(signed(image, self.spec))).to(image)
+        return {"x' (drawing)": unsigned(drawing, self.spec)}
 
 
 class Critic(nn.Module):

@@ -87,6 +87,7 @@ class PatchGAN(Detector):
     like the score, and "highest_crop" and "mean_crop" pool the score in other ways.
     """
 
+    can_round = True
     kernel: Tensor  # of the blur along one axis; a single 1 without
 
     def __init__(
@@ -186,15 +187,21 @@ class PatchGAN(Detector):
         share = avg_pool2d(self.tiles(self.foreground(image).float()), self.patch)
         return (share >= self.min_foreground) & self.enough(image)[:, None, None, None]
 
+    def filled(self, tiles: Tensor) -> Tensor:
+        """Images or crops (N, C, h, w) as the passes of scoring fill them in."""
+        with self.arithmetic():
+            return self.scoring(self.reconstructor, tiles)
+
     def unreal(self, tiles: Tensor) -> Tensor:
         """(N, 1, rows, columns) of patches: 1 - D, from 0 real to 1 unreal."""
         at_once = max(1, PIXELS_AT_ONCE // tiles[0, 0].numel())
-        logits = [self.discriminator(part)[-1] for part in tiles.split(at_once)]
+        with self.arithmetic():
+            logits = [self.discriminator(part)[-1].to(tiles) for part in tiles.split(at_once)]
         return torch.sigmoid(-self.pooling(torch.cat(logits)))
 
     def _score(self, image: Tensor) -> Scores:
         tiles, counted = self.tiles(image), self.counted(image)
-        filled = self.scoring(self.reconstructor, tiles)
+        filled = self.filled(tiles)
         maps = self.residuals(image, join(filled, *self.grid))
         patches = {error: avg_pool2d(self.tiles(heat), self.patch) * counted for error, heat in maps.items()}
         unreal = self.unreal(filled) * counted
@@ -216,7 +223,7 @@ class PatchGAN(Detector):
         return torch.where(inside, heat / share.clamp(min=1e-6), 0.0)
 
     def _reconstructions(self, image: Tensor) -> dict[str, Tensor]:
-        return {"x' (filled in)": join(self.scoring(self.reconstructor, self.tiles(image)), *self.grid)}
+        return {"x' (filled in)": join(self.filled(self.tiles(image)), *self.grid)}
 
     def _rank(self, errors: Tensor, unreal: Tensor, counted: Tensor, images: int) -> dict[str, Tensor]:
         """Scores by name, (images,) each, from the patches (images * n, N) of the images or crops."""
