@@ -7,12 +7,16 @@ from itertools import pairwise
 from typing import Any
 
 from monai.networks.blocks import Convolution
-from torch import nn
+from torch import Tensor, nn
+from torch.nn.functional import fold
+
+from medood.core.tracing import is_written_down
 
 Layer = str | tuple[str, dict[str, Any]] | None
 """A normalisation or activation by its MONAI name, with arguments; None for none."""
 
 LEAKY: Layer = ("LEAKYRELU", {"negative_slope": 0.2, "inplace": True})
+_FEW = 4  # channels of a picture, at most
 RELU: Layer = ("RELU", {"inplace": True})
 
 
@@ -24,9 +28,31 @@ def halve(channels_in: int, channels_out: int, *, kernel: int = 4, norm: Layer =
 
 def double(channels_in: int, channels_out: int, *, norm: Layer = "BATCH", act: Layer = LEAKY) -> Convolution:
     """Transposed 4 x 4 convolution, normalisation, activation: (B, channels_in, H, W) to (B, channels_out, 2 H, 2 W)."""
-    return Convolution(
+    made = Convolution(
         2, channels_in, channels_out, 2, 4, act=act, norm=norm, bias=norm is None, is_transposed=True, padding=1, output_padding=0
     )
+    if channels_out <= _FEW:
+        made.conv = ToFewChannels(channels_in, channels_out, bias=norm is None)
+    return made
+
+
+class ToFewChannels(nn.ConvTranspose2d):
+    """Transposed 4 x 4 convolution to grey or colour: (B, channels_in, H, W) to (B, channels_out, 2 H, 2 W).
+
+    One matrix product whose results are laid over each other: convolutions of processors are made for many channels, and take four times as
+    long.
+    """
+
+    def __init__(self, channels_in: int, channels_out: int, *, bias: bool) -> None:
+        super().__init__(channels_in, channels_out, 4, 2, 1, bias=bias)
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if is_written_down():  # few formats have the other way
+            return super().forward(input, output_size)
+        places = input.permute(0, 2, 3, 1).flatten(1, 2) @ self.weight.flatten(1)  # B, H * W, outputs * 16
+        size = 2 * input.shape[2], 2 * input.shape[3]
+        laid = fold(places.to(self.weight.dtype).transpose(1, 2), size, 4, padding=1, stride=2)
+        return laid if self.bias is None else laid + self.bias[:, None, None]
 
 
 def thin(channels_in: int, channels_out: int, stride: int) -> nn.Sequential:
