@@ -31,7 +31,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from medood.core.detector import Batch, Detector
-from medood.core.memory import keep_freed_memory
+from medood.core.running.memory import keep_freed_memory
 from medood.recipe.building import build_detector
 from medood.recipe.recipe import Recipe, load_recipe
 from medood.scoring.inference import score_images

@@ -32,6 +32,13 @@ def index(
     folder: Annotated[Path, typer.Argument(help="Folder of DICOM, NIfTI or picture files, or s3://BUCKET/FOLDER.", show_default=False)],
     to: Annotated[Path | None, typer.Option(help="File to make or bring up to date.", show_default="in the user's cache")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Processes that read headers.", show_default="one per core, 8 at most")] = None,
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="Who reads headers: local, processes of this command; dask, the same by Dask; dask://HOST:PORT, the workers of this Dask "
+            "scheduler, which see the same folder. The index is written here.",
+        ),
+    ] = "local",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Begin anew, whatever is in the file.")] = False,
 ) -> None:
     """Read the headers of an archive once: the same command later reads only what is new or changed, and forgets what has gone.
@@ -39,9 +46,11 @@ def index(
     Other commands take what it holds with --index and find the same as without. Stopped or killed, the same command goes on. The index is
     readable by you alone; it holds paths, UIDs and times of acquisition, and tokens instead of patients. Needs `pip install medood[index]`.
     """
+    from medood.engines.engine import engine_of
     from medood.tasks.images.index import index_folder
 
-    report = index_folder(folder, to, workers=workers, overwrite=overwrite)
+    chosen = engine_of(engine, None if engine == "local" else workers)
+    report = index_folder(folder, to, workers=workers, engine=chosen, overwrite=overwrite)
     typer.echo(report.file)
     typer.echo(
         f"{report.files} files, {report.read} of them read now and {report.gone} gone since the last time: {report.entries} series or "

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medood.cli.options import Bootstraps, Device, Maps, MovedImages, OnlyIds, Plane, Run, Scores, Seed, Source, Table
+from medood.cli.options import Bootstraps, Device, IndexFile, Maps, MovedImages, OnlyIds, Plane, Run, Scores, Seed, Source, Table
 
 
 def overlay(
@@ -76,11 +76,12 @@ def plot(
     rows: Annotated[int, typer.Option(min=1, max=20, help="Images per class, from its lowest score to its highest.")] = 4,
     limit: Annotated[int, typer.Option(min=1, help="Score at most so many series or images of each folder, evenly spaced.")] = 200,
     device: Device = "auto",
+    index: IndexFile = None,
 ) -> None:
     """Draw training curves, images with their scores by class, histograms, and what the detector makes of images, as PNG and SVG.
 
-    --labels, --table, --part and --source are about the first folder, whose classes are then normal and anomalous. Every further folder is
-    a class of its own, such as images of another kind.
+    --labels, --table, --part, --source and --index are about the first folder, whose classes are then normal and anomalous. Every further
+    folder is a class of its own, such as images of another kind.
     """
     from medood.tasks.looking.plot import plot as draw
 
@@ -96,6 +97,7 @@ def plot(
         rows=rows,
         limit=limit,
         device=device,
+        index=index,
     )
     for path in written:
         typer.echo(path)

@@ -132,23 +132,24 @@ def gate(
     part: Part = None,
     overwrite: Overwrite = False,
     cache: Cache = None,
+    index: IndexFile = None,
 ) -> None:
     """Say which images are of the kind that a run was made for, without scoring them.
 
     A run made by an earlier medood has no gate: --fit FOLDER adds one, from normal images of the kind that it was trained on. Then
-    --source, --table and --part are about that folder. Exit status 3 says that some files could not be read.
+    --source, --table, --part and --index are about that folder. Exit status 3 says that some files could not be read.
     """
     from medood.tasks.scoring.gate import fit_run_gate, gate_folder
 
     if (fit is None) == (folder is None):
         raise MedoodError("`medood gate RUN FOLDER` asks about a folder, `medood gate RUN --fit FOLDER` fits a gate: name one of the two.")
     if fit is not None:
-        for sentence in fit_run_gate(run, fit, source=source, table=table, part=part, cache=cache):
+        for sentence in fit_run_gate(run, fit, source=source, table=table, part=part, cache=cache, index=index):
             typer.echo(sentence, err=True)
         typer.echo(run)
         return
     assert folder is not None
-    answer = gate_folder(run, folder, out, source=source, table=table, part=part, overwrite=overwrite)
+    answer = gate_folder(run, folder, out, source=source, table=table, part=part, overwrite=overwrite, index=index)
     typer.echo(
         f"{out}: {answer.inside} series or images are of the kind that {run.name} was made for, {answer.outside} are not "
         f"({answer.seconds:.1f} s)",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -70,6 +70,7 @@ def pretrain(
     resume: Annotated[bool, typer.Option("--resume", help="Go on after the last whole epoch.")] = False,
     overwrite: Overwrite = False,
     cache: Cache = None,
+    index: IndexFile = None,
 ) -> None:
     """Teach the network of a recipe's features (efficientnet_lite0, resnet18, resnet50) on its training images, without labels, by SimSiam.
 
@@ -83,7 +84,8 @@ def pretrain(
     from medood.tasks.training.pretrain import pretrain_recipe
 
     folder = out or Path("runs") / f"{Path(recipe).stem}-weights"
-    typer.echo(pretrain_recipe(resolved, folder, data=data, device=device, cache=cache, resume=resume, overwrite=overwrite))
+    kept: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "cache": cache, "index": index}
+    typer.echo(pretrain_recipe(resolved, folder, data=data, device=device, **kept))
 
 
 def advise(
@@ -117,6 +119,7 @@ def advise(
     seed: Annotated[int, typer.Option(min=0, help="Of the split, the pasted anomalies and the training.")] = 0,
     overwrite: Overwrite = False,
     cache: Cache = None,
+    index: IndexFile = None,
 ) -> None:
     """Say which detector and preparation suit your normal images, and write the recipe. No anomalous image is needed.
 
@@ -140,6 +143,7 @@ def advise(
         seed=seed,
         overwrite=overwrite,
         cache=cache,
+        index=index,
     )
     from medood.export.tables import as_text
 

@@ -47,11 +47,14 @@ class Report:
     seconds: float
 
 
-def update(root: Path, file: Path, *, workers: int | None = None, engine: Engine = LOCAL, console: Console | None = None) -> Report:
+def update(
+    root: Path, file: Path, *, workers: int | None = None, engine: Engine = LOCAL, overwrite: bool = False, console: Console | None = None
+) -> Report:
     """Make the index of a folder, or bring it up to date: only headers of files that are new or changed are read.
 
-    They are read by so many `workers` here, which are processes, or by those of an engine. However it ends, the same call goes on from
-    there. Raises MedoodError for a file that is no index, or that of another folder.
+    They are read by so many `workers` here, which are processes, or by those of an engine. With `overwrite` it begins anew, whatever is in
+    the file; otherwise, however it ends, the same call goes on from there. Raises MedoodError for a file that is no index, or that of
+    another folder.
     """
     console, started = console or Console(), time.perf_counter()
     if not root.is_dir():
@@ -59,13 +62,20 @@ def update(root: Path, file: Path, *, workers: int | None = None, engine: Engine
     if root.resolve() in file.resolve().parents:
         raise MedoodError(f"{file} is in the folder of the images. Choose another --to.")
     with workers_of(engine, "cpu") as cluster:
+        _begin_anew(file, overwrite)
         return _update(_Here(root, cluster, workers or processes(), console), file, console, started)
 
 
-def update_remote(remote: Remote, file: Path, *, console: Console | None = None) -> Report:
+def update_remote(remote: Remote, file: Path, *, overwrite: bool = False, console: Console | None = None) -> Report:
     """As `update`, of a folder elsewhere: its files are fetched some at a time, and only those that are new or changed."""
     with remote.alone():
+        _begin_anew(file, overwrite)
         return _update(remote, file, console or Console(), time.perf_counter())
+
+
+def _begin_anew(file: Path, wanted: bool) -> None:
+    for part in (file, file.with_name(f"{file.name}.wal")) if wanted else ():
+        part.unlink(missing_ok=True)
 
 
 class _Here:

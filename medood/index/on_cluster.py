@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 
 from medood.core.console import Console
-from medood.core.installed import differs, installed
+from medood.core.running.installed import differs, installed
 from medood.engines.cluster import Cluster
 from medood.engines.crew import Crew, Work
 from medood.index.facts import Found, Row, deadly_row, rows_of

@@ -13,11 +13,17 @@ from typer.testing import CliRunner
 
 from medood.cli import app
 from medood.core.console import Console
+from medood.core.errors import MedoodError
 from medood.index.archive import update
 from medood.recipe.recipe import load_recipe
+from medood.recipe.run import load_run
 from medood.sources import image
+from medood.tasks.images.index import index_folder
 from medood.tasks.images.labels import labels_of
+from medood.tasks.looking import plot
+from medood.tasks.scoring.gate import fit_run_gate, gate_folder
 from medood.tasks.scoring.score import score_folder
+from medood.tasks.training import advise, pretrain
 from medood.tasks.training.train import train_recipe
 
 pytest.importorskip("duckdb", reason="an index needs DuckDB")
@@ -114,6 +120,92 @@ def test_labels_are_the_same(pictures: Path, index: str, tmp_path: Path, monkeyp
     monkeypatch.setattr(image, "_count", never)
     labels_of("folder", pictures, tmp_path / "kept.csv", table="table.csv", index=index)
     assert (tmp_path / "kept.csv").read_text() == (tmp_path / "plain.csv").read_text()
+
+
+@pytest.mark.parametrize("table", [None, "table.csv"])
+def test_the_gate_answers_the_same(
+    pictures: Path, index: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, table: str | None
+) -> None:
+    plain = gate_folder(run, pictures, tmp_path / "plain.csv", table=table)
+    monkeypatch.setattr(image, "_count", never)
+    kept = gate_folder(run, pictures, tmp_path / "kept.csv", table=table, index=index)
+    assert (tmp_path / "kept.csv").read_text() == (tmp_path / "plain.csv").read_text()
+    assert (kept.inside, kept.outside, kept.failed) == (plain.inside, plain.outside, plain.failed)
+    assert kept.inside + kept.outside == 30
+
+
+def test_a_gate_is_fitted_on_the_same(pictures: Path, index: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fitted = []
+    for named in (None, index):
+        if named:
+            monkeypatch.setattr(image, "_count", never)
+        fit_run_gate(run, pictures, table="table.csv", index=named)
+        fitted.append([path.read_bytes() for path in sorted(run.glob("gate*"))])
+    assert fitted[0]
+    assert fitted[0] == fitted[1]
+
+
+def test_advice_and_figures_are_about_the_same_images(
+    pictures: Path, index: str, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other, console = tmp_path / "other", Console(quiet=True)
+    other.mkdir()
+    Image.fromarray(np.zeros((20, 20), np.uint8)).save(other / "x.png")
+    loaded = load_run(run)
+
+    def found(named: str | None) -> list[object]:
+        first = plot.First(table="table.csv", part="test", index=named)
+        places = plot._places(loaded, [pictures, other] if named is None else [pictures], first, 3, console)
+        given = {"name": "folder", "root": str(pictures), "csv": "table.csv"}
+        return [list(places[0].entries), vars(advise._opened(given, named, 0, console)[1])]
+
+    plain = found(None)
+    monkeypatch.setattr(image, "_count", never)
+    assert found(index) == plain
+    assert len(plain[0]) == 3  # type: ignore[arg-type]
+
+
+def test_an_index_without_a_folder_is_a_mistake(run: Path, tmp_path: Path) -> None:
+    with pytest.raises(MedoodError, match="--index are about a folder of images"):
+        plot.plot(run, [], tmp_path / "plots", index="auto")
+
+
+def test_pretraining_knows_its_images_by_the_index(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[object] = []
+
+    def images(*arguments: object) -> None:
+        asked.append(arguments[-1])
+        raise MedoodError("no further")
+
+    monkeypatch.setattr(pretrain, "_detector", lambda recipe: (None, None))
+    monkeypatch.setattr(pretrain, "normal_images", images)
+    done = CliRunner().invoke(
+        app, ["pretrain", "rsna_padim", "--data", str(pictures), "--out", str(tmp_path / "out"), "--device", "cpu", "--index", "auto"]
+    )
+    assert "no further" in done.output
+    assert asked == ["auto"]
+
+
+def test_an_engine_reads_no_address(tmp_path: Path) -> None:
+    runner = CliRunner()
+    refused = runner.invoke(app, ["index", f"zip://{tmp_path}/x.zip", "--to", str(tmp_path / "x.duckdb"), "--engine", "dask://nowhere:1"])
+    assert refused.exit_code == 2
+    assert "cannot from an address" in refused.stderr
+    unknown = runner.invoke(app, ["index", str(tmp_path), "--engine", "ray"])
+    assert "--engine takes local" in unknown.stderr
+    both = runner.invoke(app, ["index", str(tmp_path), "--engine", "dask://nowhere:1", "--workers", "3"])
+    assert "Leave one out" in both.stderr
+
+
+def test_an_engine_that_does_not_answer_leaves_the_index(pictures: Path, index: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medood.engines import dask_cluster
+    from medood.engines.engine import Engine
+
+    monkeypatch.setattr(dask_cluster, "_CONNECT", 0.5)
+    before = Path(index).read_bytes()
+    with pytest.raises(MedoodError, match="No Dask scheduler answers"):
+        index_folder(pictures, Path(index), engine=Engine("cluster", "127.0.0.1:9"), overwrite=True)
+    assert Path(index).read_bytes() == before
 
 
 def test_the_commands(pictures: Path) -> None:

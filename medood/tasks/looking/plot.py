@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from operator import attrgetter
 from pathlib import Path
@@ -14,6 +15,7 @@ from medood.core.console import Console
 from medood.core.detector import Epoch
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
+from medood.core.volume import Entry, Index
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.split import of_part
@@ -24,6 +26,7 @@ from medood.export.class_histogram import class_histogram
 from medood.export.figures import save_figure
 from medood.export.image_figures import Column, ReconstructionRow, ScoredPicture, case_figure, picture_of, reconstruction_figure
 from medood.export.training_figure import TrainingPanel, training_figure
+from medood.index.finding import found_by
 from medood.recipe.run import Run, load_run
 from medood.scoring.rows import Scorer
 from medood.training.watching.history import read_history
@@ -43,6 +46,7 @@ def plot(
     rows: int = 4,
     limit: int = 200,
     device: str = "auto",
+    index: str | None = None,
 ) -> list[Path]:
     """Write figures of a run into `out`, each as PNG and SVG, and return the files.
 
@@ -52,11 +56,12 @@ def plot(
     reconstructions  with folders, if the detector makes any: a row per class, the image with the middle score
     made_normal      with folders, if the detector can: a row per class, the same image changed until the detector finds it more normal
 
-    `source`, `table`, `part` and `labels` are about the first folder, whose classes are normal and anomalous if they say so; every
-    further folder is read as it is and is a class of its own. Of each, at most `limit` series or images are scored, evenly spaced.
+    `source`, `table`, `part`, `labels` and `index`, which names one to know it by, are about the first folder, whose classes are normal and
+    anomalous if they say so; every further folder is read as it is and is a class of its own. Of each, at most `limit` series or images
+    are scored, evenly spaced.
     """
     console, run = Console(), load_run(run_folder)
-    places = _places(run, folders, (source, table, part, labels), limit, console)
+    places = _places(run, folders, First(source, table, part, labels, index), limit, console)
     panels = _training_panels(read_history(run_folder))
     if not (panels or places):
         raise MedoodError(f"{run_folder} has no training curves in its history.jsonl. Name a folder of images to draw their scores.")
@@ -70,30 +75,44 @@ def plot(
     return written
 
 
-def _places(
-    run: Run, folders: Sequence[Path], first: tuple[str, str | None, str | None, Path | None], limit: int, console: Console
-) -> list[Place]:
+@dataclass(frozen=True)
+class First:
+    """How a folder is read: as `plot` has it of the first, or as it is."""
+
+    source: str = "folder"
+    table: str | None = None
+    part: str | None = None
+    labels: Path | None = None
+    index: str | None = None
+
+
+def _places(run: Run, folders: Sequence[Path], first: First, limit: int, console: Console) -> list[Place]:
     """The folders, opened and indexed before anything is scored, so that a mistake is known at once."""
-    source, table, part, labels = first
-    if not folders and (table or part or labels):
-        raise MedoodError("--table, --part and --labels are about a folder of images: name it after the run.")
-    known = read_labels(labels) if labels else None
+    if not folders and (first.table or first.part or first.labels or first.index):
+        raise MedoodError("--table, --part, --labels and --index are about a folder of images: name it after the run.")
+    known = read_labels(first.labels) if first.labels else None
     places = []
     for number, (folder, name) in enumerate(zip(folders, _names(folders), strict=True)):
-        kind = source if number == 0 else "folder"
-        parameters: dict[str, Any] = reading(run.recipe, kind) if number == 0 else {}
-        reader = open_source(kind, folder, **parameters | ({"csv": table} if table and number == 0 else {}))
-        index = of_part(reader.index(), part if number == 0 else None)
-        check_found(index)
-        if not index.entries:
-            raise MedoodError(f"{folder}: found no image. Expected DICOM, NIfTI, PNG, JPEG or TIFF; `medood inspect` says what is there.")
-        chosen = [index.entries[i] for i in evenly(len(index.entries), limit)]
-        if len(chosen) < len(index.entries):
-            console.say(f"{folder}: {len(chosen)} of {len(index.entries)} series or images are looked at; --limit takes more.")
+        said = first if number == 0 else First()
+        parameters: dict[str, Any] = reading(run.recipe, said.source) if number == 0 else {}
+        reader = open_source(said.source, folder, **parameters | ({"csv": said.table} if said.table else {}))
+        with found_by(reader, folder, said.index, console) as everything:
+            chosen = _chosen(of_part(everything, said.part), folder, limit, console)
         if seen := seen_before(run, chosen):
             console.warn(f"{folder}: {seen} images have the ids of images that {run.name} was trained or calibrated on.")
         places.append(Place(name, folder, reader, chosen, known if number == 0 else None))
     return places
+
+
+def _chosen(index: Index, folder: Path, limit: int, console: Console) -> list[Entry]:
+    """At most so many entries, evenly spaced."""
+    check_found(index)
+    if not index.entries:
+        raise MedoodError(f"{folder}: found no image. Expected DICOM, NIfTI, PNG, JPEG or TIFF; `medood inspect` says what is there.")
+    chosen = [index.entries[i] for i in evenly(len(index.entries), limit)]
+    if len(chosen) < len(index.entries):
+        console.say(f"{folder}: {len(chosen)} of {len(index.entries)} series or images are looked at; --limit takes more.")
+    return chosen
 
 
 def _names(folders: Sequence[Path]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from medood.data.training_images import reading
 from medood.features.interface import describer
 from medood.gate.fitting import Features, fit_gate
 from medood.gate.gate import HOW_TO_ADD_A_GATE, Gate
+from medood.index.finding import found_by
 from medood.recipe.recipe import Recipe
 from medood.recipe.run import add_file, load_run, recipe_of
 from medood.scoring.rows import domain_cells, entry_row, failed_row, joined, problem_row
@@ -59,9 +60,11 @@ def gate_folder(
     table: str | None = None,
     part: str | None = None,
     overwrite: bool = False,
+    index: str | None = None,
 ) -> Answer:
     """Write a row for every slice, image and series below `root` into the CSV `out`, replaced only with `overwrite`.
 
+    `index` names an index to know the folder by.
     Raises MedoodError for a run without a gate, and when there is nothing to look at.
     """
     if out.exists() and not overwrite:
@@ -72,25 +75,32 @@ def gate_folder(
     if gate is None:
         raise MedoodError(f"{run_folder} has no gate: it was made by an earlier medood. {HOW_TO_ADD_A_GATE.format(run_folder)}")
     features = describer(load_run(run_folder).detector, _CPU) if gate.needs_features else None
-    reader, index = _found(recipe, root, source, table, part)
-    started = time.perf_counter()
     with ExitStack() as stack:
+        reader, found = stack.enter_context(_found(recipe, root, source, table, part, index))
+        started = time.perf_counter()
         part_file = stack.enter_context(atomic_file(out))
         file = stack.enter_context(part_file.open("ab", buffering=0))
         append(file, csv_line(_COLUMNS).encode())
-        for row in (problem_row(problem) for problem in index.problems):
+        for row in (problem_row(problem) for problem in found.problems):
             append(file, _line(row))
-        for item in console.track(read_ahead(reader, pipeline, index.entries), "Asking", len(index.entries)):
-            rows = list(_rows(item, gate, features, pipeline, index.root))
+        for item in console.track(read_ahead(reader, pipeline, found.entries), "Asking", len(found.entries)):
+            rows = list(_rows(item, gate, features, pipeline, found.root))
             _count(rows[-1], answer)
             append(file, b"".join(_line(row) for row in rows))
-    answer.failed += len(index.problems)
+        answer.failed += len(found.problems)
     answer.seconds = time.perf_counter() - started
     return answer
 
 
 def fit_run_gate(
-    run_folder: Path, root: Path, *, source: str = "folder", table: str | None = None, part: str | None = None, cache: Path | None = None
+    run_folder: Path,
+    root: Path,
+    *,
+    source: str = "folder",
+    table: str | None = None,
+    part: str | None = None,
+    cache: Path | None = None,
+    index: str | None = None,
 ) -> list[str]:
     """Fit a gate on the normal images below `root`, make it part of the run, and return what it cannot ask, in sentences.
 
@@ -98,9 +108,10 @@ def fit_run_gate(
     """
     with alone(run_folder / ".lock", run_folder):
         recipe, console = recipe_of(run_folder), Console()
-        reader, index = _found(recipe, root, source, table, part)
         pipeline = Pipeline(recipe.transforms)
-        found = _prepared(Cache(pipeline, (source, {}), cache), reader, [e for e in index.entries if e.label != 1], console)
+        with _found(recipe, root, source, table, part, index) as (reader, there):
+            normal = [entry for entry in there.entries if entry.label != 1]
+        found = _prepared(Cache(pipeline, (source, {}), cache), reader, normal, console)
         images = CachedImages(found)
         if not len(images):
             raise MedoodError(f"{root} holds no normal image that the run can take: a gate is fitted on normal images.")
@@ -126,12 +137,17 @@ def _prepared(store: Cache, reader: Source, entries: Sequence[Entry], console: C
     return found
 
 
-def _found(recipe: Recipe, root: Path, source: str, table: str | None, part: str | None) -> tuple[Source, Index]:
+@contextmanager
+def _found(
+    recipe: Recipe, root: Path, source: str, table: str | None, part: str | None, named: str | None
+) -> Iterator[tuple[Source, Index]]:
+    """The source and what it finds, for as long as the block runs."""
     parameters = dict(reading(recipe, source)) | ({"csv": table} if table else {})
     reader = open_source(source, root, **parameters)
-    index = of_part(reader.index(), part)
-    check_found(index)
-    return reader, index
+    with found_by(reader, root, named) as everything:
+        index = of_part(everything, part)
+        check_found(index)
+        yield reader, index
 
 
 def _rows(item: Item, gate: Gate, features: Features | None, pipeline: Pipeline, root: Path) -> Iterator[dict[str, Any]]:

@@ -22,12 +22,13 @@ from medood.core.console import Console, duration
 from medood.core.device import pick_device
 from medood.core.errors import MedoodError
 from medood.core.files.atomic import write_text
-from medood.core.volume import Entry, Index, Source
+from medood.core.volume import Entry, Source
 from medood.data.found import check_found
 from medood.data.opening import open_source
 from medood.data.patients import unnamed
 from medood.data.split import Parts, split
 from medood.export.table_model import Block, Number, Row, Table
+from medood.index.finding import found_by
 from medood.recipe.recipe import resolve
 
 HELD_OUT = 0.33
@@ -69,6 +70,7 @@ def advise(
     overwrite: bool = False,
     cache: Path | None = None,
     seed: int = 0,
+    index: str | None = None,
 ) -> Advice:
     """Rank candidates by how well they tell pasted anomalies from held-out normal images, and write the best one's recipe to `out`.
 
@@ -76,6 +78,7 @@ def advise(
     budget     minutes; candidates that do not fit are left out
     anomalies  kinds to paste; all without any.  detectors  to try; all that fit the images without any
     dinov2     weights file of DINOv2 ViT-S/14, to try it too
+    index      names an index to know the folder by
 
     Raises MedoodError when `out` is there, or the folder has too few images or patients.
     """
@@ -83,7 +86,7 @@ def advise(
         raise MedoodError(f"{out} is there already: choose another file with --out, or replace it with --overwrite.")
     console, target, what = Console(), pick_device(device), cases(anomalies)
     given: Values = {"name": source, "root": str(folder.resolve())} | ({"csv": table} if table else {})
-    opened, parts = _opened(given, seed, console)
+    opened, parts = _opened(given, index, seed, console)
     survey, parts = _surveyed(opened, parts, console)
     on, missing = networks(str(Path(dinov2).resolve()) if dinov2 else None)
     for sentence in missing:
@@ -101,21 +104,21 @@ def advise(
     return Advice(ranked, trivial, shortcut, _table(ranked, trivial, said), out)
 
 
-def _opened(given: Values, seed: int, console: Console) -> tuple[Source, Parts]:
+def _opened(given: Values, named: str | None, seed: int, console: Console) -> tuple[Source, Parts]:
     """The source, and its normal entries in two parts by patient."""
     parameters = dict(given)
-    source = open_source(parameters.pop("name"), parameters.pop("root"), **parameters)
-    with console.step("Indexing"):
-        index: Index = source.index()
-    check_found(index)
-    share = max(HELD_OUT, min(0.5, 3 / max(1, len({entry.group for entry in index.entries}))))
-    plan: Values = {
-        "source": given,
-        "transforms": "grey_image",
-        "detector": {"name": "intensity"},
-        "split": {"held_out": share, "seed": seed},
-    }
-    parts = split(index, resolve(plan, {}, "advise"))
+    name, root = parameters.pop("name"), parameters.pop("root")
+    source = open_source(name, root, **parameters)
+    with console.step("Indexing"), found_by(source, Path(root), named, console) as index:
+        check_found(index)
+        share = max(HELD_OUT, min(0.5, 3 / max(1, len({entry.group for entry in index.entries}))))
+        plan: Values = {
+            "source": given,
+            "transforms": "grey_image",
+            "detector": {"name": "intensity"},
+            "split": {"held_out": share, "seed": seed},
+        }
+        parts = split(index, resolve(plan, {}, "advise"))
     if unnamed([*parts.train, *parts.held_out]):
         console.say("Each image counts as one patient, for nothing says whose they are: a table with a column `group` would.")
     return source, parts

@@ -40,12 +40,14 @@ def pretrain_recipe(
     resume: bool = False,
     overwrite: bool = False,
     cache: Path | None = None,
+    index: str | None = None,
     progress: Silence | bool = True,
 ) -> Path:
     """Train the network of the recipe's features further and return its weights file, `out`/weights.safetensors.
 
     It begins with `features.weights`, which may be random, and sees the images that a detector would be trained on: neither held-out ones
-    nor anomalous ones nor a test. `pretraining.json` says beside it what was done, history.jsonl how it went.
+    nor anomalous ones nor a test; `index` names an index to know them by. `pretraining.json` says beside it what was done, history.jsonl
+    how it went.
 
     Raises MedoodError when the features have no network that can be taught, or when something is there already; ResumeError when what was
     begun there is something else.
@@ -58,7 +60,7 @@ def pretrain_recipe(
             return weights
         torch.manual_seed(recipe.seed)
         detector, start = _detector(recipe)
-        recipe, parts = normal_images(recipe, data, cache, console)
+        recipe, parts = normal_images(recipe, data, cache, console, index)
         images, plan = parts["train"], recipe.pretraining
         facts = _facts(recipe, start, images)
         _begin(out, facts, resume)
