@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,10 +66,11 @@ class DaskCluster:
 
 def _called(function: Callable[..., Any], *arguments: Any) -> Any:
     """At the worker: one call at a time, however many threads Dask has there."""
-    import torch
-
+    threads = get_worker().state.nthreads
     with _ONE_AT_A_TIME:
-        torch.set_num_threads(get_worker().state.nthreads)
+        os.environ["OMP_NUM_THREADS"] = str(threads)  # for a torch that the function imports; not all need one
+        if (torch := sys.modules.get("torch")) is not None:
+            torch.set_num_threads(threads)
         return function(*arguments)
 
 

@@ -40,12 +40,17 @@ KEY = bytes(32)
 def _own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MEDOOD_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("MEDOOD_CONFIG", str(tmp_path / "config"))
-    monkeypatch.setattr(crew, "_LOOK", 0.0)
     monkeypatch.setattr(looking, "SHARD", 5)
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
+def looks_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which workers that do not run beside us allow."""
+    monkeypatch.setattr(crew, "_LOOK", 0.0)
+
+
+@pytest.fixture
+def root(tmp_path: Path, looks_at_once: None) -> Path:
     return mixed_archive(tmp_path / "archive")
 
 
@@ -163,7 +168,7 @@ def test_what_has_killed_is_opened_by_nobody(
     assert not names & used
 
 
-def test_the_last_file_may_be_the_one_that_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_last_file_may_be_the_one_that_kills(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, looks_at_once: None) -> None:
     root = tmp_path / "one"
     picture(root / "only.png")
     killed_by(monkeypatch, "only.png")
