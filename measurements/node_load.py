@@ -1,6 +1,6 @@
 """What a node takes: studies per hour, seconds from the last slice to the last result, and its memory from study to study.
 
-    python measurements/node_load.py [--run RUN] [--seconds 300] [--slices 100] [--quiet 1]
+    python measurements/node_load.py [--run RUN] [--seconds 300] [--studies N] [--slices 100] [--quiet 1]
 
 Sends generated MR studies (256 x 256, one series each) by C-STORE for so long, one after the other, to a node in a process of its own, and
 takes its results by C-STORE, all on this machine. Without a RUN, one is made before: the recipe default_brain_flair on phantoms.
@@ -80,6 +80,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--run", type=Path)
     parser.add_argument("--seconds", type=float, default=300.0, help="no new study is sent afterwards")
+    parser.add_argument("--studies", type=int, default=10**6, help="and none after so many")
     parser.add_argument("--slices", type=int, default=100, help="at most 100")
     parser.add_argument("--quiet", type=float, default=1.0)
     arguments = parser.parse_args()
@@ -100,7 +101,7 @@ def main() -> None:
                 assert node.poll() is None
             threading.Thread(target=node.stderr.read, daemon=True).start()
             try:
-                report(arguments.seconds, slices, port, archive, open_queue(Path(folder) / "queue"), node.pid)
+                report(arguments.seconds, arguments.studies, slices, port, archive, open_queue(Path(folder) / "queue"), node.pid)
             finally:
                 node.terminate()
 
@@ -115,10 +116,10 @@ def trained(folder: Path) -> Path:
     return folder / "run"
 
 
-def report(wanted: float, slices: list[pydicom.Dataset], port: int, archive: Archive, queue: StudyQueue, process: int) -> None:
+def report(wanted: float, most: int, slices: list[pydicom.Dataset], port: int, archive: Archive, queue: StudyQueue, process: int) -> None:
     begun, sent, memory = time.monotonic(), dict[str, float](), dict[int, float]()
     sending = 0.0
-    while time.monotonic() < begun + wanted:
+    while time.monotonic() < begun + wanted and len(sent) < most:
         started = time.monotonic()
         study, acknowledged = send(slices, port)
         sent[study] = acknowledged
