@@ -1,9 +1,11 @@
 """What scoring takes beyond its parts: `medood score` against decoding alone and the network alone, by format, on the same images.
 
     python measurements/throughput.py [--images 96] [--side 512] [--threads 1 2] [--rounds 5] [--kinds dicom jpeg ...]
+        [--detector autoencoder | patch_core]
 
-Trains an autoencoder for 128 x 128 pixels for a moment, writes generated images in every format, and scores them in a process that may use
-so many processors. In each round and in turns, every part of these is timed:
+Trains an autoencoder for 128 x 128 pixels for a moment, or a PatchCore on EfficientNet-Lite0 (224 x 224, random weights), writes generated
+images in every format, and scores them in a process that may use so many processors. In each round and in turns, every part of these is
+timed:
 
 decode   reading and preparing the images as scoring does, and nothing else
 network  the detector on the prepared images, in the batches of scoring, and nothing else
@@ -34,11 +36,14 @@ from measuring import table
 RECIPE = """
 source: {name: folder, root: nowhere}
 transforms: {name: grey_image, size: 128}
-detector: {name: autoencoder, width: 16}
 training: {epochs: 1, batch_size: 16, tensorboard: false}
 split: {held_out: 0.4}
 calibration: {false_alarm_rate: 0.2}
 """
+DETECTORS = {
+    "autoencoder": "detector: {name: autoencoder, width: 16}\n",
+    "patch_core": "detector: {name: patch_core}\nfeatures: {name: efficientnet_lite0, weights: random}\n",
+}
 SYNTAXES = {"dicom": "1.2.840.10008.1.2.1", "dicom_j2k": "1.2.840.10008.1.2.4.90", "dicom_rle": "1.2.840.10008.1.2.5"}
 KINDS = (*SYNTAXES, "dicom_series", "nifti_series", "jpeg")
 
@@ -133,13 +138,13 @@ def row(kind: str, threads: int, images: int, found: dict[str, list[list[float]]
     return {"kind": kind, "processors": f"{threads}"} | speeds | {"ratio": f"{ratio:.2f}{bracket}", "CPU": f"{overhead:.2f}"}
 
 
-def make_run(folder: Path) -> Path:
+def make_run(folder: Path, detector: str) -> Path:
     from medood.recipe.recipe import load_recipe
     from medood.tasks.training.train import train_recipe
 
     (folder / "normal").mkdir()
     write("jpeg", folder / "normal", 40, 160)
-    (folder / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    (folder / "recipe.yaml").write_text(RECIPE + DETECTORS[detector], encoding="utf-8")
     recipe = load_recipe(folder / "recipe.yaml", [])
     return train_recipe(recipe, folder / "run", data=folder / "normal", device="cpu", cache=folder / "cache", progress=False)
 
@@ -151,6 +156,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
+    parser.add_argument("--detector", default="autoencoder", choices=DETECTORS)
     parser.add_argument("--inside", nargs=3, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.inside:
@@ -160,7 +166,7 @@ def main() -> None:
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run = make_run(folder)
+        run = make_run(folder, arguments.detector)
         for kind in arguments.kinds:
             (folder / kind).mkdir()
             write(kind, folder / kind, arguments.images, arguments.side)
