@@ -67,6 +67,11 @@ def shown(each: CachedEntry) -> Shown:
     return Shown(each.folder / "images.npy", rows, each.slices, np.isin(each.labels, (0, 1)), each.raster, each.entry.group)
 
 
+def of_slices(entries: Sequence[CachedEntry]) -> np.ndarray:
+    """The labels of those that have one."""
+    return np.concatenate([each.labels[np.isin(each.labels, (0, 1))] for each in entries])
+
+
 def thinned(entries: Sequence[Entry], most: int) -> list[Entry]:
     count = min(len(entries), most)
     return [entries[number * len(entries) // count] for number in range(count)]
@@ -82,7 +87,7 @@ def fold(given: Values, source: Source, parts: Parts, test: Sequence[Entry], opt
     contest.prepare(drawn(parts.train, options.images - held_out, 0), drawn(parts.held_out, held_out, 0), options.images)
     prepared = contest.prepared(thinned(test, options.test), "test")
     asked = {key: [shown(each) for each in images.entries] for key, images in prepared.items()}
-    labels = np.concatenate([each.labels[np.isin(each.labels, (0, 1))] for each in next(iter(prepared.values())).entries])
+    labels = {key: of_slices(images.entries) for key, images in prepared.items()}  # preparations differ in what has too little of the body
     pasted: dict[str, np.ndarray] = {}
     real: dict[str, float] = {}
     with TemporaryDirectory(prefix="medood-advise-") as temporary:
@@ -91,17 +96,18 @@ def fold(given: Values, source: Source, parts: Parts, test: Sequence[Entry], opt
             detector = contest.trained(candidate)
             pasted |= contest.scores(candidate, detector)
             scores = contest.scores(candidate, detector, asked[candidate.shown_as])
-            real |= {title: float(auroc(curve(values, labels))) for title, values in scores.items()}
+            real |= {title: float(auroc(curve(values, labels[candidate.shown_as]))) for title, values in scores.items()}
             console.say(f"{candidate.title()}: {time.perf_counter() - started:.0f} s")
         case, groups = contest.rows
         ranked = rank(pasted, case, groups)
         trivial = rank(directed(contest.plain()), case, groups)
-        plain = {name: float(auroc(curve(values, labels))) for name, values in directed(contest.plain(asked)).items()}
+        first = labels[found[0].shown_as]
+        plain = {name: float(auroc(curve(values, first))) for name, values in directed(contest.plain(asked)).items()}
     rows = {each.name: {"test": real[each.name], "advised": each.mean.value, "cases": dict(each.cases)} for each in ranked}
     return {
         "candidates": rows,
         "trivial": {each.name: {"test": plain[each.name], "advised": each.mean.value} for each in trivial},
-        "images": {"train": len(next(iter(contest.train.values()))), "pasted": int((case != "").sum()), "test": len(labels)},
+        "images": {"train": len(next(iter(contest.train.values()))), "pasted": int((case != "").sum()), "test": len(first)},
         "seconds": time.perf_counter() - started,
     }
 
