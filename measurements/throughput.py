@@ -163,6 +163,7 @@ def main() -> None:
         run, images, threads = arguments.inside
         print(json.dumps(measure(Path(run), Path(images), int(threads), arguments.rounds)))
         return
+    as_medood_does = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -181,7 +182,7 @@ def main() -> None:
                     f"{folder / kind}",
                     f"{threads}",
                 ]
-                ended = subprocess.run(inside, check=True, stdout=subprocess.PIPE, text=True)
+                ended = subprocess.run(inside, check=True, stdout=subprocess.PIPE, text=True, env=as_medood_does)
                 rows.append(row(kind, threads, arguments.images, json.loads(ended.stdout.splitlines()[-1])))
                 print(rows[-1], file=sys.stderr)
     print(table(rows))
