@@ -75,8 +75,9 @@ def pretrain(
     """Teach the network of a recipe's features (efficientnet_lite0, resnet18, resnet50) on its training images, without labels, by SimSiam.
 
     Prints the weights file; `medood train RECIPE --set features.weights=FILE` takes it. It begins with `features.weights`: random, or those
-    of a file, which are then trained further, on small images too if `transforms.size` is small and `features.size` is not. Whether it was
-    worth it tells a training with each of two controls: `features.weights=random` and `features.weights=imagenet`.
+    of a file, which are then trained further, on small images too if `transforms.size` is small and `features.size` is not, or with
+    `pretraining.shrink_to`. Whether it was worth it tells a training with each of two controls: `features.weights=random` and
+    `features.weights=imagenet`.
     """
     from medood.recipe.recipe import load_recipe
 
