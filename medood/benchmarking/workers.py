@@ -15,7 +15,7 @@ from typing import Any, Literal, cast
 
 from medood.core.errors import MedoodError
 from medood.core.running.memory import keep_freed_memory
-from medood.core.running.termination import Terminated, unwind_when_terminated
+from medood.core.running.termination import Terminated, end_undisturbed, unwind_when_terminated
 
 Tell = Callable[[str], None]
 Function = Callable[[Any, int, Tell], Any]
@@ -126,6 +126,7 @@ def _work(pipe: Connection, function: Function, slot: int, threads: int) -> None
     with suppress(Terminated):
         unwind_when_terminated()
         _serve(pipe, function, slot, threads)
+    end_undisturbed()
 
 
 def _serve(pipe: Connection, function: Function, slot: int, threads: int) -> None:

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperGroup
 
 from medood.core.errors import MedoodError
-from medood.core.running.termination import Terminated
+from medood.core.running.termination import Terminated, end_undisturbed
 from medood.core.running.torchrun import speaks_first
 
 SOME_FAILED = 3
@@ -42,6 +42,7 @@ class Commands(TyperGroup):
             _say(f"Error: {error.filename or 'The disk'}: {error.strerror}.", "red")
             raise typer.Exit(2) from None
         except KeyboardInterrupt as stop:
+            end_undisturbed()
             again = _GOES_ON.get(ctx.invoked_subcommand, "")
             _say(f"Stopped. What was finished is on disk.{again}", "yellow")
             raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None

@@ -28,7 +28,7 @@ from medood.data.near_copies import NO_HASHES, HashedImages, perceptual_hash
 from medood.sources.fetching import bring
 from medood.transforms.pipeline import Pipeline
 
-_LAYOUT = 5
+_LAYOUT = 6
 """Changes when the files of an entry do, so that older entries are made anew."""
 
 SELECTING = ("exclude", "only", "csv", "group")
@@ -37,7 +37,10 @@ SELECTING = ("exclude", "only", "csv", "group")
 
 @dataclass(frozen=True)
 class CachedEntry:
-    """A prepared entry on disk: `images.npy` (n, channels, height, width), `hashes.npy` (n, 400), and what goes with every image."""
+    """A prepared entry on disk: `images.npy` (n, channels, height, width), `hashes.npy` (n, 400), and what goes with every image.
+
+    `digest` stands for the values of its images and their labels, wherever the files lie.
+    """
 
     folder: Path
     entry: Entry
@@ -45,6 +48,7 @@ class CachedEntry:
     labels: np.ndarray
     facts: dict[str, Any]
     raster: Raster
+    digest: str
 
     def open(self) -> np.ndarray:
         return np.load(self.folder / "images.npy", mmap_mode="r")
@@ -94,6 +98,7 @@ class Cache:
             "labels": result.labels.tolist(),
             "raster": asdict(result.raster),
             "input": input_facts(volume, result),
+            "digest": _digest(result.images, result.labels),
         }
         with atomic_folder(place, keep_existing=True) as part:
             np.save(part / "images.npy", result.images)
@@ -153,12 +158,19 @@ def _whole(place: Path, entry: Entry) -> CachedEntry | None:
     """The cached entry, or None when it is not there or damaged."""
     try:
         facts = json.loads((place / "facts.json").read_text(encoding="utf-8"))
-        cached = CachedEntry(
-            place, entry, np.array(facts["slices"], int), np.array(facts["labels"], np.int8), facts["input"], _raster(facts)
-        )
+        slices, labels = np.array(facts["slices"], int), np.array(facts["labels"], np.int8)
+        cached = CachedEntry(place, entry, slices, labels, facts["input"], _raster(facts), facts["digest"])
         return cached if len(cached.open()) == len(cached.hashes) == len(cached.slices) == len(cached.labels) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def _digest(*arrays: np.ndarray) -> str:
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(repr((array.shape, str(array.dtype))).encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:32]
 
 
 def _raster(facts: dict[str, Any]) -> Raster:

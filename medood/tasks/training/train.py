@@ -254,6 +254,6 @@ def _tidy(out: Path, keep_checkpoint: bool, console: Console) -> None:
 
 
 def _fingerprint(parts: Mapping[str, CachedImages]) -> str:
-    """Changes when any training or held-out image changes."""
-    keys = sorted(f"{part} {e.folder.name}" for part, images in parts.items() for e in images.entries)
+    """Changes when any training or held-out image changes, and not when the same images lie elsewhere or were copied there again."""
+    keys = sorted(f"{part} {e.entry.id} {e.digest}" for part, images in parts.items() for e in images.entries)
     return hashlib.sha256("\n".join(keys).encode()).hexdigest()[:16]

@@ -236,6 +236,21 @@ def test_nothing_but_the_epochs_may_change(place: Path, run: Path, tmp_path: Pat
     assert content(out) == before
 
 
+def test_the_same_images_may_lie_elsewhere_and_others_may_not(place: Path, run: Path, longer: Path, tmp_path: Path) -> None:
+    out, images = Path(shutil.copytree(run, tmp_path / "run")), tmp_path / "restored"
+    images.mkdir()
+    for path in (place / "images").iterdir():
+        shutil.copyfile(path, images / path.name)  # written anew, at another time
+    one = np.asarray(Image.open(images / "00.png")).copy()
+    one[18, 18] -= 9
+    Image.fromarray(one).save(images / "00.png")
+    with pytest.raises(ResumeError, match="changed: the training images"):
+        train(place, out, "training.epochs=2", resume=True, data=images)
+    shutil.copyfile(place / "images/00.png", images / "00.png")
+    train(place, out, "training.epochs=2", resume=True, data=images)
+    assert (out / "weights.safetensors").read_bytes() == (longer / "weights.safetensors").read_bytes()
+
+
 def test_a_finished_run_with_nothing_to_add_is_left_alone(place: Path, run: Path, capsys) -> None:
     before = content(run)
     assert train(place, run, resume=True) == run
