@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
@@ -65,7 +66,7 @@ def report(
 def plot(
     run: Run,
     folders: Annotated[
-        list[Path] | None, typer.Argument(metavar="FOLDER", help="Folders of images; without one: training curves only.")
+        list[Path] | None, typer.Argument(metavar="FOLDER", help="Folders of images, or s3://BUCKET/FOLDER; without one: curves only.")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the figures.")] = Path("plots"),
     labels: Annotated[Path | None, typer.Option(help="CSV of id, slice, label for the first folder.", show_default=False)] = None,
@@ -83,21 +84,24 @@ def plot(
     --labels, --table, --part, --source and --index are about the first folder, whose classes are then normal and anomalous. Every further
     folder is a class of its own, such as images of another kind.
     """
+    from medood.tasks.images.from_archive import local_folder
     from medood.tasks.looking.plot import plot as draw
 
-    written = draw(
-        run,
-        folders or (),
-        out,
-        source=source,
-        table=table,
-        part=part,
-        labels=labels,
-        plane=plane,
-        rows=rows,
-        limit=limit,
-        device=device,
-        index=index,
-    )
+    with ExitStack() as stack:
+        here = [stack.enter_context(local_folder(each, None if number else index)) for number, each in enumerate(folders or ())]
+        written = draw(
+            run,
+            here,
+            out,
+            source=source,
+            table=table,
+            part=part,
+            labels=labels,
+            plane=plane,
+            rows=rows,
+            limit=limit,
+            device=device,
+            index=index,
+        )
     for path in written:
         typer.echo(path)

@@ -121,7 +121,10 @@ def _report(outcome: Outcome, out: Path) -> None:
 def gate(
     run: Run,
     folder: Annotated[
-        Path | None, typer.Argument(help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders.", show_default=False)
+        Path | None,
+        typer.Argument(
+            help="Folder of DICOM, NIfTI or picture files, searched with its sub-folders; or s3://BUCKET/FOLDER.", show_default=False
+        ),
     ] = None,
     fit: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Give the run a gate, fitted on this folder of normal images.", show_default=False)
@@ -139,17 +142,21 @@ def gate(
     A run made by an earlier medood has no gate: --fit FOLDER adds one, from normal images of the kind that it was trained on. Then
     --source, --table, --part and --index are about that folder. Exit status 3 says that some files could not be read.
     """
+    from medood.tasks.images.from_archive import local_folder
     from medood.tasks.scoring.gate import fit_run_gate, gate_folder
 
     if (fit is None) == (folder is None):
         raise MedoodError("`medood gate RUN FOLDER` asks about a folder, `medood gate RUN --fit FOLDER` fits a gate: name one of the two.")
     if fit is not None:
-        for sentence in fit_run_gate(run, fit, source=source, table=table, part=part, cache=cache, index=index):
+        with local_folder(fit, index) as images:
+            said = fit_run_gate(run, images, source=source, table=table, part=part, cache=cache, index=index)
+        for sentence in said:
             typer.echo(sentence, err=True)
         typer.echo(run)
         return
     assert folder is not None
-    answer = gate_folder(run, folder, out, source=source, table=table, part=part, overwrite=overwrite, index=index)
+    with local_folder(folder, index) as images:
+        answer = gate_folder(run, images, out, source=source, table=table, part=part, overwrite=overwrite, index=index)
     typer.echo(
         f"{out}: {answer.inside} series or images are of the kind that {run.name} was made for, {answer.outside} are not "
         f"({answer.seconds:.1f} s)",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,15 +46,14 @@ def train(
     from medood.recipe.recipe import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
-    from medood.sources.fetching import is_remote
-    from medood.tasks.images.from_archive import local_folder
+    from medood.tasks.images.from_archive import is_address, training_folder
     from medood.tasks.training.train import train_recipe
 
     folder = out or Path("runs") / Path(recipe).stem
     kept = {"resume": resume, "overwrite": overwrite, "keep_checkpoint": not no_checkpoint}
-    if data and is_remote(str(data)) and started() > 1:
+    if started() > 1 and is_address(data or Path(resolved.source.get("root") or "")):
         raise MedoodError("Several processes cannot share what is fetched from an address: copy the images here to train with torchrun.")
-    with local_folder(data, index) if data else nullcontext() as images:
+    with training_folder(resolved, data, index) as images:
         train_recipe(resolved, folder, data=images, device=device, cache=cache, index=index, **kept)
     if is_first():
         typer.echo(folder)
@@ -63,7 +61,9 @@ def train(
 
 def pretrain(
     recipe: Recipe,
-    data: Annotated[Path | None, typer.Option(help="Folder of the images; replaces `source.root` of the recipe.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the images, or s3://BUCKET/FOLDER; replaces `source.root` of the recipe.")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder to make.", show_default="runs/NAME OF THE RECIPE-weights")] = None,
     device: Device = "auto",
     changes: Changes = None,
@@ -82,16 +82,21 @@ def pretrain(
     from medood.recipe.recipe import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
+    from medood.tasks.images.from_archive import training_folder
     from medood.tasks.training.pretrain import pretrain_recipe
 
     folder = out or Path("runs") / f"{Path(recipe).stem}-weights"
     kept: dict[str, Any] = {"resume": resume, "overwrite": overwrite, "cache": cache, "index": index}
-    typer.echo(pretrain_recipe(resolved, folder, data=data, device=device, **kept))
+    with training_folder(resolved, data, index) as images:
+        typer.echo(pretrain_recipe(resolved, folder, data=images, device=device, **kept))
 
 
 def advise(
     folder: Annotated[
-        Path, typer.Argument(help="Folder of normal images; those that a table calls anomalous are left out.", show_default=False)
+        Path,
+        typer.Argument(
+            help="Folder of normal images, or s3://BUCKET/FOLDER; those that a table calls anomalous are left out.", show_default=False
+        ),
     ],
     source: Source = "folder",
     table: Table = None,
@@ -128,24 +133,26 @@ def advise(
     once it is said what each takes, and ranked by how well they tell the two apart; trivial features stand beside them. Pasted anomalies
     are not real ones: the order is a first guess.
     """
+    from medood.tasks.images.from_archive import local_folder
     from medood.tasks.training.advise import advise as carry_out
 
-    advice = carry_out(
-        folder,
-        out,
-        source=source,
-        table=table,
-        images=images,
-        budget=budget,
-        anomalies=words(anomalies),
-        detectors=words(detectors),
-        dinov2=dinov2,
-        device=device,
-        seed=seed,
-        overwrite=overwrite,
-        cache=cache,
-        index=index,
-    )
+    with local_folder(folder, index) as here:
+        advice = carry_out(
+            here,
+            out,
+            source=source,
+            table=table,
+            images=images,
+            budget=budget,
+            anomalies=words(anomalies),
+            detectors=words(detectors),
+            dinov2=dinov2,
+            device=device,
+            seed=seed,
+            overwrite=overwrite,
+            cache=cache,
+            index=index,
+        )
     from medood.export.tables import as_text
 
     typer.echo(as_text(advice.table, width()))

@@ -18,6 +18,7 @@ from medood.data.preparing import prepare
 from medood.data.split import split
 from medood.index.finding import found_by
 from medood.recipe.recipe import Recipe
+from medood.sources.fetching import named
 from medood.transforms.pipeline import Pipeline
 
 
@@ -33,7 +34,7 @@ def normal_images(
     parameters.pop("root", None)
     source = open_source(name, root, **parameters)
     if root is not None:
-        recipe = recipe.model_copy(update={"source": {**recipe.source, "root": str(Path(root).resolve())}})
+        recipe = recipe.model_copy(update={"source": {**recipe.source, "root": named(Path(root))}})
     with console.step("Indexing"), found_by(source, Path(root or ""), index, console) as found_there:
         check_found(found_there)
         entries = vars(split(found_there, recipe))

@@ -109,7 +109,7 @@ class Remote:
         """A folder where files are when they are read; it is gone afterwards."""
         with self.alone():
             self.root.mkdir(exist_ok=True)
-            with mirror(self.root, _Kept(self), index):
+            with mirror(self.root, _Kept(self), index, self.address):
                 yield self.root
 
     @contextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)")
@@ -13,7 +14,15 @@ ADDRESS = re.compile(r"([a-z][a-z0-9+]+):/+(.+)")
 _OTHERS = ("dicomweb", "dicomweb+http")
 Fetch = Callable[[Iterable[Path]], None]
 
-_mirrors: dict[Path, tuple[Fetch, Path]] = {}  # for every thread
+
+@dataclass(frozen=True)
+class _Mirror:
+    fetch: Fetch
+    index: Path
+    address: str
+
+
+_mirrors: dict[Path, _Mirror] = {}  # for every thread
 
 
 def is_remote(address: str) -> bool:
@@ -23,9 +32,10 @@ def is_remote(address: str) -> bool:
 
 
 @contextmanager
-def mirror(root: Path, fetch: Fetch, index: Path) -> Iterator[None]:
-    """While the block runs files below `root` are fetched when they are asked for; `index` is the file that knows what there is."""
-    _mirrors[root] = fetch, index
+def mirror(root: Path, fetch: Fetch, index: Path, address: str) -> Iterator[None]:
+    """While the block runs files below `root` are fetched from `address` when they are asked for; `index` is the file that knows what
+    there is."""
+    _mirrors[root] = _Mirror(fetch, index, address)
     try:
         yield
     finally:
@@ -37,11 +47,16 @@ def bring(files: Iterable[Path]) -> None:
     if not _mirrors:
         return
     wanted = list(files)
-    for root, (fetch, _) in _mirrors.items():
+    for root, here in _mirrors.items():
         if there := [path for path in wanted if path.is_relative_to(root)]:
-            fetch(there)
+            here.fetch(there)
 
 
 def index_of_mirror(root: Path) -> Path | None:
     """The file that knows what a mirror holds, None for a folder that is none."""
-    return _mirrors[root][1] if root in _mirrors else None
+    return _mirrors[root].index if root in _mirrors else None
+
+
+def named(root: Path) -> str:
+    """What to call a folder when it is asked for again: the address of which it is a mirror, or its full path."""
+    return _mirrors[root].address if root in _mirrors else str(root.resolve())

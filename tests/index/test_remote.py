@@ -23,6 +23,8 @@ from medood.index import remote as remote_module
 from medood.index.archive import update_remote
 from medood.index.finding import default_file, found_by
 from medood.index.remote import Remote
+from medood.recipe.recipe import load_recipe
+from medood.recipe.run import load_run
 from medood.sources.cohorts.ixi import IXI
 from medood.sources.fetching import bring, is_remote
 from medood.sources.folder import Folder
@@ -147,29 +149,58 @@ def test_one_process_at_a_time_and_no_cohorts(packed: str) -> None:
                 pass
 
 
-def test_training_and_scoring_are_the_same(tmp_path: Path) -> None:
+@pytest.fixture
+def both(tmp_path: Path) -> tuple[str, str]:
+    """A folder of pictures, and the address of the same in an archive file."""
     rng, pictures = np.random.default_rng(0), tmp_path / "plain" / "set.zip"
     pictures.mkdir(parents=True)
     with zipfile.ZipFile(tmp_path / "set.zip", "w") as file:
-        for number in range(20):
+        for number in range(36):
             Picture.fromarray(rng.integers(0, 200, (20, 20), np.uint8)).save(pictures / f"{number:02d}.png")
             file.write(pictures / f"{number:02d}.png", f"{number:02d}.png")
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(
+    (tmp_path / "recipe.yaml").write_text(
         "summary: grey levels\nsource: {name: folder, root: nowhere}\ntransforms: {name: grey_image, size: [16, 16]}\n"
         "detector: {name: intensity}\nsplit: {held_out: 0.4}\ncalibration: {false_alarm_rate: 0.2}\n"
     )
-    rows = []
-    for name, images in (("near", str(pictures)), ("far", f"zip://{tmp_path / 'set.zip'}")):
-        run, scores = tmp_path / name, tmp_path / f"{name}.csv"
-        trained = CliRunner().invoke(app, ["train", str(recipe), "--data", images, "--out", str(run), "--device", "cpu"])
-        assert trained.exit_code == 0, trained.output
-        scored = CliRunner().invoke(app, ["score", str(run), images, "--out", str(scores), "--device", "cpu"])
-        assert scored.exit_code == 0, scored.output
-        with scores.open(newline="", encoding="utf-8") as file:
-            rows.append(list(csv.DictReader(file)))
-    assert len(rows[0]) == 20
-    assert rows[0] == rows[1]
+    return str(pictures), f"zip://{tmp_path / 'set.zip'}"
+
+
+def medood(*arguments: str | Path) -> str:
+    device = [] if arguments[0] == "gate" else ["--device", "cpu"]
+    result = CliRunner().invoke(app, [*map(str, arguments), *device])
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_command_finds_the_same_at_an_address(both: tuple[str, str], tmp_path: Path) -> None:
+    tables = []
+    for name, images in zip(("near", "far"), both, strict=True):
+        run, scores, gate = tmp_path / name, tmp_path / f"{name}.csv", tmp_path / f"{name}-gate.csv"
+        medood("train", tmp_path / "recipe.yaml", "--data", images, "--out", run)
+        medood("score", run, images, "--out", scores)
+        medood("gate", run, images, "--out", gate)
+        medood("gate", run, "--fit", images)
+        medood("plot", run, images, "--out", tmp_path / f"{name}-plots", "--limit", "4")
+        assert list((tmp_path / f"{name}-plots").glob("*.png"))
+        tables.append((rows_of(scores), rows_of(gate), (run / "gate.npz").read_bytes()))
+    assert len(tables[0][0]) == len(tables[0][1]) == 36
+    assert tables[0] == tables[1]
+
+
+def test_a_recipe_may_name_an_address(both: tuple[str, str], tmp_path: Path) -> None:
+    recipe = tmp_path / "advised.yaml"
+    medood("advise", both[1], "--out", recipe, "--detectors", "intensity", "--anomalies", "bright", "--images", "24")
+    rate = ("--set", "calibration.false_alarm_rate=0.2")
+    assert load_recipe(recipe).source["root"] == both[1]
+    medood("train", recipe, "--out", tmp_path / "far", *rate)
+    medood("train", recipe, "--data", both[0], "--out", tmp_path / "near", *rate)
+    assert load_run(tmp_path / "far").recipe.source["root"] == both[1]
+    assert (tmp_path / "far/weights.safetensors").read_bytes() == (tmp_path / "near/weights.safetensors").read_bytes()
 
 
 def refusal(address: str) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from medood.core.volume import Index
 from medood.node.network import check_installed
+from medood.recipe.recipe import Recipe
 from medood.sources.fetching import is_remote
 
 
@@ -80,6 +81,20 @@ def local_folder(folder: Path, index: str | None = None) -> Iterator[Path]:
     update_remote(remote, file)
     with remote.mirrored(file) as images:
         yield images
+
+
+@contextmanager
+def training_folder(recipe: Recipe, data: Path | None, index: str | None = None) -> Iterator[Path | None]:
+    """`data`, which replaces the folder of the recipe's source, as a `local_folder`; the recipe's own when that is an address."""
+    root = recipe.source.get("root")
+    place = data or (Path(root) if root and is_address(Path(root)) else None)
+    with local_folder(place, index) if place else nullcontext() as folder:
+        yield folder
+
+
+def is_address(folder: Path) -> bool:
+    """Whether this is an address of an archive or a store, and no folder."""
+    return is_archive(folder) or is_remote(str(folder))
 
 
 def of_patient(index: Index, patient: str) -> Index:

@@ -30,6 +30,7 @@ from medood.data.split import Parts, split
 from medood.export.table_model import Block, Number, Row, Table
 from medood.index.finding import found_by
 from medood.recipe.recipe import resolve
+from medood.sources.fetching import named
 
 HELD_OUT = 0.33
 """Share of the patients into whose images anomalies are pasted; more where that would be fewer than three, as intervals need."""
@@ -85,8 +86,8 @@ def advise(
     if out.exists() and not overwrite:
         raise MedoodError(f"{out} is there already: choose another file with --out, or replace it with --overwrite.")
     console, target, what = Console(), pick_device(device), cases(anomalies)
-    given: Values = {"name": source, "root": str(folder.resolve())} | ({"csv": table} if table else {})
-    opened, parts = _opened(given, index, seed, console)
+    given: Values = {"name": source, "root": named(folder)} | ({"csv": table} if table else {})
+    opened, parts = _opened(folder, given, index, seed, console)
     survey, parts = _surveyed(opened, parts, console)
     on, missing = networks(str(Path(dinov2).resolve()) if dinov2 else None)
     for sentence in missing:
@@ -104,12 +105,11 @@ def advise(
     return Advice(ranked, trivial, shortcut, _table(ranked, trivial, said), out)
 
 
-def _opened(given: Values, named: str | None, seed: int, console: Console) -> tuple[Source, Parts]:
-    """The source, and its normal entries in two parts by patient."""
-    parameters = dict(given)
-    name, root = parameters.pop("name"), parameters.pop("root")
-    source = open_source(name, root, **parameters)
-    with console.step("Indexing"), found_by(source, Path(root), named, console) as index:
+def _opened(folder: Path, given: Values, by: str | None, seed: int, console: Console) -> tuple[Source, Parts]:
+    """The source, and its normal entries in two parts by patient; `by` names an index."""
+    parameters = {key: value for key, value in given.items() if key not in ("name", "root")}
+    source = open_source(given["name"], folder, **parameters)
+    with console.step("Indexing"), found_by(source, folder, by, console) as index:
         check_found(index)
         share = max(HELD_OUT, min(0.5, 3 / max(1, len({entry.group for entry in index.entries}))))
         plan: Values = {
