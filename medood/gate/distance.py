@@ -40,11 +40,12 @@ class Distance:
 class Discriminant:
     """Linear discriminants, one for each change of a whole image: -0.5 as the normal images are, 0.5 as they are once changed.
 
-    axes  (d, changes);  middle  (changes,)
+    axes  (d, changes);  middle  (changes,);  apart  (changes,) squared Mahalanobis distances between changed and normal images
     """
 
     axes: np.ndarray
     middle: np.ndarray
+    apart: np.ndarray
 
     @classmethod
     def fit(cls, normal: np.ndarray, lesioned: np.ndarray, changed: Sequence[np.ndarray], patients: np.ndarray) -> Discriminant:
@@ -58,11 +59,18 @@ class Discriminant:
         axes = np.linalg.solve(correlation, gaps) / spread[:, None]
         apart = np.maximum((gaps * axes * spread[:, None]).sum(0), 1e-9)
         axes = axes / apart
-        return cls(axes, ((np.stack(means, 1) + mean[:, None]) / 2 * axes).sum(0))
+        return cls(axes, ((np.stack(means, 1) + mean[:, None]) / 2 * axes).sum(0), apart)
 
     def __call__(self, statistics: np.ndarray) -> np.ndarray:
         """(n, changes) of (n, d)."""
         return statistics @ self.axes - self.middle
+
+    def likeliest(self, values: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """(n,) which change it is, of (n, changes) values and those that count (changes,).
+
+        A value times `apart` is the logarithm of how much likelier the changed images are to look so than the normal ones.
+        """
+        return np.where(known, values * self.apart, -np.inf).argmax(1)
 
 
 def folds(patients: np.ndarray) -> Iterator[np.ndarray]:

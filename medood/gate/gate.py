@@ -18,13 +18,14 @@ from medood.core.files.atomic import atomic_file
 from medood.gate.changes import CHANGES
 from medood.gate.conformal import PatientPValue
 from medood.gate.distance import Discriminant, Distance
-from medood.gate.statistics import statistics
+from medood.gate.statistics import BANK, statistics
 from medood.gate.tags import differences
 
 FILE = "gate.npz"
 HOW_TO_ADD_A_GATE = "`medood gate {} --fit FOLDER` adds one from a folder of normal images."
 GROUPS = ("values", "texture", "layout")
 SCORE, CHANGED, FEATURES = "score", "changed", "features"
+_DAMAGED = (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, AttributeError, BadZipFile, zlib.error)
 _WORDS = {
     "values": "grey values unlike any training image",
     "texture": "texture unlike any training image",
@@ -109,8 +110,9 @@ class Gate:
             found[FEATURES] = features.astype(np.float64)
         values = {name: distance(found[name]) for name, distance in self.distances.items()}
         if self.discriminant is not None and self.scale is not None:
-            units = (self.discriminant(joined(found)) - self.scale[0]) / self.scale[1]
-            values[CHANGED], change = units.max(1), units.argmax(1)
+            told, (mean, deviation) = self.discriminant(joined(found)), self.scale
+            values[CHANGED] = ((told - mean) / deviation).max(1)
+            change = self.discriminant.likeliest(told, np.isfinite(deviation))
         return Look({name: self.questions[name](value) for name, value in values.items() if name in self.questions}, change)
 
     def judge(self, look: Look, facts: Mapping[str, Any], plane_is_chosen: bool, scores: np.ndarray | None = None) -> list[Judgement]:
@@ -149,28 +151,32 @@ class Gate:
         for name, distance in self.distances.items():
             arrays |= {f"{name}.mean": distance.mean, f"{name}.whitening": distance.whitening.astype(np.float32)}
         if self.discriminant is not None and self.scale is not None:
-            arrays |= {"changes.axes": self.discriminant.axes, "changes.middle": self.discriminant.middle, "changes.scale": self.scale}
+            told = self.discriminant
+            arrays |= {"changes.axes": told.axes, "changes.middle": told.middle, "changes.apart": told.apart, "changes.scale": self.scale}
         for name, question in self.questions.items():
             for kind, known in (("normal", question.normal), ("lesioned", question.lesioned)):
                 if known is not None:
                     arrays |= {f"{name}.{kind}": known.values, f"{name}.{kind}.patients": known.patients.astype(np.int32)}
-        about = {"rate": self.rate, "tags": self.tags, "left_out": list(self.left_out), "questions": list(self.questions)}
+        about = {"bank": BANK, "rate": self.rate, "tags": self.tags, "left_out": list(self.left_out), "questions": list(self.questions)}
         with atomic_file(folder / FILE) as part:
             np.savez_compressed(part, about=np.array(json.dumps(about)), **arrays)  # type: ignore[arg-type]
         return FILE
 
     @classmethod
     def load(cls, folder: Path, spec: ImageSpec) -> Gate | None:
-        """That of a run folder; None for a run that was made without one. Raises RunError when the file is damaged."""
-        path = folder / FILE
-        if not path.is_file():
+        """That of a run folder; None for a run that was made without one, or with other statistics than today's. Raises RunError when the
+        file is damaged."""
+        if not has_gate(folder):
             return None
+        path = folder / FILE
         try:
             with np.load(path, allow_pickle=False) as file:
                 arrays = dict(file)
             about = json.loads(str(arrays["about"]))
             groups = [name for name in (*GROUPS, FEATURES) if f"{name}.mean" in arrays]
-            changes = Discriminant(arrays["changes.axes"], arrays["changes.middle"]) if "changes.axes" in arrays else None
+            changes = None
+            if "changes.axes" in arrays:
+                changes = Discriminant(arrays["changes.axes"], arrays["changes.middle"], arrays["changes.apart"])
             return cls(
                 float(about["rate"]),
                 spec,
@@ -181,13 +187,23 @@ class Gate:
                 {name: _question(arrays, name) for name in about["questions"]},
                 about["left_out"],
             )
-        except (OSError, EOFError, ValueError, KeyError, TypeError, IndexError, BadZipFile, zlib.error) as error:
-            raise RunError(f"{path} is damaged: make it again with `medood gate {folder} --fit FOLDER` and normal images.") from error
+        except _DAMAGED as error:
+            raise _damaged(folder) from error
 
 
 def has_gate(folder: Path) -> bool:
-    """Whether a run folder has a gate."""
-    return (folder / FILE).is_file()
+    """Whether a run folder has a gate that can be asked. Raises RunError when its file is damaged."""
+    if not (folder / FILE).is_file():
+        return False
+    try:
+        with np.load(folder / FILE, allow_pickle=False) as file:
+            return bool(json.loads(str(file["about"])).get("bank") == BANK)
+    except _DAMAGED as error:
+        raise _damaged(folder) from error
+
+
+def _damaged(folder: Path) -> RunError:
+    return RunError(f"{folder / FILE} is damaged: make it again with `medood gate {folder} --fit FOLDER` and normal images.")
 
 
 def joined(found: Mapping[str, np.ndarray]) -> np.ndarray:

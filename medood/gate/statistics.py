@@ -15,13 +15,16 @@ from torch.nn.functional import adaptive_avg_pool2d
 from medood.core.detector import ImageSpec
 from medood.core.quantiles import of_sorted
 
+BANK = 2
+"""Changes when the statistics do: a gate that was fitted on others knows nothing of these."""
+
 _QUANTILES = (0.02, 0.1, 0.25, 0.5, 0.75, 0.9, 0.98)
 _LEAST = 2.0**-12
 """Of the range: differences below a sixteenth of a step of 8 bits count as none."""
 
 _ENOUGH = 8192  # values for a quantile
 _OCTAVES = 5
-_CELLS = 12  # of the layout, along each side
+_CELLS, _CELLS_INSIDE = 12, 8  # of the layout, along each side
 _PLACES, _DIRECTIONS = 4, 8  # cells of the histograms along each side, and bins of a whole turn
 _EDGES = 64  # pixels along each side at which edges are looked at
 
@@ -31,23 +34,34 @@ def statistics(images: np.ndarray, spec: ImageSpec) -> dict[str, np.ndarray]:
 
     values   quantiles of grey values in the body, the body's share, and of colour pictures the quantiles of two opponent colours
     texture  how much there is of each octave along rows, along columns and diagonally, typically and at its strongest
-    layout   what lies where: the image at a few cells, and which way edges run in quarters of quarters
+    layout   what lies where: the image at a few cells, and which way edges run in quarters of quarters; where there is a background, the
+             same of the smallest upright rectangle that holds the body too, for a head may lie anywhere and have any size
     """
     unit = (np.asarray(images, np.float32) - spec.low) / np.float32(spec.high - spec.low)
     grey = unit.mean(1)
     body = np.ones(grey.shape, bool) if spec.background is None else (images != spec.background).any(1)
     body |= ~body.any((1, 2), keepdims=True)
-    made = [_of_one(grey[i], unit[i], body[i]) for i in range(len(images))]
+    made = [_of_one(grey[i], unit[i], body[i], spec.background is not None) for i in range(len(images))]
     return {name: np.stack([one[name] for one in made]) for name in made[0]}
 
 
-def _of_one(grey: np.ndarray, unit: np.ndarray, body: np.ndarray) -> Mapping[str, np.ndarray]:
+def _of_one(grey: np.ndarray, unit: np.ndarray, body: np.ndarray, cut_out: bool) -> Mapping[str, np.ndarray]:
     inside = _some(body.ravel().nonzero()[0])
     values = [of_sorted(np.sort(grey.ravel()[inside]), _QUANTILES), np.array([np.count_nonzero(body) / body.size])]
     if len(unit) == 3:
         red, green, blue = unit.reshape(3, -1)[:, inside]
         values += [of_sorted(np.sort(colour), _QUANTILES[1:-1]) for colour in (red - green, (red + green) / 2 - blue)]
-    return {"values": np.concatenate(values), "texture": _texture(grey, body), "layout": np.concatenate([_layout(grey), _edges(grey)])}
+    layout = [_layout(grey, _CELLS), _edges(grey)]
+    if cut_out:
+        inside = grey[_around(body)]
+        layout += [_layout(inside, _CELLS_INSIDE), _edges(inside)]
+    return {"values": np.concatenate(values), "texture": _texture(grey, body), "layout": np.concatenate(layout)}
+
+
+def _around(body: np.ndarray) -> tuple[slice, slice]:
+    """The smallest upright rectangle that holds the body (height, width)."""
+    rows, columns = (np.flatnonzero(body.any(axis)) for axis in (1, 0))
+    return slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
 
 
 def _texture(grey: np.ndarray, body: np.ndarray) -> np.ndarray:
@@ -75,9 +89,9 @@ def _some(values: np.ndarray) -> np.ndarray:
     return values[:: max(1, len(values) // _ENOUGH)]
 
 
-def _layout(grey: np.ndarray) -> np.ndarray:
+def _layout(grey: np.ndarray, side: int) -> np.ndarray:
     """The image at a few cells, without its brightness and contrast."""
-    cells = shrunk(grey, _CELLS).ravel().astype(np.float64)
+    cells = shrunk(grey, side).ravel().astype(np.float64)
     return (cells - cells.mean()) / (cells.std() + 0.02)
 
 

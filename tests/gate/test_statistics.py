@@ -55,6 +55,23 @@ def test_any_size_is_taken(size: int) -> None:
     assert found["layout"].shape == (1, 144 + 128)
 
 
+def test_where_there_is_a_background_the_body_is_looked_at_wherever_it_lies() -> None:
+    y, x = np.mgrid[:24, :24]
+    head = (0.2 + 0.02 * y + 0.01 * x).astype(np.float32)  # brighter below and to the right
+
+    def layouts(top: int, left: int, of: np.ndarray) -> np.ndarray:
+        image = np.full((1, 1, 48, 48), -1.0, np.float32)
+        image[0, 0, top : top + len(of), left : left + of.shape[1]] = of
+        return statistics(image, BODY)["layout"][0]
+
+    here = layouts(2, 4, head)
+    assert len(here) == (144 + 128) + (64 + 128)
+    assert layouts(20, 15, head)[272:] == pytest.approx(here[272:])
+    assert layouts(20, 15, head)[:272] != pytest.approx(here[:272], abs=0.1)
+    assert layouts(1, 0, head.repeat(2, 0)[:44].repeat(2, 1))[272 : 272 + 64] == pytest.approx(here[272 : 272 + 64], abs=0.2)
+    assert layouts(2, 4, head[::-1, ::-1])[272 : 272 + 64] == pytest.approx(-here[272 : 272 + 64], abs=1e-4)
+
+
 def test_constant_images_and_images_without_a_body_are_taken() -> None:
     for value in (-1.0, 0.3):
         found = statistics(np.full((1, 1, 48, 48), value, np.float32), BODY)

@@ -73,7 +73,9 @@ def gate_folder(
     pipeline = Pipeline(recipe.transforms)
     gate = Gate.load(run_folder, pipeline.spec)
     if gate is None:
-        raise MedoodError(f"{run_folder} has no gate: it was made by an earlier medood. {HOW_TO_ADD_A_GATE.format(run_folder)}")
+        raise MedoodError(
+            f"{run_folder} has no gate that this medood knows: it was made by another. {HOW_TO_ADD_A_GATE.format(run_folder)}"
+        )
     features = describer(load_run(run_folder).detector, _CPU) if gate.needs_features else None
     with ExitStack() as stack:
         reader, found = stack.enter_context(_found(recipe, root, source, table, part, index))

@@ -134,7 +134,7 @@ def _say_before(run: Run, console: Console) -> None:
     if cost := run.detector.cost_of_scoring():
         console.say(cost)
     if not has_gate(run.folder):
-        console.warn(f"{run.name} has no gate, so any image passes for one of its kind. {HOW_TO_ADD_A_GATE.format(run.folder)}")
+        console.warn(f"{run.name} has no gate that this medood knows: any image passes. {HOW_TO_ADD_A_GATE.format(run.folder)}")
 
 
 def _warn_of_seen(run: Run, index: Index, console: Console) -> int:

@@ -29,11 +29,12 @@ RECIPE = {
 
 
 def draw(folder: Path, count: int, seed: int, upside_down: bool = False) -> Path:
-    """Pictures that are bright above and dark below, or the other way round."""
+    """Pictures that are bright above and to the left and in the middle, or upside down."""
     folder.mkdir(parents=True)
     random = np.random.default_rng(seed)
     for number in range(count):
-        ramp = np.linspace(random.uniform(180, 200), random.uniform(40, 60), 32)[:, None] + random.normal(0, 6, (32, 32))
+        ramp = np.linspace(random.uniform(140, 160), random.uniform(20, 40), 32)[:, None] + random.normal(0, 6, (32, 32))
+        ramp = ramp - np.linspace(-20, 20, 32) + 60 * np.exp(-np.square(np.indices((32, 32)) - 15.5).sum(0) / 40)
         pixels = ramp.clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels[::-1] if upside_down else pixels).save(folder / f"{number:03d}.png")
     return folder
@@ -114,11 +115,17 @@ def test_scores_carry_the_same_answers(run: Path, mixed: Path, tmp_path: Path) -
         assert (scored[name]["decision"] == "out_of_domain") == (scored[name]["in_domain"] == "no")
 
 
-def test_a_run_without_a_gate_says_how_to_add_one_and_takes_it(run: Path, mixed: Path, tmp_path: Path, capsys) -> None:
-    manifest = json.loads((run / "manifest.json").read_text())
-    del manifest["gate.npz"]
-    (run / "manifest.json").write_text(json.dumps(manifest))
-    (run / "gate.npz").unlink()
+@pytest.mark.parametrize("why", ["there is none", "its statistics are not today's"])
+def test_a_run_without_a_gate_says_how_to_add_one_and_takes_it(
+    run: Path, mixed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, why: str
+) -> None:
+    if why == "there is none":
+        manifest = json.loads((run / "manifest.json").read_text())
+        del manifest["gate.npz"]
+        (run / "manifest.json").write_text(json.dumps(manifest))
+        (run / "gate.npz").unlink()
+    else:
+        monkeypatch.setattr("medood.gate.gate.BANK", 99)
     with pytest.raises(MedoodError, match=r"medood gate .* --fit FOLDER"):
         gate_folder(run, mixed, tmp_path / "gate.csv")
     assert not (tmp_path / "gate.csv").exists()
