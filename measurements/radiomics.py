@@ -3,10 +3,10 @@
     python measurements/radiomics.py DATA --out TABLES
     medood benchmark flows_radiomics --data TABLES
 
-Of every slice of DATA/splits/lgg_flair.csv, prepared as `head_picture` does: the region inside the head, its rim of 20 pixels left out, that
-is brighter than the head's median by 1.5 interquartile ranges, and of that the largest connected part. No mask of a tumour is looked at, so
-that slices with and without one are treated alike. TABLES/radiomics.csv has columns group, label and part as in the split, and numbers that
-have no unit but pixels and interquartile ranges.
+Of every slice of DATA/splits/lgg_flair.csv, prepared as `head_picture` does: the region inside the head, its rim of 20 pixels left out,
+that is brighter than the head's median by 1.5 interquartile ranges, and of that the largest connected part. No mask of a tumour is looked
+at, so that slices with and without one are treated alike.
+TABLES/radiomics.csv has columns group, label and part as in the split, and numbers that have no unit but pixels and interquartile ranges.
 """
 
 from __future__ import annotations
