@@ -23,7 +23,7 @@ from medood.core.issue_codes import WORDS
 from medood.node.config import sections as node_sections
 from medood.recipe import catalogue
 from medood.recipe.literals import read_literals
-from medood.recipe.recipe import shipped
+from medood.recipe.loading import shipped
 from medood.tasks.reference.listing import allowed, sections
 
 warnings.filterwarnings("ignore", category=DeprecationWarning, module="torch")  # what torch thinks of itself is no fault of a page

@@ -33,7 +33,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from medood.core.detector import Batch, Detector
 from medood.core.running.memory import keep_freed_memory
 from medood.recipe.building import build_detector
-from medood.recipe.recipe import Recipe, load_recipe
+from medood.recipe.loading import load_recipe
+from medood.recipe.recipe import Recipe
 from medood.scoring.inference import score_images
 from medood.training.losses import Losses
 from medood.training.update import step_function

@@ -37,7 +37,7 @@ from medood.data.cache import CachedEntry
 from medood.data.opening import open_source
 from medood.data.split import Parts, split
 from medood.metrics.ranking import auroc, curve
-from medood.recipe.recipe import resolve
+from medood.recipe.loading import resolve
 
 
 def folds(data: Path, name: str) -> Iterator[tuple[Values, Source, Parts, list[Entry]]]:

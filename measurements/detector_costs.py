@@ -29,7 +29,8 @@ from typing import TYPE_CHECKING, Any
 from measuring import ImagesInMemory, in_fresh_process, peak_mib, table, wait_for
 
 from medood.recipe.literals import read_literals
-from medood.recipe.recipe import Recipe, load_recipe, shipped
+from medood.recipe.loading import load_recipe, shipped
+from medood.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -23,7 +23,8 @@ from typing import Any
 from measuring import ImagesInMemory, in_fresh_process, peak_mib, table
 
 from medood.recipe import catalogue
-from medood.recipe.recipe import Recipe, load_recipe
+from medood.recipe.loading import load_recipe
+from medood.recipe.recipe import Recipe
 
 BATCH = 16
 

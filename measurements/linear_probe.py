@@ -33,7 +33,8 @@ from medood.features.interface import Extractor, keep_features
 from medood.metrics.intervals import GroupBootstrap
 from medood.metrics.ranking import auroc, curve
 from medood.recipe.building import build_detector
-from medood.recipe.recipe import Recipe, load_recipe
+from medood.recipe.loading import load_recipe
+from medood.recipe.recipe import Recipe
 from medood.transforms.pipeline import Pipeline
 
 FOLDS = 5

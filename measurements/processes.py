@@ -43,7 +43,7 @@ def train_here(given: dict[str, Any]) -> None:
     from measuring import ImagesInMemory
 
     from medood.recipe.building import build_detector, image_spec
-    from medood.recipe.recipe import load_recipe
+    from medood.recipe.loading import load_recipe
     from medood.training.processes import joined
     from medood.training.trainer import train
     from medood.transforms.pipeline import augmentation

@@ -21,7 +21,7 @@ from scipy.ndimage import binary_dilation, binary_erosion
 from skimage.measure import label, regionprops
 
 from medood.data.opening import open_source
-from medood.recipe.recipe import load_preparation
+from medood.recipe.loading import load_preparation
 from medood.transforms.pipeline import Pipeline
 
 RIM, RING = 20, 5  # pixels

@@ -139,7 +139,7 @@ def row(kind: str, threads: int, images: int, found: dict[str, list[list[float]]
 
 
 def make_run(folder: Path, detector: str) -> Path:
-    from medood.recipe.recipe import load_recipe
+    from medood.recipe.loading import load_recipe
     from medood.tasks.training.train import train_recipe
 
     (folder / "normal").mkdir()

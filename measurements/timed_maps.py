@@ -39,7 +39,7 @@ from medood.core.volume import Source
 from medood.data.opening import open_source
 from medood.recipe.catalogue import detectors
 from medood.recipe.literals import parse_value
-from medood.recipe.recipe import load_preparation
+from medood.recipe.loading import load_preparation
 from medood.transforms.pipeline import Pipeline, Prepared
 
 BATCH = 16

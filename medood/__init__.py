@@ -51,8 +51,8 @@ if TYPE_CHECKING:  # for type checkers and editors; the aliases say that these n
     from medood.library.volumes import Volumes as Volumes
     from medood.library.volumes import read as read
     from medood.metrics.calibration import Calibration as Calibration
+    from medood.recipe.loading import load_recipe as load_recipe
     from medood.recipe.recipe import Recipe as Recipe
-    from medood.recipe.recipe import load_recipe as load_recipe
     from medood.tasks.images.phantoms import write_phantoms as write_phantoms
 
 __version__ = "0.2.0"
@@ -69,7 +69,8 @@ _HOMES = {
     "library.run": ("Run", "load", "train"),
     "library.volumes": ("Volumes", "read"),
     "metrics.calibration": ("Calibration",),
-    "recipe.recipe": ("Recipe", "load_recipe"),
+    "recipe.loading": ("load_recipe",),
+    "recipe.recipe": ("Recipe",),
     "tasks.images.phantoms": ("write_phantoms",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -11,7 +11,8 @@ from medood.advising.survey import Survey
 from medood.core.errors import MedoodError
 from medood.features.weights import find_weights
 from medood.recipe import catalogue
-from medood.recipe.recipe import Recipe, resolve
+from medood.recipe.loading import resolve
+from medood.recipe.recipe import Recipe
 
 Values = dict[str, Any]
 

@@ -9,8 +9,8 @@ from statistics import mean, stdev
 from medood.benchmarking.notes import notes
 from medood.benchmarking.rows import NOTHING, Line, Place, Results
 from medood.export.table_model import Block, Number, Row, Table
-from medood.recipe.grid import INTRA
-from medood.recipe.turns import Turns
+from medood.recipe.benchmarks.grid import INTRA
+from medood.recipe.benchmarks.turns import Turns
 
 MEAN = "mean"
 Cell = Number | str | None

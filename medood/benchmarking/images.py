@@ -19,7 +19,7 @@ from medood.data.found import is_harmless
 from medood.data.opening import open_source
 from medood.data.split import of_part, split
 from medood.evaluation.label_file import write_labels
-from medood.recipe.grid import OutlierSet
+from medood.recipe.benchmarks.file import OutlierSet
 from medood.recipe.recipe import Recipe
 
 Keep = Callable[[Index], Index]

@@ -19,8 +19,9 @@ from medood.benchmarking.workers import Tell
 from medood.core.errors import MedoodError
 from medood.core.files.atomic import sha256, write_json
 from medood.core.files.user_folders import feature_folder
-from medood.recipe.grid import INTRA, OWN, Job, slug
-from medood.recipe.recipe import Recipe, changed_keys
+from medood.recipe.benchmarks.grid import INTRA, OWN, Job, slug
+from medood.recipe.differences import changed_keys
+from medood.recipe.recipe import Recipe
 from medood.recipe.run import is_run
 from medood.training.watching.progress import Silence
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from medood.benchmarking.rows import NOTHING, Line, Place, Results
 from medood.export.table_model import MISSING, Block, Number, decimal
-from medood.recipe.comparison import Comparison
-from medood.recipe.grid import INTRA
+from medood.recipe.benchmarks.comparison import Comparison
+from medood.recipe.benchmarks.grid import INTRA
 
 _LEVELS = {"image": "images", "slice": "slices"}
 

@@ -14,8 +14,8 @@ from medood.core.errors import MedoodError
 from medood.evaluation.labelled_scores import Key, Labels, ScoredRow, patient_of, read_labels, read_scores
 from medood.metrics.intervals import GroupBootstrap, clustered_rate
 from medood.metrics.ranking import auroc, curve, oracle_gmean
-from medood.recipe.comparison import Bounded, Comparison, Ranked
-from medood.recipe.grid import INTRA
+from medood.recipe.benchmarks.comparison import Bounded, Comparison, Ranked
+from medood.recipe.benchmarks.grid import INTRA
 
 PAPER_BOOTSTRAPS = 10
 """Resamples behind the ± of the CVAD paper (section IV)."""

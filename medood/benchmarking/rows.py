@@ -10,8 +10,8 @@ from typing import Literal
 
 from medood.benchmarking.published import Figures, Publication
 from medood.export.table_model import Number, Row
-from medood.recipe.comparison import Bounded, Comparison, Ranked
-from medood.recipe.grid import INTRA
+from medood.recipe.benchmarks.comparison import Bounded, Comparison, Ranked
+from medood.recipe.benchmarks.grid import INTRA
 
 Measure = Literal["auroc", "oracle_fpr", "oracle_tpr", "run_fpr", "run_tpr"]
 NOTHING = ""

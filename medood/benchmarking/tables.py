@@ -11,9 +11,9 @@ from medood.benchmarking.notes import notes
 from medood.benchmarking.published import Figures, read_published
 from medood.benchmarking.rows import NOTHING, Line, Measure, Place, Results
 from medood.export.table_model import Better, Block, Number, Row, Table
-from medood.recipe.comparison import Comparison
-from medood.recipe.grid import INTRA
-from medood.recipe.turns import Turns
+from medood.recipe.benchmarks.comparison import Comparison
+from medood.recipe.benchmarks.grid import INTRA
+from medood.recipe.benchmarks.turns import Turns
 
 _APART = "Published, on other data, not comparable"
 _HIGH: Better = "high"

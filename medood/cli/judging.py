@@ -59,7 +59,7 @@ def benchmark(
     with as many threads as OMP_NUM_THREADS says, otherwise the runs share the cores.
     """
     from medood.engines.engine import engine_of
-    from medood.recipe.grid import load_grid
+    from medood.recipe.benchmarks.grid import load_grid
 
     chosen = engine_of(engine, None if engine == "local" else workers)
     grid = load_grid(file, data, changes or ())

@@ -40,7 +40,7 @@ def list_recipes() -> None:
 @recipes.command("show")
 def show_recipe(recipe: Recipe, changes: Changes = None) -> None:
     """Print a recipe with every default filled in."""
-    from medood.recipe.recipe import load_recipe
+    from medood.recipe.loading import load_recipe
     from medood.tasks.reference.listing import print_resolved
 
     print_resolved(load_recipe(recipe, changes or ()))

@@ -43,7 +43,7 @@ def train(
     is that of one go, to the last bit on the same machine with as many threads, unless `training.schedule` follows the number of epochs:
     then the rate goes on where the longer schedule has it. This needs RUN/checkpoint, three to six times the size of the weights.
     """
-    from medood.recipe.recipe import load_recipe
+    from medood.recipe.loading import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
     from medood.tasks.images.from_archive import is_address, training_folder
@@ -79,7 +79,7 @@ def pretrain(
     `pretraining.shrink_to`. Whether it was worth it tells a training with each of two controls: `features.weights=random` and
     `features.weights=imagenet`.
     """
-    from medood.recipe.recipe import load_recipe
+    from medood.recipe.loading import load_recipe
 
     resolved = load_recipe(recipe, changes or ())
     from medood.tasks.images.from_archive import training_folder

@@ -19,8 +19,8 @@ from medood.recipe import catalogue
 from medood.recipe.building import detector_of
 from medood.recipe.check import nearest
 from medood.recipe.choices import named
+from medood.recipe.loading import check_steps
 from medood.recipe.members import with_features
-from medood.recipe.recipe import check_steps
 from medood.transforms import pipeline
 
 _FORMAT = 1

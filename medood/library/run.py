@@ -28,7 +28,8 @@ from medood.library.volumes import refusal, the_one
 from medood.recipe import run as core
 from medood.recipe.changes import apply_changes
 from medood.recipe.literals import Places
-from medood.recipe.recipe import Recipe, known_keys, load_recipe, resolve
+from medood.recipe.loading import known_keys, load_recipe, resolve
+from medood.recipe.recipe import Recipe
 from medood.scoring.inference import Scored
 from medood.scoring.map_folder import native_map, outside
 from medood.scoring.rows import Scorer, entry_rows

@@ -17,7 +17,8 @@ from medood.core.detector import Detector
 from medood.core.errors import MedoodError, RecipeError, RunError
 from medood.core.files.atomic import sha256, write_json, write_tensors
 from medood.recipe.building import build_detector, image_spec
-from medood.recipe.recipe import Recipe, resolve
+from medood.recipe.loading import resolve
+from medood.recipe.recipe import Recipe
 from medood.recipe.run_content import calibration_in, index_in
 
 _FORMAT = 2

@@ -12,7 +12,7 @@ from medood.benchmarking import display as benchmark_display
 from medood.benchmarking.display import Display
 from medood.benchmarking.job import Order
 from medood.benchmarking.workers import Event
-from medood.recipe.grid import Job
+from medood.recipe.benchmarks.grid import Job
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ import pytest
 from medood.benchmarking.tables import tables
 from medood.core.errors import MedoodError
 from medood.export.tables import Block, Number, Row, Table, as_csv, as_latex, as_markdown, as_text
-from medood.recipe.comparison import Bounded, Comparison, Ranked
+from medood.recipe.benchmarks.comparison import Bounded, Comparison, Ranked
 
 COHORTS = ("RSNA", "IVC-Filter")
 DETECTORS = ("AE", "CVAD")

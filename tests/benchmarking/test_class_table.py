@@ -11,7 +11,7 @@ import pytest
 from medood.benchmarking.class_table import standard_error
 from medood.benchmarking.tables import tables
 from medood.export.tables import Number, Table, as_text
-from medood.recipe.comparison import Bounded, Comparison, Ranked
+from medood.recipe.benchmarks.comparison import Bounded, Comparison, Ranked
 
 TURNS = {"Clothes": ("Clothes, shirt", "Clothes, bag")}
 SEEDS = {("Clothes, shirt", "GT"): (0.90, 0.94), ("Clothes, bag", "GT"): (0.70, 0.72), ("Clothes, shirt", "SVM"): (0.6,)}

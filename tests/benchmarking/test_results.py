@@ -7,7 +7,7 @@ import pytest
 
 from medood.benchmarking.results import Rows, compare
 from medood.evaluation.labelled_scores import Key
-from medood.recipe.comparison import Comparison
+from medood.recipe.benchmarks.comparison import Comparison
 
 
 def compared(scores: list[float], labels: list[int], refused: list[bool]) -> Comparison:

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from medood.cli import app
 from medood.recipe import catalogue
-from medood.recipe.recipe import shipped
+from medood.recipe.loading import shipped
 
 
 def run(*arguments: str) -> str:

@@ -10,7 +10,7 @@ from PIL import Image as Picture
 
 from medood.data.input_facts import input_facts
 from medood.gate.tags import differences, fit_tags
-from medood.recipe.recipe import load_preparation
+from medood.recipe.loading import load_preparation
 from medood.sources.image import Image
 from medood.transforms.pipeline import Pipeline
 

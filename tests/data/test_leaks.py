@@ -13,7 +13,7 @@ from medood.data.cache import Cache, CachedImages
 from medood.data.leaks import leaks
 from medood.data.opening import open_source
 from medood.data.patients import unnamed
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.transforms.pipeline import Pipeline
 
 PREPARATION = load_recipe("rsna_ae").transforms.model_copy(update={"size": (32, 32)})

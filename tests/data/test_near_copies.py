@@ -15,7 +15,7 @@ from medood.core.errors import RunError
 from medood.core.geometry import photograph_geometry
 from medood.core.volume import Entry, Volume
 from medood.data.near_copies import ALIKE, NO_HASHES, HashedImages, directions, nearest, perceptual_hash
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.transforms.pipeline import Pipeline
 
 PIPELINE = Pipeline(load_recipe("rsna_ae", ["transforms.name=grey_image", "transforms.size=[128, 128]"]).transforms)

@@ -9,7 +9,8 @@ import pytest
 from medood.core.errors import TrainingError
 from medood.core.volume import Entry, Index
 from medood.data.split import split
-from medood.recipe.recipe import Split, load_recipe
+from medood.recipe.loading import load_recipe
+from medood.recipe.recipe import Split
 
 
 def _entry(name: str, group: str, label: int | None = 0, part: str | None = None, **more) -> Entry:

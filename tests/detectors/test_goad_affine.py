@@ -15,7 +15,7 @@ from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec
 from medood.detectors.self_supervised.goad_affine import GoadAffine
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 

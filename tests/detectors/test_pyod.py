@@ -20,7 +20,7 @@ from medood.detectors.density.pyod import PyOD
 from medood.features.grids import pooled
 from medood.features.interface import Extractor
 from medood.recipe.building import build_detector
-from medood.recipe.recipe import resolve
+from medood.recipe.loading import resolve
 
 SPEC = ImageSpec(1, 64, 64, 0.0, 1.0, background=0.0)
 TRAIN, TEST = phantoms(SPEC, 120, seed=1), torch.cat([phantoms(SPEC, 20, seed=2), torch.rand((5, *SPEC.shape))])

@@ -16,7 +16,7 @@ from medood.core.errors import MedoodError
 from medood.detectors.adversarial.f_anogan import FAnoGAN
 from medood.detectors.adversarial.patch_gan import PatchGAN
 from medood.recipe.building import build_detector
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.transforms.mask_boxes import MaskBoxes
 
 SPEC = ImageSpec(1, 64, 64, 0.0, 1.0, background=0.0)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from medood.recipe import catalogue
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 
 PAGE = (Path(__file__).parents[2] / "docs" / "own-detector.md").read_text(encoding="utf-8")
 FILE, TEST = re.findall(r"```python\n(.*?)```", PAGE, re.S)

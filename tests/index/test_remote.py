@@ -23,7 +23,7 @@ from medood.index import remote as remote_module
 from medood.index.archive import update_remote
 from medood.index.finding import default_file, found_by
 from medood.index.remote import Remote
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.sources.cohorts.ixi import IXI
 from medood.sources.fetching import bring, is_remote

@@ -15,7 +15,7 @@ from medood.cli import app
 from medood.core.console import Console
 from medood.core.errors import MedoodError
 from medood.index.archive import update
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.sources import image
 from medood.tasks.images.index import index_folder

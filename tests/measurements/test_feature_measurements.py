@@ -11,7 +11,7 @@ from PIL import Image
 
 from medood.core.errors import MedoodError
 from medood.metrics.trivial import PLAIN_FEATURES
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 
 SCRIPTS = Path(__file__).parents[2] / "measurements"
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from medood.recipe import catalogue
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 
 SCRIPTS = Path(__file__).parents[2] / "measurements"
 

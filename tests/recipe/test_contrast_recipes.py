@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import RecipeError
-from medood.recipe.grid import load_grid
-from medood.recipe.recipe import Recipe, changed_keys, load_recipe
+from medood.recipe.benchmarks.grid import load_grid
+from medood.recipe.differences import changed_keys
+from medood.recipe.loading import load_recipe
+from medood.recipe.recipe import Recipe
 
 IMAGES = """
 source: {{name: phantom, kind: skin, root: data}}

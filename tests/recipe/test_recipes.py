@@ -9,9 +9,11 @@ import pytest
 
 from medood.core.errors import RecipeError
 from medood.recipe import catalogue
-from medood.recipe.grid import check_file
+from medood.recipe.benchmarks.grid import check_file
+from medood.recipe.differences import changed_keys
 from medood.recipe.literals import parse_literals
-from medood.recipe.recipe import Recipe, changed_keys, load_preparation, load_recipe, shipped
+from medood.recipe.loading import load_preparation, load_recipe, shipped
+from medood.recipe.recipe import Recipe
 
 GOOD = """
 summary: a test

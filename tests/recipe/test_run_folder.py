@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from medood.core.errors import RunError
 from medood.core.files.atomic import sha256, write_json
 from medood.recipe.building import build_detector
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run, save_run
 
 RECIPE = """

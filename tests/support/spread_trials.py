@@ -15,7 +15,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from PIL import Image
 
 from medood.core.console import Console
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.tasks.training.train import train_recipe
 
 SIZE = 32

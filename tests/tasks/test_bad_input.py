@@ -15,7 +15,7 @@ import pytest
 from medood.core.errors import InputError, MedoodError, RecipeError
 from medood.core.files.atomic import append, atomic_folder
 from medood.data.cache import Cache
-from medood.recipe.grid import check_file
+from medood.recipe.benchmarks.grid import check_file
 from medood.recipe.literals import parse_value, read_literals
 from medood.recipe.recipe import Preparation
 from medood.scoring.table import ScoreTable

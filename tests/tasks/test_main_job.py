@@ -20,7 +20,7 @@ from PIL import Image
 
 from medood.core.errors import CalibrationError, MedoodError, RunError, TrainingError
 from medood.export.map_list import read_array
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.images.phantoms import write_phantoms
 from medood.tasks.scoring.score import score_folder

@@ -12,7 +12,7 @@ from skimage.exposure import equalize_adapthist
 from medood.core.errors import InputError
 from medood.core.geometry import photograph_geometry
 from medood.core.volume import Entry, Volume
-from medood.recipe.recipe import load_preparation
+from medood.recipe.loading import load_preparation
 from medood.transforms.equalise import Equalise
 from medood.transforms.pipeline import Pipeline
 

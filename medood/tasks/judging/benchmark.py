@@ -24,8 +24,8 @@ from medood.engines.cluster import Cluster
 from medood.engines.engine import LOCAL, Engine
 from medood.engines.opened import workers_of
 from medood.export.tables import Table, as_csv, as_latex, as_markdown, as_text
-from medood.recipe.comparison import Comparison
-from medood.recipe.grid import INTRA, Grid, Job
+from medood.recipe.benchmarks.comparison import Comparison
+from medood.recipe.benchmarks.grid import INTRA, Grid, Job
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
 

@@ -16,21 +16,11 @@ from rich.table import Table
 
 from medood.core.errors import MedoodError
 from medood.recipe import catalogue
+from medood.recipe.benchmarks.file import Benchmark, OutlierSet, Published
 from medood.recipe.check import nearest
-from medood.recipe.grid import Benchmark, OutlierSet, Published
 from medood.recipe.literals import read_literals
-from medood.recipe.recipe import (
-    CalibrationPlan,
-    OcclusionPlan,
-    Pooling,
-    Preparation,
-    Pretraining,
-    Recipe,
-    Scoring,
-    Split,
-    Training,
-    shipped,
-)
+from medood.recipe.loading import shipped
+from medood.recipe.recipe import CalibrationPlan, OcclusionPlan, Pooling, Preparation, Pretraining, Recipe, Scoring, Split, Training
 
 
 def print_cards(kind: Literal["detectors", "features", "sources", "steps"], name: str | None) -> None:

@@ -29,7 +29,7 @@ from medood.data.patients import unnamed
 from medood.data.split import Parts, split
 from medood.export.table_model import Block, Number, Row, Table
 from medood.index.finding import found_by
-from medood.recipe.recipe import resolve
+from medood.recipe.loading import resolve
 from medood.sources.fetching import named
 
 HELD_OUT = 0.33

@@ -12,7 +12,8 @@ from pathlib import Path
 from medood.core.errors import MedoodError, ResumeError
 from medood.core.files.atomic import write_json
 from medood.data.cache import CachedImages
-from medood.recipe.recipe import Recipe, changed_keys
+from medood.recipe.differences import changed_keys
+from medood.recipe.recipe import Recipe
 from medood.recipe.run import is_run
 from medood.training.checkpoints.checkpoint import can_go_on, is_interrupted
 

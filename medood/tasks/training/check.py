@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from medood.core.errors import MedoodError, RecipeError
-from medood.recipe.grid import check_file
+from medood.recipe.benchmarks.grid import check_file
+from medood.recipe.loading import shipped
 from medood.recipe.numbers import is_numbers
-from medood.recipe.recipe import Recipe, shipped
+from medood.recipe.recipe import Recipe
 
 
 def check(name: str | Path, changes: Sequence[str] = ()) -> Path:

@@ -10,7 +10,7 @@ from PIL import Image as Picture
 
 from medood.core.errors import MedoodError, TableError
 from medood.data.split import split
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.sources.cohorts.celeba import Celeba
 
 MALE = {"000001": -1, "000002": 1, "000003": -1, "000004": 1, "000005": -1}

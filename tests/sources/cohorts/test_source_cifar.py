@@ -11,7 +11,7 @@ import pytest
 
 from medood.core.errors import InputError, MedoodError
 from medood.data.split import split
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.sources.cohorts.cifar import Cifar
 from medood.sources.cohorts.plain_pickle import read_plain_pickle
 

@@ -14,7 +14,8 @@ import pytest
 from medood.core.errors import InputError, MedoodError
 from medood.data.cache import Cache
 from medood.data.split import split
-from medood.recipe.recipe import Preparation, load_recipe
+from medood.recipe.loading import load_recipe
+from medood.recipe.recipe import Preparation
 from medood.sources.cohorts import idx
 from medood.sources.cohorts.idx import Idx
 from medood.transforms.pipeline import Pipeline

@@ -10,7 +10,7 @@ from PIL import Image as Picture
 
 from medood.core.errors import InputError, MedoodError
 from medood.data.split import split
-from medood.recipe.recipe import load_preparation, load_recipe
+from medood.recipe.loading import load_preparation, load_recipe
 from medood.sources.cohorts.ivc import Ivc
 
 

@@ -18,7 +18,7 @@ from medood.data.split import split
 from medood.evaluation.labelled_scores import Key, ScoredRow, read_labels
 from medood.evaluation.localisation import judge_maps
 from medood.export.maps import write_map
-from medood.recipe.recipe import load_preparation, load_recipe
+from medood.recipe.loading import load_preparation, load_recipe
 from medood.sources.cohorts.rsna import Rsna
 from medood.sources.dicom.library import quiet
 from medood.sources.folder import Folder

@@ -11,7 +11,7 @@ from PIL import Image as Picture
 
 from medood.core.errors import InputError, MedoodError
 from medood.data.split import split
-from medood.recipe.recipe import load_preparation, load_recipe
+from medood.recipe.loading import load_preparation, load_recipe
 from medood.sources.cohorts.siim_isic import SiimIsic
 
 _COLUMNS = "image_name,patient_id,sex,age_approx,anatom_site_general_challenge,diagnosis,benign_malignant,target\n"

@@ -27,7 +27,7 @@ from medood.core.volume import Entry, Index
 from medood.engines import crew
 from medood.engines.engine import Engine
 from medood.evaluation.labelled_scores import read_scores
-from medood.recipe.grid import Grid, load_grid
+from medood.recipe.benchmarks.grid import Grid, load_grid
 from medood.tasks.judging import benchmark as benchmark_task
 from medood.tasks.judging.benchmark import benchmark
 

@@ -13,7 +13,7 @@ from PIL import Image
 from scipy import ndimage
 
 from medood.core.errors import RunError
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.tasks.judging.evaluate import evaluate
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe

@@ -27,7 +27,7 @@ from medood.evaluation.cases import evenly
 from medood.evaluation.label_file import write_labels
 from medood.export.colours import blend, heat
 from medood.export.image_figures import picture_of
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.sources.folder import Folder
 from medood.sources.phantoms.phantom import Phantom

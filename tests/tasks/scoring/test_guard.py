@@ -12,7 +12,8 @@ from PIL import Image
 from torch import nn
 
 from medood.core.errors import MedoodError
-from medood.recipe.recipe import changed_keys, load_recipe
+from medood.recipe.differences import changed_keys
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe

@@ -17,7 +17,7 @@ from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
 from medood.core.files.atomic import sha256
 from medood.features.network import FrozenNetwork
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe

@@ -76,7 +76,7 @@ def test_the_recipe_says_how_it_was_chosen_and_trains(bright: tuple[Advice, Path
     assert "bright" in text
     assert PATIENT not in text
     check(advice.recipe)
-    from medood.recipe.recipe import load_recipe
+    from medood.recipe.loading import load_recipe
 
     recipe = load_recipe(advice.recipe, ["calibration.false_alarm_rate=0.4", "split.held_out=0.4"])
     assert recipe.detector["side"] in ("higher", "both")

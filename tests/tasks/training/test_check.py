@@ -10,8 +10,8 @@ from detector_trials import extractor
 
 from medood.core.detector import ImageSpec
 from medood.core.errors import RecipeError
-from medood.recipe.grid import load_grid
-from medood.recipe.recipe import load_recipe, shipped
+from medood.recipe.benchmarks.grid import load_grid
+from medood.recipe.loading import load_recipe, shipped
 from medood.tasks.training import check as check_task
 from medood.tasks.training.check import check
 

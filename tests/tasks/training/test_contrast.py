@@ -13,7 +13,7 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from medood.core.errors import MedoodError, TableError, TrainingError
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe

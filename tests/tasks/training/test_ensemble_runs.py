@@ -15,7 +15,8 @@ from PIL import Image
 
 import medood
 from medood.core.errors import MedoodError, RecipeError, RunError
-from medood.recipe.recipe import Recipe, resolve
+from medood.recipe.loading import resolve
+from medood.recipe.recipe import Recipe
 from medood.recipe.run import load_run
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.check import check

@@ -15,7 +15,8 @@ from safetensors.torch import load_file
 from medood.core.errors import MedoodError, ResumeError
 from medood.core.files.atomic import sha256
 from medood.recipe.building import extractor_of, image_spec
-from medood.recipe.recipe import changed_keys, load_recipe
+from medood.recipe.differences import changed_keys
+from medood.recipe.loading import load_recipe
 from medood.tasks.training.pretrain import pretrain_recipe
 from medood.tasks.training.train import train_recipe
 from medood.training.watching.progress import Silence

@@ -19,7 +19,7 @@ from medood import cli
 from medood.core.errors import CalibrationError, MedoodError, ResumeError, TrainingError
 from medood.core.files.lock import alone
 from medood.core.running.termination import Terminated
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training import train as train_task

@@ -17,7 +17,7 @@ from processes_started import finished, start
 
 from medood.core.errors import MedoodError, ResumeError, TrainingError
 from medood.core.running import processes
-from medood.recipe.recipe import load_recipe
+from medood.recipe.loading import load_recipe
 from medood.recipe.run import load_run
 from medood.tasks.training.train import train_recipe
 from medood.training.processes import check_number, joined

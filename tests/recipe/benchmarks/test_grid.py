@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import RecipeError
-from medood.recipe.grid import check_file, load_grid, slug
-from medood.recipe.recipe import shipped
+from medood.recipe.benchmarks.grid import check_file, load_grid, slug
+from medood.recipe.loading import shipped
 
 GRID = """\
 tables: [intra, inter]

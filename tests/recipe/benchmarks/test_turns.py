@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medood.core.errors import RecipeError
-from medood.recipe.grid import Grid, load_grid
+from medood.recipe.benchmarks.grid import Grid, load_grid
 
 GRID = """\
 tables: [classes]

@@ -1,0 +1,1 @@
+"""Benchmark files, and the results of what they ask for."""
