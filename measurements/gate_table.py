@@ -1,12 +1,13 @@
-"""Which images the gates of five runs refuse, and which they must not: AUROC of `domain_p`, and shares that are refused.
+"""Which images the gates of runs refuse, and which they must not: AUROC of `domain_p`, and shares that are refused.
 
     python measurements/gate_table.py DATA [--out DIR] [--only RUN ...] [--most N] [--features NAME]
 
-Trains what is not in OUT yet, with the detector `intensity`, because a gate does not depend on the detector but for two questions: one that
-only its own scores can answer, and one about the features that it works on. With --features efficientnet_lite0 it is `knn` on these.
-DATA/splits/NAME.csv says which images are trained on and which are tested (columns path, group, label, part); of BraTS the first subject is
-left out. Shifts of a run's own images are made in the files' values, before the transforms. At most N images of a set are looked at, drawn
-at random. Nothing here was used to fit a gate.
+Trains what is not in OUT yet, with the detector `intensity`, because a gate does not depend on the detector but for two questions: one
+that only its own scores can answer, and one about the features that it works on. With --features efficientnet_lite0 it is `knn` on these.
+DATA/splits/NAME.csv says which images are trained on and which are tested (columns path, group, label, part); of BraTS one subject is
+left out, in `brats` the first, in `brats-2` to `brats-6` the others, with their own slices alone and the mean of all six at the end.
+Shifts of a run's own images are made in the files' values, before the transforms. At most N images of a set are looked at, drawn at
+random. Nothing here was used to fit a gate.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import csv
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,8 @@ from medood.recipe.run import is_run, load_run, recipe_of
 from medood.transforms.pipeline import Pipeline
 
 Change = Callable[[Volume], Volume]
-_SUBJECT = "brats_2013_pat0001_1"  # left out
+_FOLDS = {"brats" if number == 1 else f"brats-{number}": f"brats_2013_pat000{number}_1" for number in range(1, 7)}
+"""Who is left out."""
 
 
 def table(name: str, **chosen: str) -> dict[str, Any]:
@@ -70,6 +72,16 @@ def main() -> None:
         rows = measure(name, options.data, options.out / name, options.most, options.features)
         (options.out / f"{name}.json").write_text(json.dumps(rows, indent=1))
         show(name, rows)
+    if set(_FOLDS) <= set(options.only):
+        folds = [json.loads((options.out / f"{name}.json").read_text()) for name in _FOLDS]
+        show("mean of the six folds of BraTS", [averaged(rows) for rows in zip(*folds, strict=False)])
+
+
+def averaged(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The row of a set, as the mean over the folds."""
+    assert len({row["set"] for row in rows}) == 1
+    means = {key: float(np.mean([row[key] for row in rows])) for key in ("refused", "auroc", "ms")}
+    return rows[0] | means | {"images": sum(row["images"] for row in rows)}
 
 
 def measure(name: str, data: Path, folder: Path, most: int, features: str | None) -> list[dict[str, Any]]:
@@ -80,7 +92,8 @@ def measure(name: str, data: Path, folder: Path, most: int, features: str | None
     gate = Gate.load(folder, pipeline.spec)
     assert gate is not None
     describe = describer(load_run(folder).detector, torch.device("cpu")) if gate.needs_features else None
-    rows, normal = [], np.zeros(0)
+    rows: list[dict[str, Any]] = []
+    normal = np.zeros(0)
     for title, (images, change, keep) in plan["sets"].items():
         judged, seconds, refused = judge(gate, describe, pipeline, images, data, most, change, keep)
         p = np.array([one.p for one in judged] + [0.0] * refused)
@@ -205,14 +218,13 @@ def tested(name: str) -> dict[str, Any]:
     return own(table(name, part="test", label="0"), anomalous=table(name, part="test", label="1"))
 
 
-_ONE = {"source": ("brats", {"only": (_SUBJECT,)}), "below": "brats"}
+def fold(subject: str) -> dict[str, Any]:
+    """Of BraTS without a subject, whose slices are then tested."""
+    one = {"source": ("brats", {"only": (subject,)}), "below": "brats"}
+    return {"source": ("brats", {"exclude": [subject]}), "below": "brats", "transforms": "brats_flair", "sets": own(one, (0, 1))}
+
+
 RUNS: dict[str, dict[str, Any]] = {
-    "brats": {
-        "source": ("brats", {"exclude": [_SUBJECT]}),
-        "below": "brats",
-        "transforms": "brats_flair",
-        "sets": own(_ONE, (0, 1)) | others("mr-sag-192", "radiographs", "skin", "fashion", "open-ms"),
-    },
     "lgg_flair": {
         "source": ("folder", {"csv": "splits/lgg_flair.csv"}),
         "transforms": "head_picture",
@@ -233,7 +245,8 @@ RUNS: dict[str, dict[str, Any]] = {
         "transforms": "isic_image",
         "sets": tested("isic2017") | others("radiographs", "mr-sag-192", "fashion"),
     },
-}
+} | {name: fold(subject) for name, subject in _FOLDS.items()}
+RUNS["brats"]["sets"] |= others("mr-sag-192", "radiographs", "skin", "fashion", "open-ms")
 
 
 def show(name: str, rows: list[dict[str, Any]]) -> None:
