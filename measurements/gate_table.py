@@ -23,7 +23,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import skimage.data
 import torch
+from PIL import Image
 
 import medood
 from medood.core.errors import InputError
@@ -57,6 +59,7 @@ SETS: dict[str, dict[str, Any]] = {
     "kermany": table("kermany", part="train", label="0"),
     "nih1000": table("nih1000", part="train", label="0"),
     "shenzhen": table("shenzhen_tb", part="train", label="0"),
+    "photographs": {"source": ("folder", {})},  # where `main` puts them
 }
 
 
@@ -68,6 +71,7 @@ def main() -> None:
     parser.add_argument("--most", type=int, default=250)
     parser.add_argument("--features")
     options = parser.parse_args()
+    SETS["photographs"]["below"] = str(photographs(options.out / "photographs"))
     for name in options.only:
         rows = measure(name, options.data, options.out / name, options.most, options.features)
         (options.out / f"{name}.json").write_text(json.dumps(rows, indent=1))
@@ -151,6 +155,18 @@ def judge(
         seconds += time.process_time() - started
         found += [one for one, label in zip(judged, prepared.labels, strict=True) if keep is None or label == keep]
     return found, seconds, refused
+
+
+def photographs(folder: Path) -> Path:
+    """The colour pictures that come with scikit-image, whole and in quarters, as files; the full path of the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("astronaut", "chelsea", "coffee", "hubble_deep_field", "immunohistochemistry", "retina", "rocket"):
+        picture = getattr(skimage.data, name)()
+        rows, columns = (length // 2 for length in picture.shape[:2])
+        quarters = [picture[top : top + rows, left : left + columns] for top in (0, rows) for left in (0, columns)]
+        for number, each in enumerate([picture, *quarters]):
+            Image.fromarray(each).save(folder / f"{name}-{number}.png")
+    return folder.resolve()
 
 
 def volumes(images: dict[str, Any], data: Path, most: int) -> Iterator[Volume]:
@@ -243,7 +259,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "isic2017": {
         "source": ("folder", {"csv": "splits/isic2017.csv"}),
         "transforms": "isic_image",
-        "sets": tested("isic2017") | others("radiographs", "mr-sag-192", "fashion"),
+        "sets": tested("isic2017") | others("radiographs", "mr-sag-192", "fashion", "photographs"),
     },
 } | {name: fold(subject) for name, subject in _FOLDS.items()}
 RUNS["brats"]["sets"] |= others("mr-sag-192", "radiographs", "skin", "fashion", "open-ms")

@@ -157,7 +157,7 @@ def test_advice_and_figures_are_about_the_same_images(
         first = plot.First(table="table.csv", part="test", index=named)
         places = plot._places(loaded, [pictures, other] if named is None else [pictures], first, 3, console)
         given = {"name": "folder", "root": str(pictures), "csv": "table.csv"}
-        return [list(places[0].entries), vars(advise._opened(given, named, 0, console)[1])]
+        return [list(places[0].entries), vars(advise._opened(pictures, given, named, 0, console)[1])]
 
     plain = found(None)
     monkeypatch.setattr(image, "_count", never)
