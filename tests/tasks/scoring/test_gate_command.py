@@ -84,11 +84,12 @@ def run(made: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def mixed(tmp_path: Path) -> Path:
-    """Ten pictures of the run's kind, five upside down, one in colour, one that is none."""
+    """Ten pictures of the run's kind, five upside down, one in colour, one that is none, and a note."""
     folder = draw(tmp_path / "mixed" / "same", 10, 1).parent
     draw(folder / "down", 5, 2, upside_down=True)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (32, 32, 3)).astype(np.uint8)).save(folder / "colour.png")
     (folder / "broken.png").write_bytes(b"no picture")
+    (folder / "notes.txt").write_text("What lies beside images is passed over, and is no failure.")
     return folder
 
 
