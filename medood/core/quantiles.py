@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-_SORTED = 16384  # as many values are simply put in order
+_FEW = 16384  # as many values need no sample
 _SAMPLE = 4096
 
 
@@ -17,8 +17,8 @@ def quantiles(values: np.ndarray, shares: Sequence[float]) -> list[float]:
     489: SELECT, 1975).
     """
     flat = values.reshape(-1)
-    if flat.size <= _SORTED:
-        return of_sorted(np.sort(flat), shares).tolist()
+    if flat.size <= _FEW:
+        return of_sorted(np.partition(flat, _neighbours(flat.size, shares)), shares).tolist()
     sample = np.sort(flat[:: flat.size // _SAMPLE])
     return [_quantile(flat, sample, share) for share in shares]
 
@@ -30,6 +30,11 @@ def of_sorted(ordered: np.ndarray, shares: Sequence[float]) -> np.ndarray:
     above = np.minimum(below + 1, ordered.shape[-1] - 1)
     low, high = ordered[..., below].astype(np.float64), ordered[..., above].astype(np.float64)
     return low + (high - low) * (places - below)
+
+
+def _neighbours(size: int, shares: Sequence[float]) -> list[int]:
+    """The places in ascending order, of so many values, that the quantiles lie between."""
+    return [min(int(share * (size - 1)) + step, size - 1) for share in shares for step in (0, 1)]
 
 
 def _quantile(flat: np.ndarray, sample: np.ndarray, share: float) -> float:

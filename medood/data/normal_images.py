@@ -13,7 +13,7 @@ from medood.data.cache import Cache, CachedImages
 from medood.data.found import check_found
 from medood.data.leaks import leaks
 from medood.data.opening import open_source
-from medood.data.patients import unnamed
+from medood.data.patients import EACH_ITS_OWN, unnamed
 from medood.data.preparing import prepare
 from medood.data.split import split
 from medood.index.finding import found_by
@@ -50,7 +50,7 @@ def normal_images(
     groups = len(set(images.groups)), len(set(held_out.groups))
     console.say(f"Training on {len(images)} normal images of {groups[0]} patients; {len(held_out)} of {groups[1]} patients are held out.")
     if unnamed([each.entry for each in images.entries]):
-        console.say("Each image counts as one patient, for nothing says whose they are: a table with a column `group` would.")
+        console.say(EACH_ITS_OWN)
     for warning in leaks(images, held_out):
         console.warn(warning)
     return recipe, parts

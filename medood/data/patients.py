@@ -9,11 +9,13 @@ from pathlib import PurePosixPath
 
 from medood.core.volume import Entry
 
+EACH_ITS_OWN = "Each image counts as one patient, by its file name; if a patient has several, a table with a column `group` must say so."
+
 _NAMED = 3  # examples in a sentence
 
 
 def unnamed(entries: Sequence[Entry]) -> bool:
-    """Whether nothing says whose the images are, so that each file counts as a patient of its own."""
+    """Whether each file counts as a patient of its own, because a table says so or because nothing says whose it is."""
     return len(entries) > 1 and all(map(_by_itself, entries))
 
 

@@ -19,7 +19,7 @@ from medood.core.issue_codes import explained
 from medood.core.volume import Entry, Index, Problem
 from medood.data.found import check_found
 from medood.data.opening import open_source
-from medood.data.patients import patients_in_names, unnamed
+from medood.data.patients import EACH_ITS_OWN, patients_in_names, unnamed
 from medood.index.finding import found_by
 from medood.tasks.images.from_archive import Images, joined, of_patient
 
@@ -102,8 +102,7 @@ def _entries_table(index: Index, most: int) -> Table:
 
 
 def _unnamed(index: Index) -> list[str]:
-    say = "Every file counts as a patient, for nothing says whose they are: a table with a column `group` would."
-    return [say] if unnamed(index.entries) else []
+    return [EACH_ITS_OWN] if unnamed(index.entries) else []
 
 
 def _print_issues(index: Index, console: Console) -> None:

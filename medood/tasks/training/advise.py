@@ -25,7 +25,7 @@ from medood.core.files.atomic import write_text
 from medood.core.volume import Entry, Source
 from medood.data.found import check_found
 from medood.data.opening import open_source
-from medood.data.patients import unnamed
+from medood.data.patients import EACH_ITS_OWN, unnamed
 from medood.data.split import Parts, split
 from medood.export.table_model import Block, Number, Row, Table
 from medood.index.finding import found_by
@@ -120,7 +120,7 @@ def _opened(folder: Path, given: Values, by: str | None, seed: int, console: Con
         }
         parts = split(index, resolve(plan, {}, "advise"))
     if unnamed([*parts.train, *parts.held_out]):
-        console.say("Each image counts as one patient, for nothing says whose they are: a table with a column `group` would.")
+        console.say(EACH_ITS_OWN)
     return source, parts
 
 

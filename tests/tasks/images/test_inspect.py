@@ -57,7 +57,7 @@ def test_what_says_nothing_gets_no_column(monkeypatch: pytest.MonkeyPatch, capsy
     heads = text.splitlines()[0].split()
     assert heads == ["images", "id"]
     assert "... and 10 more; --json lists all." in text
-    assert "Every file counts as a patient" in text
+    assert "Each image counts as one patient" in text
     assert "Issues" not in text
 
 
