@@ -77,7 +77,7 @@ def _texture(grey: np.ndarray, body: np.ndarray) -> np.ndarray:
         rows, columns = upper + lower, upper - lower
         details = np.stack([columns[:, ::2] + columns[:, 1::2], rows[:, ::2] - rows[:, 1::2], columns[:, ::2] - columns[:, 1::2]])
         where = _some((inside if inside.any() else ~inside).ravel().nonzero()[0])
-        strengths = np.abs(details.reshape(3, -1)[:, where])
+        strengths = np.abs(details.reshape(3, -1).take(where, 1))
         strengths.sort(axis=1)
         found[octave] = of_sorted(strengths, (0.5, 0.9))
         grey, body = (rows[:, ::2] + rows[:, 1::2]) / 4, inside
