@@ -16,6 +16,7 @@ from medood.core.errors import MedoodError
 from medood.pretraining.views import Views
 
 _COLLAPSED = 0.1  # of the spread of outputs in all directions
+_LEARNED = -0.3  # the loss begins at 0 and would be -1 if all views of an image gave the same
 _RATE_OF = 256  # images a batch for which the learning rate is meant
 
 
@@ -34,6 +35,7 @@ class SimSiam(Detector):
     mean: Tensor
     deviation: Tensor
     spread_: Tensor  # ()
+    loss_: Tensor  # (), of the last steps
 
     def __init__(
         self,
@@ -62,6 +64,7 @@ class SimSiam(Detector):
         for name, value in zip(("mean", "deviation"), scale, strict=True):
             self.register_buffer(name, value.clone())
         self.register_buffer("spread_", torch.zeros(()))
+        self.register_buffer("loss_", torch.zeros(()))
 
     def phases(self) -> list[Phase]:
         return [_Siamese(self)]
@@ -103,6 +106,7 @@ class _Siamese(Phase):
         update(loss, "network")
         spread = spread_of(first.detach())
         detector.spread_.lerp_(spread.to(detector.spread_), 0.1)
+        detector.loss_.lerp_(loss.detach().to(detector.loss_), 0.1)
         return {"loss": loss.detach(), "spread": spread}
 
     def _missed(self, seen: Tensor, other: Tensor) -> Tensor:
@@ -114,6 +118,12 @@ class _Siamese(Phase):
             warnings.warn(
                 f"Pretraining collapsed: the network answers nearly the same to every image (spread {spread:.2g} of 1). Take more images, "
                 "larger batches or a lower `pretraining.learning_rate`; these weights are of no use.",
+                stacklevel=2,
+            )
+        elif (loss := float(self.detector.loss_)) > _LEARNED:
+            warnings.warn(
+                f"Pretraining has learned next to nothing (loss {loss:.2g}; 0 is nothing, -1 everything): take more epochs or a higher "
+                "`pretraining.learning_rate`. Features made with these weights may be worse than with those that it began with.",
                 stacklevel=2,
             )
 

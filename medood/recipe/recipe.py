@@ -97,7 +97,8 @@ class Pretraining(_Section):
 
     epochs         passes over the images; the last one counts
     batch_size     images that are learned from at once; batches of 32 or more are calmer
-    learning_rate  for 256 images at once, in proportion for fewer; it falls to 0 along a cosine
+    learning_rate  for 256 images at once, in proportion for fewer; it falls to 0 along a cosine. SimSiam's own, 0.05, is for the 250,000
+                   steps of ImageNet: in the hundreds of steps of a small set nothing is learned by it
     weight_decay   of all weights
     smallest_crop  least share of an image's sides that a view shows
     flip           whether views may be mirrored left to right
@@ -107,7 +108,7 @@ class Pretraining(_Section):
 
     epochs: PositiveInt = 100
     batch_size: PositiveInt = 64
-    learning_rate: PositiveFloat = 0.05
+    learning_rate: PositiveFloat = 1.0
     weight_decay: NonNegativeFloat = 1e-4
     smallest_crop: Annotated[float, Field(gt=0, le=1)] = 0.4
     flip: bool = True

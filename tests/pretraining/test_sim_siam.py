@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from seeds import shifted
@@ -135,6 +137,23 @@ def test_a_collapse_is_said() -> None:
         phase.step(Batch(pictures(8)), lambda loss, name: None)
     with pytest.warns(UserWarning, match="Pretraining collapsed"):
         phase.finish()
+
+
+@pytest.mark.parametrize(("loss", "says"), [(-0.02, True), (-0.8, False)])
+def test_that_nothing_was_learned_is_said(loss: float, says: bool) -> None:
+    """The loss of the steps counts, the last the most."""
+    detector = network()
+    (phase,) = detector.phases()
+    detector.spread_.fill_(1.0)
+    phase._missed = lambda seen, other: torch.tensor(loss)
+    detector.train()
+    with torch.no_grad():
+        for _ in range(60):
+            phase.step(Batch(pictures(8)), lambda loss, name: None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        phase.finish()
+    assert any("learned next to nothing" in str(each.message) for each in caught) is says
 
 
 def test_it_has_no_scores() -> None:
