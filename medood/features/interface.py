@@ -17,6 +17,8 @@ from torch.nn.functional import interpolate
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
 from medood.core.files.shelves import use
+from medood.core.running.one_thread_each import one_thread_each
+from medood.core.tracing import is_written_down
 from medood.features.store import FeatureStore
 
 _LARGEST = 65504.0
@@ -90,9 +92,12 @@ class Extractor(nn.Module):
         return super().train(False)
 
     def _compute(self, image: Tensor) -> list[Tensor]:
-        """On a CPU one image at a time, which is no slower: so the features of an image are the same to the last bit in any batch."""
-        if image.device.type == "cpu" and len(image) > 1:
-            return [torch.cat(grids) for grids in zip(*map(self._compute, image.split(1)), strict=True)]
+        """On a CPU each image by itself and with one thread: so its features are the same to the last bit in any batch and anywhere."""
+        if image.device.type != "cpu" or is_written_down():
+            return self._compute_together(image)
+        return [torch.cat(grids) for grids in zip(*one_thread_each(self._compute_together, image.split(1)), strict=True)]
+
+    def _compute_together(self, image: Tensor) -> list[Tensor]:
         unit = (image.float() - self.spec.low) / (self.spec.high - self.spec.low)
         if unit.shape[2:] != self.size:
             unit = interpolate(unit, self.size, mode="bilinear", antialias=True)
