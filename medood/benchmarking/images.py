@@ -44,12 +44,14 @@ class Cohort:
 
 @dataclass(frozen=True)
 class Unseen:
-    """Picks the labelled images of patients that no run of this split has seen."""
+    """Picks the labelled images of patients that no run of this split has seen: of the test part alone, where there is one, so that numbers
+    stand beside published ones."""
 
     known: frozenset[str]
 
     def __call__(self, index: Index) -> Index:
-        entries = tuple(e for e in index.entries if e.group not in self.known and (e.label is not None or e.mask or e.slices > 1))
+        tested = [e for e in index.entries if e.part == "test"] or index.entries
+        entries = tuple(e for e in tested if e.group not in self.known and (e.label is not None or e.mask or e.slices > 1))
         if not entries:
             raise MedoodError(
                 f"{index.root}: no labelled image is left to test on: all are of patients in training. Set patients aside with "

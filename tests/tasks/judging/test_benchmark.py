@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,16 @@ def test_images_of_known_patients_and_without_label_are_not_tested_on(tmp_path):
     assert [e.id for e in Unseen(frozenset({"patient of a"}))(index).entries] == ["b", "d", "e"]
     with pytest.raises(MedoodError, match=r"no labelled image is left to test on.*split\.test"):
         Unseen(frozenset(e.group for e in entries))(index)
+
+
+def test_where_a_test_part_is_named_nothing_else_is_tested_on(tmp_path: Path) -> None:
+    """Such as the anomalous images of a publisher's training part: published figures are without them."""
+    parts = {"a": None, "b": "test", "c": None, "d": "test", "e": "test"}
+    labels = {"a": 0, "b": 0, "c": 1, "d": 1, "e": None}
+    index = Index(tmp_path, tuple(Entry(name, (), name, label=labels[name], part=parts[name]) for name in parts))
+    assert [e.id for e in Unseen(frozenset({"a"}))(index).entries] == ["b", "d"]
+    unnamed = replace(index, entries=tuple(replace(e, part=None) for e in index.entries))
+    assert [e.id for e in Unseen(frozenset({"a"}))(unnamed).entries] == ["b", "c", "d"]
 
 
 def test_a_set_is_thinned_evenly(tmp_path):
