@@ -96,19 +96,15 @@ class Gate:
     def needs_features(self) -> bool:
         return FEATURES in self.distances
 
-    def statistics(self, images: np.ndarray) -> dict[str, np.ndarray]:
-        """(n, d) by group, of (n, channels, height, width) prepared images; nothing of a gate that looks at tags alone, or of no images."""
-        return statistics(images, self.spec) if len(images) and self.distances else {}
-
-    def look(self, images: np.ndarray, features: np.ndarray | None = None, found: Mapping[str, np.ndarray] | None = None) -> Look:
+    def look(self, images: np.ndarray, features: np.ndarray | None = None) -> Look:
         """At (n, channels, height, width) prepared images, whichever entries they are of; `judge` makes judgements of it.
 
-        `features` (n, d) are their mean features, of a gate that needs them; `found` their statistics, where they are known already.
+        `features` (n, d) are their mean features, of a gate that needs them.
         """
         change = np.zeros(len(images), int)
         if not len(images) or not self.distances:
             return Look({}, change)
-        found = dict(self.statistics(images) if found is None else found)
+        found = statistics(images, self.spec)
         if self.needs_features:
             assert features is not None
             found[FEATURES] = features.astype(np.float64)

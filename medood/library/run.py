@@ -83,10 +83,10 @@ class Run(core.Run):
         scorer = self._scorer if plane is None else Scorer(self, self.device, plane)
         if isinstance(image, (str, os.PathLike)):
             source, entry = the_one(Path(image), **reading(self.recipe, "folder"))
-            item, given = read_item(source, scorer.pipeline, entry, scorer.describe), None
+            item, given = read_item(source, scorer.pipeline, entry), None
         else:
             given = from_volume(image) if isinstance(image, Volume) else self._from_memory(image, spacing, affine)
-            item = read_item(given, scorer.pipeline, given.volume.entry, scorer.describe)
+            item = read_item(given, scorer.pipeline, given.volume.entry)
         score_group(scorer, [item])
         if isinstance(item.state, Problem):
             raise refusal(item.state)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,26 +42,16 @@ class Compared:
         return Compared(self.look[rows], self.originals[rows])
 
 
-@dataclass(frozen=True, eq=False)
-class Described:
-    """What there is to say of n images without a detector: the gate's statistics (n, d) by group, and the trivial features of each."""
-
-    statistics: Mapping[str, np.ndarray]
-    plain: Sequence[Mapping[str, float]] = ()
-
-
 @dataclass(eq=False)
 class Decoded:
     """An entry's volume and its images.
 
-    described  without a detector
-    compared   with the images that the run was made from; None before
-    scored     what the detector says of them; None before it was asked, and where no slice is fit for it
+    compared  with the images that the run was made from; None before
+    scored    what the detector says of them; None before it was asked, and where no slice is fit for it
     """
 
     volume: Volume
     prepared: Prepared
-    described: Described = field(default_factory=lambda: Described({}))
     compared: Compared | None = None
     scored: Scored | None = None
 
@@ -102,18 +92,10 @@ class Scorer:
         """The score of a series, from the pooled scores of its slices."""
         return self.pooling.series(scored, prepared.images, prepared.raster, self.run.recipe.scoring.top_slices)
 
-    def describe(self, entry: Entry, prepared: Prepared) -> Described:
-        """The images of one entry; needs no network, so that it can be done while others are scored."""
-        background, plain = self.pipeline.spec.background, []
-        for image, number in zip(prepared.images, prepared.slices.tolist(), strict=True):
-            body = None if background is None else (image != background).any(0)
-            plain.append(trivial_features(image, body, _bytes_in_file(entry, number)))
-        return Described(self.gate.statistics(prepared.images) if self.gate else {}, plain)
-
-    def compare(self, images: np.ndarray, features: np.ndarray | None, found: Mapping[str, np.ndarray]) -> Compared:
+    def compare(self, images: np.ndarray, features: np.ndarray | None) -> Compared:
         """(n, channels, height, width) prepared images, whichever entries they are of, with those that the run was made from; `features`
-        as `score` gave them, `found` their statistics as `describe` did."""
-        look = self.gate.look(images, features, found) if self.gate else Look({}, np.zeros(len(images), int))
+        as `score` gave them."""
+        look = self.gate.look(images, features) if self.gate else Look({}, np.zeros(len(images), int))
         same_cut = self.seen is not None and self._pipeline_of_training is None
         return Compared(look, self.seen.originals(images) if self.seen and same_cut else np.full(len(images), -1))
 
@@ -156,7 +138,6 @@ class Scorer:
 def entry_rows(entry: Entry, decoded: Decoded, scorer: Scorer) -> list[dict[str, Any]]:
     """A row per slice and one for the series, or the one row of a single image, of what was scored in its group."""
     volume, prepared, compared, scored = decoded.volume, decoded.prepared, decoded.compared, decoded.scored
-    plain = decoded.described.plain
     assert compared is not None
     single = entry.slices == 1
     judged = scorer.judged(volume, prepared, compared.look, None if scored is None else scored.image)
@@ -166,7 +147,7 @@ def entry_rows(entry: Entry, decoded: Decoded, scorer: Scorer) -> list[dict[str,
     acquired = prepared.way.orientation.axes[0] == 0
     by_slice = {}
     for position, number in enumerate(prepared.slices.tolist()):
-        row = base | _slice_place(entry, number, acquired) | _numbers(scored, position, plain[position], scorer)
+        row = base | _slice_place(entry, number, acquired) | _numbers(scored, position, prepared, entry, scorer)
         by_slice[number] = _in_domain(row, None if judged is None else judged[position])
     for number, reason in prepared.skipped.items():
         by_slice[number] = base | _slice_place(entry, number, acquired) | {"status": "skipped", "reason": reason}
@@ -191,12 +172,17 @@ def domain_cells(judged: Judgement) -> dict[str, Any]:
     return {"in_domain": "no" if judged.refused else "yes", "domain_p": float(f"{judged.p:.4g}"), "domain_reason": judged.reason}
 
 
-def _numbers(scored: Scored | None, position: int, plain: Mapping[str, float], scorer: Scorer) -> dict[str, Any]:
+def _numbers(scored: Scored | None, position: int, prepared: Prepared, entry: Entry, scorer: Scorer) -> dict[str, Any]:
     assert scored is not None
+    image = prepared.images[position]
+    background = scorer.pipeline.spec.background
+    body = None if background is None else (image != background).any(0)
+    number = int(prepared.slices[position])
+    size = _bytes_in_file(entry, number)
     score = float(scored.image[position])
     parts = {f"part_{name}": float(values[position]) for name, values in scored.parts.items()}
-    pooled = {name: float(values[position]) for name, values in scored.plain.items()}
-    return {"score": score, **_judged(score, scorer.image), "status": "ok", **parts, **plain, **pooled}
+    plain = trivial_features(image, body, size) | {name: float(values[position]) for name, values in scored.plain.items()}
+    return {"score": score, **_judged(score, scorer.image), "status": "ok", **parts, **plain}
 
 
 def _bytes_in_file(entry: Entry, number: int) -> float:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from medood.data.side_by_side import side_by_side
 from medood.dicom_objects.kinds import NO_DICOM
 from medood.scoring.inference import OUT_OF_MEMORY, Scored, refusal
 from medood.scoring.map_folder import MapFolder
-from medood.scoring.rows import Decoded, Described, Scorer, entry_rows, failed_row, joined, problem_row
+from medood.scoring.rows import Decoded, Scorer, entry_rows, failed_row, joined, problem_row
 from medood.scoring.table import ScoreTable
 from medood.transforms.pipeline import Pipeline, Prepared
 
@@ -66,9 +65,6 @@ class Outcome:
             self.seconds[stage] += taken
 
 
-Describe: TypeAlias = Callable[[Entry, Prepared], Described]
-
-
 class TakesMaps(Protocol):
     """Writes the map of an entry and sees to it that it is listed; returns codes of what is odd about it."""
 
@@ -98,7 +94,7 @@ def score_index(
     add_problems(index, table, outcome)
     waiting = (entry for entry in index.entries if not table.has(entry.id))
     number = sum(not table.has(entry.id) for entry in index.entries)
-    stream = console.track(read_ahead(source, scorer.pipeline, waiting, scorer.batch_size, scorer.describe), "Scoring", number)
+    stream = console.track(read_ahead(source, scorer.pipeline, waiting, scorer.batch_size), "Scoring", number)
     for group in scored_groups(scorer, stream, outcome):
         with outcome.timed("write"):
             for item in group:
@@ -127,16 +123,14 @@ def scored_groups(scorer: Scorer, stream: Iterable[Item], outcome: Outcome) -> I
         yield group
 
 
-def read_ahead(
-    source: Source, pipeline: Pipeline, entries: Iterable[Entry], images: int = 1, describe: Describe | None = None
-) -> Iterator[Item]:
-    """Decoded, prepared and described entries in order; the next few, and at least so many `images`, are read while the caller works on
-    one."""
-    read = partial(read_item, source, pipeline, describe=describe)
-    return side_by_side(read, entries, workers=2, ahead=4, weight=lambda entry: entry.slices, least=images)
+def read_ahead(source: Source, pipeline: Pipeline, entries: Iterable[Entry], images: int = 1) -> Iterator[Item]:
+    """Decoded and prepared entries in order; the next few are read while the caller works on one, and at least so many `images`."""
+    return side_by_side(
+        lambda entry: read_item(source, pipeline, entry), entries, workers=2, ahead=4, weight=lambda entry: entry.slices, least=images
+    )
 
 
-def read_item(source: Source, pipeline: Pipeline, entry: Entry, describe: Describe | None = None) -> Item:
+def read_item(source: Source, pipeline: Pipeline, entry: Entry) -> Item:
     started = time.perf_counter()
 
     def refused(error: BaseException) -> InputError:
@@ -145,8 +139,7 @@ def read_item(source: Source, pipeline: Pipeline, entry: Entry, describe: Descri
     def read(entry: Entry) -> Decoded:
         volume = source.read(entry)
         with shield(entry.id, refused):
-            prepared = pipeline.prepare(volume)
-        return Decoded(volume, prepared, describe(entry, prepared) if describe else Described({}))
+            return Decoded(volume, pipeline.prepare(volume))
 
     found = attempt(read, entry)
     seconds = time.perf_counter() - started
@@ -174,10 +167,10 @@ def _compare_group(scorer: Scorer, group: list[Item]) -> None:
     scored = [(item, item.state) for item in group if isinstance(item.state, Decoded)]
     if not scored:
         return
-    images, states = [state.prepared.images for _, state in scored], [state for _, state in scored]
+    images = [state.prepared.images for _, state in scored]
     try:
         with shield(""):
-            together = scorer.compare(np.concatenate(images), _features(states), _statistics(states))
+            together = scorer.compare(np.concatenate(images), _features([state for _, state in scored]))
     except InputError:
         for item, state in scored:
             item.state = _compared_alone(scorer, item.entry, state)
@@ -187,23 +180,13 @@ def _compare_group(scorer: Scorer, group: list[Item]) -> None:
 
 
 def _compared_alone(scorer: Scorer, entry: Entry, decoded: Decoded) -> Decoded | Problem:
-    def compared(_: Entry) -> Decoded:
-        found = scorer.compare(decoded.prepared.images, _features([decoded]), decoded.described.statistics)
-        return replace(decoded, compared=found)
-
-    return attempt(compared, entry)
+    return attempt(lambda _: replace(decoded, compared=scorer.compare(decoded.prepared.images, _features([decoded]))), entry)
 
 
 def _features(scored: Sequence[Decoded]) -> np.ndarray | None:
     """(n, d) of all images, where the scores came with them."""
     found = [state.scored.features for state in scored if state.scored is not None and state.scored.features is not None]
     return np.concatenate(found) if found else None
-
-
-def _statistics(scored: Sequence[Decoded]) -> dict[str, np.ndarray]:
-    """(n, d) of all images, by group."""
-    found = [state.described.statistics for state in scored if state.described.statistics]
-    return {name: np.concatenate([each[name] for each in found]) for name in (found[0] if found else ())}
 
 
 def _rows_of_each(images: Sequence[np.ndarray]) -> list[slice]:

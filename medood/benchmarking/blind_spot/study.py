@@ -93,8 +93,7 @@ class Study:
 
     def _scored(self, source: Source, entries: Sequence[Entry], name: str) -> Iterator[tuple[dict[str, Any], int]]:
         """The row of every slice or image that got a score, and its label: 0, 1 or -1."""
-        read, failed = read_ahead(source, self.scorer.pipeline, entries, describe=self.scorer.describe), 0
-        stream = self.console.track(read, f"Scoring {name}", len(entries))
+        stream, failed = self.console.track(read_ahead(source, self.scorer.pipeline, entries), f"Scoring {name}", len(entries)), 0
         for group in scored_groups(self.scorer, stream, Outcome()):
             for item in group:
                 if not isinstance(item.state, Decoded):

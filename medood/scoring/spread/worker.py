@@ -97,15 +97,14 @@ def score_unit(plan: Plan, unit: Unit, seat: int) -> None:
     from medood.scoring.stream import Outcome, read_ahead, rows_of, scored_groups
 
     loaded, outcome = _load(plan, seat), Outcome()
-    scorer = loaded.scorer
-    stream = read_ahead(loaded.source, scorer.pipeline, unit.entries, scorer.batch_size, scorer.describe)
+    stream = read_ahead(loaded.source, loaded.scorer.pipeline, unit.entries, loaded.scorer.batch_size)
     names = dict(zip((entry.id for entry in unit.entries), unit.map_names, strict=False))
     maps = None if loaded.maps is None else _MapsOfUnit(loaded.maps, names)
     found = []
-    for group in scored_groups(scorer, stream, outcome):
+    for group in scored_groups(loaded.scorer, stream, outcome):
         with outcome.timed("write"):
             for item in group:
-                rows = rows_of(item, scorer, maps, None, plan.root, outcome)
+                rows = rows_of(item, loaded.scorer, maps, None, plan.root, outcome)
                 found.append(Scores(item.entry.id, rows, maps.lines.get(item.entry.id) if maps else None))
     values = asdict(outcome)
     counts = {name: values[name] for name in ("scored", "skipped", "unlike", "without_map")}

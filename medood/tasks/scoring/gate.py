@@ -32,7 +32,7 @@ from medood.gate.gate import HOW_TO_ADD_A_GATE, Gate
 from medood.index.finding import found_by
 from medood.recipe.recipe import Recipe
 from medood.recipe.run import add_file, load_run, recipe_of
-from medood.scoring.rows import Described, domain_cells, entry_row, failed_row, joined, problem_row
+from medood.scoring.rows import domain_cells, entry_row, failed_row, joined, problem_row
 from medood.scoring.stream import Item, read_ahead
 from medood.transforms.pipeline import Pipeline
 
@@ -85,8 +85,7 @@ def gate_folder(
         append(file, csv_line(_COLUMNS).encode())
         for row in (problem_row(problem) for problem in found.problems):
             append(file, _line(row))
-        read = read_ahead(reader, pipeline, found.entries, describe=lambda _, prepared: Described(gate.statistics(prepared.images)))
-        for item in console.track(read, "Asking", len(found.entries)):
+        for item in console.track(read_ahead(reader, pipeline, found.entries), "Asking", len(found.entries)):
             rows = list(_rows(item, gate, features, pipeline, found.root))
             _count(rows[-1], answer)
             append(file, b"".join(_line(row) for row in rows))
@@ -165,8 +164,7 @@ def _rows(item: Item, gate: Gate, features: Features | None, pipeline: Pipeline,
     base = {key: value for key, value in entry_row(entry).items() if key in _COLUMNS}
     base |= {"status": "ok", "issues": joined([*entry.issues, *volume.issues])}
     plane_is_chosen = pipeline.preparation.plane != "native"
-    known = features(prepared.images) if features and len(prepared.images) else None
-    look = gate.look(prepared.images, known, item.state.described.statistics)
+    look = gate.look(prepared.images, features(prepared.images) if features and len(prepared.images) else None)
     judged = gate.judge(look, input_facts(volume, prepared), plane_is_chosen)
     single = entry.slices == 1
     for number, one in zip(prepared.slices.tolist(), judged, strict=True):

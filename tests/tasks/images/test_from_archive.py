@@ -55,9 +55,9 @@ def test_series_by_series_gives_the_scores_of_the_whole(pacs: ArchiveStandIn, tm
     score_folder(run, tmp_path / "images", tmp_path / "whole.csv", maps=tmp_path / "whole_maps", identifiers=tmp_path / "who.csv")
     read = stream.read_item
 
-    def counted(source, pipeline, entry, **options):
+    def counted(source, pipeline, entry):
         on_disk.append(len(list(entry.files[0].parents[1].iterdir())))
-        return read(source, pipeline, entry, **options)
+        return read(source, pipeline, entry)
 
     monkeypatch.setattr(stream, "read_item", counted)
     with images_of(address(pacs)) as images:
