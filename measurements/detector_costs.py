@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from medood.core.detector import Detector
 
 
-_LEFT_OUT = {"ensemble", "goad_affine", "classifier_guard"}
+LEFT_OUT = {"ensemble", "goad_affine", "classifier_guard"}
 
 
 def generated_images(recipe: Recipe, count: int) -> Tensor:
@@ -164,7 +164,7 @@ def recipes_of_all_detectors() -> list[str]:
     """All recipes for skin, and for each detector without one the first recipe that names it."""
     names = {path.stem: read_literals(path)[0]["detector"]["name"] for path in shipped("recipes")}
     chosen = [recipe for recipe in names if recipe.startswith("isic_")]
-    covered = {names[recipe] for recipe in chosen} | _LEFT_OUT
+    covered = {names[recipe] for recipe in chosen} | LEFT_OUT
     for recipe, detector in names.items():
         if detector not in covered:
             chosen.append(recipe)
