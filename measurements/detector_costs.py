@@ -3,8 +3,8 @@
     python measurements/detector_costs.py [RECIPE ...] [--size 64] [--channels 1] [--images 512] [--threads 2] [--device cpu] [--set K=V]
 
 The detectors are those of the isic_* recipes, with their parameters and batch sizes, but on generated images that are in memory. Each is
-trained in one process and scored in another. A detector that learns from a contrast gets the product of the marginals, unless its recipe
-pastes anomalies; ensembles, detectors of tables and those that need classes are left out. Columns:
+trained in one process and scored in another. A detector that learns from a contrast gets pasted anomalies; ensembles, detectors of tables
+and those that need classes are left out. Columns:
 
 weights             trained parameters; a one-class SVM has none, it keeps images instead
 seconds per epoch   of each phase: of its last epoch, as the first one warms up, and of what the phase computes at its end
@@ -71,8 +71,7 @@ def training_cost(recipe: Recipe, count: int, threads: int, device: str, weights
     samples, finishing = generated_images(recipe, count), _time_the_ends(detector, device)
     images, held_out = ImagesInMemory(samples), ImagesInMemory(samples[: count // 5])
     plan = recipe.training.model_copy(update={"tensorboard": False, "patience": None})
-    kind = recipe.contrast if isinstance(recipe.contrast, str) else "product_of_marginals"
-    contrast = made_of(kind, images, held_out, detector.spec, 0) if detector.learns_from_contrast else None
+    contrast = made_of("synthetic", images, held_out, detector.spec, 0) if detector.learns_from_contrast else None
     with tempfile.TemporaryDirectory() as folder:
         augment, place = augmentation(recipe.augment), torch.device(device)
         options = {"seed": 0, "device": place, "augment": augment, "contrast": contrast}
