@@ -24,7 +24,7 @@ def quantiles(values: np.ndarray, shares: Sequence[float]) -> list[float]:
 
 
 def of_sorted(ordered: np.ndarray, shares: Sequence[float]) -> np.ndarray:
-    """Float64 (..., shares) of values (..., n) in ascending order: linear between neighbours."""
+    """Float64 (..., shares) of values (..., n) in ascending order, at least where the quantiles lie: linear between neighbours."""
     places = np.asarray(shares) * (ordered.shape[-1] - 1)
     below = places.astype(int)
     above = np.minimum(below + 1, ordered.shape[-1] - 1)
