@@ -285,7 +285,11 @@ def test_units_hold_a_series_or_single_files_in_order() -> None:
     assert [each.map_names for each in alone] == [("E0",), ("E1",), ("E2",), ("E3",)]
     assert {each.deaths for each in alone} == {1}
     assert next(units_of(entries, 4, None)).split()[0].map_names == ()
-    assert "e0" not in repr(units[0])
+
+
+def test_a_unit_names_no_files_where_a_log_quotes_it() -> None:
+    unit = Unit("u", (Entry("Doe^Jane", (Path("Doe^Jane.png"),), "Doe^Jane"),), ("Doe^Jane",))
+    assert "Doe" not in repr(unit)
 
 
 def test_units_are_whole_batches_and_fewer_images_where_there_are_few() -> None:
