@@ -11,9 +11,9 @@ decode   reading and preparing the images as scoring does, and nothing else
 network  the detector on the prepared images, in the batches of scoring, and nothing else
 score    all of it: decoded ahead in threads, scored, judged by the gate, compared with the images of training, written to scores.csv
 
-"ratio" is score / max(decode, network), which on one processor cannot be lower than (decode + network) / max(decode, network), in
-brackets. "CPU" is the processor's seconds of score over those of decode and network together: what the rest costs, whatever else runs on
-the machine. Medians over the rounds.
+"ratio" is score / max(decode, network), which cannot be lower than (decode + network) / max(decode, network), in brackets, where both parts
+have all processors at work. "CPU" is the processor's seconds of score over those of decode and network together: what the rest costs,
+whatever else runs on the machine. Medians over the rounds.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from typing import Any
 
 import numpy as np
 from measuring import table
+
+from medood.core.running.waiting_threads import let_waiting_threads_sleep
 
 RECIPE = """
 source: {name: folder, root: nowhere}
@@ -134,8 +136,7 @@ def row(kind: str, threads: int, images: int, found: dict[str, list[list[float]]
     least = median((decode + network) / max(decode, network) for decode, network, _ in parts)
     overhead = median(score / (decode + network) for decode, network, score in zip(*cpu.values(), strict=True))
     speeds = {part: f"{images / median(clock[part]):.0f}" for part in clock}
-    bracket = f" ({least:.2f})" if threads == 1 else ""
-    return {"kind": kind, "processors": f"{threads}"} | speeds | {"ratio": f"{ratio:.2f}{bracket}", "CPU": f"{overhead:.2f}"}
+    return {"kind": kind, "processors": f"{threads}"} | speeds | {"ratio": f"{ratio:.2f} ({least:.2f})", "CPU": f"{overhead:.2f}"}
 
 
 def make_run(folder: Path, detector: str) -> Path:
@@ -163,7 +164,7 @@ def main() -> None:
         run, images, threads = arguments.inside
         print(json.dumps(measure(Path(run), Path(images), int(threads), arguments.rounds)))
         return
-    as_medood_does = os.environ | {"OPENBLAS_NUM_THREADS": "1"}
+    let_waiting_threads_sleep()
     rows = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -182,7 +183,7 @@ def main() -> None:
                     f"{folder / kind}",
                     f"{threads}",
                 ]
-                ended = subprocess.run(inside, check=True, stdout=subprocess.PIPE, text=True, env=as_medood_does)
+                ended = subprocess.run(inside, check=True, stdout=subprocess.PIPE, text=True)
                 rows.append(row(kind, threads, arguments.images, json.loads(ended.stdout.splitlines()[-1])))
                 print(rows[-1], file=sys.stderr)
     print(table(rows))

@@ -16,10 +16,10 @@ from medood.cli import deployment, images, judging, looking, reference, scoring,
 from medood.cli.cache import caches
 from medood.cli.ending import Commands
 from medood.cli.recipe import recipes
-from medood.core.running.linear_algebra import one_thread_for_products
 from medood.core.running.memory import keep_freed_memory
 from medood.core.running.termination import unwind_when_terminated
 from medood.core.running.torchrun import check_alone
+from medood.core.running.waiting_threads import let_waiting_threads_sleep
 
 COMMANDS = (
     *(training.train, training.pretrain),
@@ -56,7 +56,7 @@ def _first(ctx: typer.Context, version: Annotated[bool, typer.Option("--version"
 
 def main() -> None:
     keep_freed_memory()
-    one_thread_for_products()
+    let_waiting_threads_sleep()
     unwind_when_terminated()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows console may not know every character of a path
