@@ -1,14 +1,15 @@
-"""How a command ends: its exit status, and the one sentence that says why."""
+"""How a command ends: its exit status, and the one sentence that says why; and what it warns of on the way."""
 
 from __future__ import annotations
 
+import warnings
 from errno import ENOSPC
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from medood.core.errors import MedoodError
+from medood.core.errors import MedoodError, MedoodWarning
 from medood.core.running.termination import Terminated, end_undisturbed
 from medood.core.running.torchrun import speaks_first
 
@@ -48,6 +49,19 @@ class Commands(TyperGroup):
             raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
 
 
+def say_warnings() -> None:
+    """From now on a warning of medood's is its sentence; others are shown as ever."""
+    as_ever = warnings.showwarning
+
+    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
+        if issubclass(category, MedoodWarning):
+            _say(f"Warning: {message}", "yellow")
+        else:
+            as_ever(message, category, *place, **more)
+
+    warnings.showwarning = show
+
+
 def end_with_some_failed(sentence: str) -> NoReturn:
     """The command is done, but for what the sentence says."""
     typer.secho(sentence, fg="yellow", err=True)
@@ -55,6 +69,6 @@ def end_with_some_failed(sentence: str) -> NoReturn:
 
 
 def _say(sentence: str, colour: str) -> None:
-    """Why the command ends, once, however many processes end."""
+    """Once, however many processes say it."""
     if speaks_first():
         typer.secho(sentence, fg=colour, err=True)

@@ -11,6 +11,10 @@ class MedoodError(Exception):
     """Something the user can mend; the command line prints the message without a traceback."""
 
 
+class MedoodWarning(UserWarning):
+    """Something of a result that the user has to know before relying on it; the command line prints the message alone."""
+
+
 class InputError(MedoodError):
     """A file or folder that cannot be used as it is.
 

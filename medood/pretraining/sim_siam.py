@@ -12,7 +12,7 @@ from torch.nn.functional import cosine_similarity, normalize
 from torch.optim import SGD
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.errors import MedoodError
+from medood.core.errors import MedoodError, MedoodWarning
 from medood.pretraining.views import Views
 
 _COLLAPSED = 0.1  # of the spread of outputs in all directions
@@ -118,12 +118,14 @@ class _Siamese(Phase):
             warnings.warn(
                 f"Pretraining collapsed: the network answers nearly the same to every image (spread {spread:.2g} of 1). Take more images, "
                 "larger batches or a lower `pretraining.learning_rate`; these weights are of no use.",
+                MedoodWarning,
                 stacklevel=2,
             )
         elif (loss := float(self.detector.loss_)) > _LEARNED:
             warnings.warn(
                 f"Pretraining has learned next to nothing (loss {loss:.2g}; 0 is nothing, -1 everything): take more epochs or a higher "
                 "`pretraining.learning_rate`. Features made with these weights may be worse than with those that it began with.",
+                MedoodWarning,
                 stacklevel=2,
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import nibabel as nib
@@ -13,6 +14,8 @@ from PIL import Image as Picture
 from typer.testing import CliRunner
 
 from medood.cli import app
+from medood.cli.ending import say_warnings
+from medood.core.errors import MedoodWarning
 from medood.recipe import catalogue
 from medood.recipe.loading import shipped
 
@@ -137,3 +140,13 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
     text = run("inspect", str(tmp_path))
     assert "[/x]/[red]a.png" in text
     assert "[/x]/[bold]b.png" in text
+
+
+def test_a_warning_is_its_sentence_and_those_of_libraries_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings(record=True) as others:
+        warnings.simplefilter("always")
+        say_warnings()
+        warnings.warn("The network collapsed: take more images.", MedoodWarning, stacklevel=1)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    assert capsys.readouterr().err == "Warning: The network collapsed: take more images.\n"
+    assert [each.category for each in others] == [DeprecationWarning]

@@ -12,7 +12,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.errors import MedoodError, TrainingError
+from medood.core.errors import MedoodError, MedoodWarning, TrainingError
 from medood.core.running.processes import summed, together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.detectors.classification.confidence import Classes, energy_score, more_certain, softmax_score, tempered_score
@@ -231,6 +231,7 @@ class _Classes(Phase):
             warnings.warn(
                 f"The classifier is saturated: of {100 * sure:.0f} % of the normal images it is as sure as a number can say. Scores are "
                 "computed without rounding, but prefer `score: mahalanobis`, which does not rest on how sure it is.",
+                MedoodWarning,
                 stacklevel=2,
             )
         known = Classes.of(torch.cat(self.features), classes, logits.shape[1])

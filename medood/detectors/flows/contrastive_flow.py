@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from medood.core.detector import Batch, ImageSpec, Phase, Update
+from medood.core.errors import MedoodWarning
 from medood.core.running.processes import mean, together
 from medood.core.types import NonNegativeFloat, NonNegativeInt, Percent, Pool, PositiveFloat, PositiveInt
 from medood.detectors.flows.densities import DensityDetector, Learning, LearnsDensity, Likelihood, OnRows
@@ -123,6 +124,7 @@ class _Bound(OnRows):
                 f"ContrastiveFlow: {below:.1%} of the contrast lies below the bound of {float(detector.bound_):.4g} before it is learned "
                 "from, so there is nothing to learn, and the result is that of a plain flow. Lower the bound, or take a contrast that is "
                 "more like the normal images.",
+                MedoodWarning,
                 stacklevel=2,
             )
 
@@ -149,6 +151,7 @@ class _Contrast(LearnsDensity):
                 f"ContrastiveFlow: hardly any of the contrast ({float(self.clamped):.1%}) has come below the bound of "
                 f"{float(self.detector.bound_):.4g}, so that the flow went on flattening what lies above it. Raise the bound, or train for "
                 "longer.",
+                MedoodWarning,
                 stacklevel=2,
             )
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.optim import Adam
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.errors import MedoodError, TrainingError
+from medood.core.errors import MedoodError, MedoodWarning, TrainingError
 from medood.core.running.processes import together
 from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.nets.halvings import halvings
@@ -237,6 +237,7 @@ class _Radius(_Features):
             warnings.warn(
                 f"DeepSVDD collapsed: its features vary less than {_COLLAPSED:g} times as much as before, so all images look the same. "
                 "Train fewer epochs in phase 'svdd', or with a lower learning_rate or a higher weight_decay.",
+                MedoodWarning,
                 stacklevel=2,
             )
 

@@ -13,7 +13,7 @@ from torch.optim import SGD
 
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.errors import MedoodError
+from medood.core.errors import MedoodError, MedoodWarning
 from medood.core.running.processes import together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.images.geometric_transforms import GeometricTransforms
@@ -205,5 +205,6 @@ class _Axes(Phase):
             warnings.warn(
                 f"CSI cannot tell {count} of 4 shifts of the training images, so what it says of them does not count in its score: train "
                 "more epochs, or try the other `shifts`.",
+                MedoodWarning,
                 stacklevel=2,
             )

@@ -13,7 +13,7 @@ from torch.optim import SGD, Adam, Optimizer
 
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.errors import MedoodError, TrainingError
+from medood.core.errors import MedoodError, MedoodWarning, TrainingError
 from medood.core.running.processes import summed
 from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.nets.densities.dirichlet import fit_dirichlet, log_probabilities
@@ -143,6 +143,7 @@ class GeoTrans(Detector):
             warnings.warn(
                 f"GeoTrans gives all normal images the same probabilities under {count} of {len(self.transforms)} transforms; the "
                 "simplified score counts for those. Train fewer epochs, or set `fitted_on: held_out`.",
+                MedoodWarning,
                 stacklevel=2,
             )
 
