@@ -37,8 +37,9 @@ SECTIONS = (
     ),
     (
         "Errors",
-        "Whatever is wrong with what you gave is a `MedoodError`, whose text is a sentence that says what to do.",
-        ("MedoodError", "InputError", "RecipeError", "RunError", "CalibrationError", "TrainingError", "NotFitted"),
+        "Whatever is wrong with what you gave is a `MedoodError`, whose text is a sentence that says what to do; what you have to know of "
+        "a result before you rely on it is a `MedoodWarning`.",
+        ("MedoodError", "InputError", "RecipeError", "RunError", "CalibrationError", "TrainingError", "NotFitted", "MedoodWarning"),
     ),
 )
 _RESULTS = ("Run", "Result", "SliceResult", "FolderResult", "Volumes", "Index", "Epoch", "Source", "Phase")

@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # for type checkers and editors; the aliases say that these n
     from medood.core.errors import CalibrationError as CalibrationError
     from medood.core.errors import InputError as InputError
     from medood.core.errors import MedoodError as MedoodError
+    from medood.core.errors import MedoodWarning as MedoodWarning
     from medood.core.errors import NotFitted as NotFitted
     from medood.core.errors import RecipeError as RecipeError
     from medood.core.errors import RunError as RunError
@@ -59,7 +60,16 @@ __version__ = "0.2.0"
 
 _HOMES = {
     "core.detector": ("Batch", "Detector", "Epoch", "ImageSpec", "Phase", "Scores", "Update"),
-    "core.errors": ("CalibrationError", "InputError", "MedoodError", "NotFitted", "RecipeError", "RunError", "TrainingError"),
+    "core.errors": (
+        "CalibrationError",
+        "InputError",
+        "MedoodError",
+        "MedoodWarning",
+        "NotFitted",
+        "RecipeError",
+        "RunError",
+        "TrainingError",
+    ),
     "core.geometry": ("Geometry",),
     "core.map_scale": ("MapScale",),
     "core.volume": ("Entry", "Index", "Origin", "Problem", "Source", "Volume"),
