@@ -181,7 +181,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--set", action="append", default=[], dest="changes")
     options = parser.parse_args(arguments)
     size, count, how = options.size, options.images, (options.threads, options.device)
-    spec = [f"transforms.size=[{size}, {size}]", f"transforms.channels={options.channels}", f"training.epochs={options.epochs}"]
+    spec = [
+        f"transforms.size=[{size}, {size}]",
+        f"transforms.channels={options.channels}",
+        f"training.epochs={options.epochs}",
+        "training.warmup_epochs=0",
+    ]
     rows: list[dict[str, str]] = []
     with tempfile.TemporaryDirectory() as folder:
         weights = Path(folder) / "weights.safetensors"
