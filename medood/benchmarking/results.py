@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -76,11 +77,23 @@ def read_rows(own: Sequence[Path], outliers: Sequence[Path] | None, labels_csv: 
 
 
 def compare(
-    rows: Rows, *, cohort: str, detector: str, against: str, seeds: Sequence[int], rate: float | None, resamples: int = 1000
+    rows: Rows,
+    *,
+    cohort: str,
+    detector: str,
+    against: str,
+    seeds: Sequence[int],
+    rate: float | None,
+    resamples: int = 1000,
+    known: dict[bytes, Ranked] | None = None,
 ) -> Comparison:
-    """Numbers are means over the seeds; their intervals resample patients, the same ones for every seed."""
+    """Numbers are means over the seeds; their intervals resample patients, the same ones for every seed.
+
+    `known` keeps what was found of trivial features, for the next detectors on the same images.
+    """
     bootstrap = GroupBootstrap(rows.groups, rows.labels, resamples=resamples, seed=0)
-    normal = rows.labels == 0
+    normal, score = rows.labels == 0, _ranked(rows.scores, rows.labels, bootstrap)
+    known = {} if known is None else known
     return Comparison(
         cohort=cohort,
         detector=detector,
@@ -90,10 +103,10 @@ def compare(
         anomalous=int((~normal).sum()),
         patients=len(np.unique(rows.groups)),
         seeds=tuple(seeds),
-        score=_ranked(rows.scores, rows.labels, bootstrap),
-        gated=_ranked(_refused_first(rows), rows.labels, bootstrap),
+        score=score,
+        gated=_ranked(_refused_first(rows), rows.labels, bootstrap) if rows.refused.any() else score,
         parts={name: _ranked(values, rows.labels, bootstrap) for name, values in rows.parts.items()},
-        plain={name: _plain(values, rows.labels, bootstrap) for name, values in rows.plain.items()},
+        plain={name: _plain(values, rows, bootstrap, known) for name, values in rows.plain.items()},
         run_fpr=_rate(rows, normal),
         run_tpr=_rate(rows, ~normal),
         false_alarm_rate=rate,
@@ -158,11 +171,14 @@ def _refused_first(rows: Rows) -> np.ndarray:
     return np.array([rankdata(seed) for seed in rows.scores]) + len(rows.keys) * rows.refused
 
 
-def _plain(values: np.ndarray, labels: np.ndarray, bootstrap: GroupBootstrap) -> Ranked:
+def _plain(values: np.ndarray, rows: Rows, bootstrap: GroupBootstrap, known: dict[bytes, Ranked]) -> Ranked:
     """A trivial feature (n,) in the better of both directions."""
-    lower = float(auroc(curve(values, labels))) < 0.5
-    ranked = _ranked(-values[None] if lower else values[None], labels, bootstrap)
-    return Ranked(ranked.auroc, ranked.oracle_fpr, ranked.oracle_tpr, ranked.by_seed, "lower" if lower else "higher")
+    key = hashlib.sha256(b"".join(each.tobytes() for each in (values, rows.labels, rows.groups))).digest()
+    if key not in known:
+        lower = float(auroc(curve(values, rows.labels))) < 0.5
+        ranked = _ranked(-values[None] if lower else values[None], rows.labels, bootstrap)
+        known[key] = replace(ranked, direction="lower" if lower else "higher")
+    return known[key]
 
 
 def _bounded(value: float, draws: np.ndarray | None, bootstrap: GroupBootstrap) -> Bounded:

@@ -24,7 +24,7 @@ from medood.engines.cluster import Cluster
 from medood.engines.engine import LOCAL, Engine
 from medood.engines.opened import workers_of
 from medood.export.tables import Table, as_csv, as_latex, as_markdown, as_text
-from medood.recipe.benchmarks.comparison import Comparison
+from medood.recipe.benchmarks.comparison import Comparison, Ranked
 from medood.recipe.benchmarks.grid import INTRA, Grid, Job
 from medood.tasks.scoring.score import score_folder
 from medood.tasks.training.train import train_recipe
@@ -174,6 +174,7 @@ def _tables(grid: Grid, comparisons: Sequence[Comparison], missing: Mapping[tupl
 def _comparisons(grid: Grid, orders: Sequence[Order], failed: Mapping[str, str]) -> tuple[list[Comparison], dict[tuple[str, str], str]]:
     """What can be compared, from the seeds that are finished, and why the rest cannot."""
     found, missing = [], {}
+    known: dict[bytes, Ranked] = {}
     pairs = [(cohort, detector) for cohort in grid.cohorts for detector in grid.detectors]
     for cohort, detector in Console().track(pairs, "Comparing", len(pairs)):
         seeds = [job.name for job in grid.jobs if (job.cohort, job.detector) == (cohort, detector)]
@@ -186,20 +187,20 @@ def _comparisons(grid: Grid, orders: Sequence[Order], failed: Mapping[str, str])
                 missing[cohort, detector] = "it failed, and its log.txt says why" if broken else "not finished yet"
             if finished:
                 try:
-                    found.append(_compare(finished, name))
+                    found.append(_compare(finished, name, known))
                 except MedoodError as error:
                     missing[cohort, detector] = str(error)
     return found, missing
 
 
-def _compare(orders: Sequence[Order], against: str) -> Comparison:
-    """The seeds of one detector on one cohort."""
+def _compare(orders: Sequence[Order], against: str, known: dict[bytes, Ranked]) -> Comparison:
+    """The seeds of one detector on one cohort; `known` as for `compare`."""
     job = orders[0].job
     own = [scores_file(order.folder, INTRA) for order in orders]
     others = None if against == INTRA else [scores_file(order.folder, against) for order in orders]
     rows = read_rows(own, others, labels_file(orders[0].out, job.cohort))
     seeds = [order.job.seed for order in orders]
-    return compare(rows, cohort=job.cohort, detector=job.detector, against=against, seeds=seeds, rate=false_alarm_rate(own[0]))
+    return compare(rows, cohort=job.cohort, detector=job.detector, against=against, seeds=seeds, rate=false_alarm_rate(own[0]), known=known)
 
 
 def _refusal(out: Path, changed: Sequence[Order]) -> str:
