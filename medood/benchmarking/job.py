@@ -11,6 +11,7 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from medood.benchmarking.workers import Tell
 from medood.core.errors import MedoodError
 from medood.core.files.atomic import sha256, write_json
 from medood.core.files.user_folders import feature_folder
+from medood.core.running.warned import warnings_said
 from medood.recipe.benchmarks.grid import INTRA, OWN, Job, slug
 from medood.recipe.differences import changed_keys
 from medood.recipe.recipe import Recipe
@@ -84,7 +86,7 @@ def carry_out(order: Order, worker: int, tell: Tell, *, train: Callable[..., Any
     Returns the seconds of both, 0 for what was kept."""
     device = order.devices[worker % len(order.devices)]
     order.folder.mkdir(parents=True, exist_ok=True)
-    with _output_to(order.folder / "log.txt"):
+    with _output_to(order.folder / "log.txt"), warnings_said(partial(print, file=sys.stderr)):
         try:
             started = time.perf_counter()
             trained = _train(order, device, tell, train)

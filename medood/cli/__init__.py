@@ -14,12 +14,13 @@ import typer
 from medood import __version__
 from medood.cli import deployment, images, judging, looking, reference, scoring, training
 from medood.cli.cache import caches
-from medood.cli.ending import Commands, say_warnings
+from medood.cli.ending import Commands, say_warning
 from medood.cli.recipe import recipes
 from medood.core.running.memory import keep_freed_memory
 from medood.core.running.termination import unwind_when_terminated
 from medood.core.running.torchrun import check_alone
 from medood.core.running.waiting_threads import let_waiting_threads_sleep
+from medood.core.running.warned import warnings_said
 
 COMMANDS = (
     *(training.train, training.pretrain),
@@ -58,8 +59,8 @@ def main() -> None:
     keep_freed_memory()
     let_waiting_threads_sleep()
     unwind_when_terminated()
-    say_warnings()
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):  # a Windows console may not know every character of a path
             stream.reconfigure(errors="replace")
-    app()
+    with warnings_said(say_warning):
+        app()

@@ -1,15 +1,14 @@
-"""How a command ends: its exit status, and the one sentence that says why; and what it warns of on the way."""
+"""How a command ends: its exit status, and the one sentence that says why; and how it warns on the way."""
 
 from __future__ import annotations
 
-import warnings
 from errno import ENOSPC
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
-from medood.core.errors import MedoodError, MedoodWarning
+from medood.core.errors import MedoodError
 from medood.core.running.termination import Terminated, end_undisturbed
 from medood.core.running.torchrun import speaks_first
 
@@ -49,17 +48,8 @@ class Commands(TyperGroup):
             raise typer.Exit(TERMINATED if isinstance(stop, Terminated) else INTERRUPTED) from None
 
 
-def say_warnings() -> None:
-    """From now on a warning of medood's is its sentence; others are shown as ever."""
-    as_ever = warnings.showwarning
-
-    def show(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> None:
-        if issubclass(category, MedoodWarning):
-            _say(f"Warning: {message}", "yellow")
-        else:
-            as_ever(message, category, *place, **more)
-
-    warnings.showwarning = show
+def say_warning(sentence: str) -> None:
+    _say(sentence, "yellow")
 
 
 def end_with_some_failed(sentence: str) -> NoReturn:

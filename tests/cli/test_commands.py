@@ -14,8 +14,9 @@ from PIL import Image as Picture
 from typer.testing import CliRunner
 
 from medood.cli import app
-from medood.cli.ending import say_warnings
+from medood.cli.ending import say_warning
 from medood.core.errors import MedoodWarning
+from medood.core.running.warned import warnings_said
 from medood.recipe import catalogue
 from medood.recipe.loading import shipped
 
@@ -145,8 +146,8 @@ def test_names_that_look_like_markup_are_shown_as_they_are(tmp_path: Path) -> No
 def test_a_warning_is_its_sentence_and_those_of_libraries_stay_as_they_are(capsys: pytest.CaptureFixture[str]) -> None:
     with warnings.catch_warnings(record=True) as others:
         warnings.simplefilter("always")
-        say_warnings()
-        warnings.warn("The network collapsed: take more images.", MedoodWarning, stacklevel=1)
-        warnings.warn("old", DeprecationWarning, stacklevel=1)
+        with warnings_said(say_warning):
+            warnings.warn("The network collapsed: take more images.", MedoodWarning, stacklevel=1)
+            warnings.warn("old", DeprecationWarning, stacklevel=1)
     assert capsys.readouterr().err == "Warning: The network collapsed: take more images.\n"
     assert [each.category for each in others] == [DeprecationWarning]
