@@ -68,7 +68,7 @@ def read_table(file: Path, needed: Sequence[str], *, hint: str = "") -> list[Row
     if missing:
         found = ", ".join(lines[0][1]) if lines else "nothing"
         what = f"the column {missing[0]} is" if len(missing) == 1 else f"the columns {', '.join(missing)} are"
-        raise TableError([f"{file}: {what} missing; found {found}. {hint}".rstrip()])
+        raise TableError([f"{file}: {what} missing; found {found}. {_where_header_breaks(file)}{hint}".rstrip()])
     twice = [name for name in needed if names.count(name.lower()) > 1]
     if twice:
         raise TableError([f"{file}: the column {twice[0]} is there twice; keep one of the two."])
@@ -117,6 +117,13 @@ def _text(file: Path) -> str:
     if "\0" in text:
         raise TableError([f"{file}: not a text file; save the table as CSV in UTF-8."])
     return text
+
+
+def _where_header_breaks(file: Path) -> str:
+    """A sentence, if a carriage return ends the header in the middle of its line, as when a column was added to a file from Windows."""
+    header, more, _ = ("" if is_parquet(file) else _text(file)).partition("\n")
+    _, cut, rest = header.rstrip("\r").rpartition("\r")
+    return f"A carriage return ends the header before {rest!r}: save the table with one kind of line ends. " if cut and more else ""
 
 
 def _unmarked(content: bytes) -> str:

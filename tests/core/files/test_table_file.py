@@ -53,6 +53,11 @@ def test_cells_over_several_lines_keep_the_count(tmp_path: Path) -> None:
         (b"", "the columns id, label are missing; found nothing. Do this."),
         (b"\n\n \n", "found nothing"),
         (b"id\n", "the column label is missing; found id. Do this."),
+        (
+            b"id\r,label\r\n1\r,0\r\n",
+            "the column label is missing; found id. A carriage return ends the header before ',label': "
+            "save the table with one kind of line ends. Do this.",
+        ),
         (b"id,label,ID\na,1,b\n", "the column id is there twice"),
         (b"id,label\na,1\nb,1,x\nc,0,,\nd,1,y,z\n", r"table\.csv:3: 3 cells where the header has 2.*\n.*table\.csv:5: 4 cells"),
         (b"id,label\na,1\n\xff,1\n", r"table\.csv:3: not text in UTF-8 or UTF-16"),
