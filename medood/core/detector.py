@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from medood.core.device import exact_convolutions
 from medood.core.errors import MedoodError, NotFitted
 
 if TYPE_CHECKING:
@@ -358,11 +359,11 @@ class Detector(nn.Module):
 
     @contextmanager
     def at_rest(self) -> Iterator[None]:
-        """In eval mode and without gradients inside the block; afterwards every module is in the mode that it was in."""
+        """In eval mode, without gradients and in full precision inside the block; afterwards every module is in the mode that it was in."""
         modes = {module: module.training for module in self.modules()}  # parts may be frozen in eval mode by themselves
         self.eval()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), exact_convolutions():
                 yield
         finally:
             for module, mode in modes.items():

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from medood.core.detector import ImageSpec, Scores
+from medood.core.device import exact_convolutions
 from medood.core.errors import MedoodError
 
 
@@ -32,7 +33,8 @@ def dissimilarity(image: Tensor, reconstruction: Tensor, low: float = 0.0, high:
     is stretched to H x W.
     """
     from_zero = image - low, reconstruction - low  # the luminance term is defined for values from 0
-    ssim, _ = compute_ssim_and_cs(*from_zero, 2, (11, 11), (1.5, 1.5), data_range=high - low)
+    with exact_convolutions():  # it subtracts squares of means from means of squares
+        ssim, _ = compute_ssim_and_cs(*from_zero, 2, (11, 11), (1.5, 1.5), data_range=high - low)
     inside = (1 - ssim).clamp(0, 1).mean(1, keepdim=True)
     return interpolate(inside, image.shape[2:], mode="bilinear", align_corners=False)
 

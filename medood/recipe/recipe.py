@@ -66,7 +66,8 @@ class Training(_Section):
     batch_size      images that are learned from at once; the last batch of an epoch holds what is left
     epochs          in place of the detector's own: one number, or one per phase by name; null: the detector's own. The only key that may
                     change when a training is resumed
-    precision       of the networks' arithmetic: "bfloat16" is faster on a GPU and rounds more; weights stay float32
+    precision       of the networks' arithmetic while they learn: "bfloat16" is faster on a GPU and rounds more; weights stay float32. With
+                    "float32" NVIDIA's GPUs still round what convolutions multiply to ten bits, unless torch is told not to
     schedule        of the learning rate over each phase: "cosine" and "linear" fall to 0, "step" divides it by ten at every milestone
     milestones      for "step": shares of a phase's epochs, rounded to whole epochs; one list, or one per phase by name
     warmup_epochs   epochs at the start of each phase over which the learning rate rises to its full value
@@ -181,8 +182,8 @@ class Scoring(_Section):
     """How images are scored.
 
     batch_size  images that are scored at once; less needs less memory, and the scores are the same
-    precision   of the networks' arithmetic in scoring and in calibration: "bfloat16" takes half the time where the processor has it, and
-                rounds to three digits. f_anogan and patch_gan can
+    precision   of the networks' arithmetic in scoring and in calibration: "float32" is that on every device; "bfloat16" takes half the
+                time where the processor has it, and rounds to three digits. f_anogan and patch_gan can
     top_slices  a series score is the mean of so many of its highest slice scores
     """
 

@@ -10,6 +10,7 @@ from ignite.engine import Engine
 from torch import Tensor
 
 from medood.core.detector import Batch, Phase, Update
+from medood.core.device import exact_convolutions
 from medood.core.errors import TrainingError
 from medood.core.running import processes
 from medood.recipe.recipe import Training
@@ -20,7 +21,8 @@ from medood.training.losses import Losses
 def step_function(phase: Phase, plan: Training, device: torch.device, losses: Losses) -> Callable[[Engine, Batch], dict[str, Tensor]]:
     """What an Ignite engine calls for every batch.
 
-    A phase without optimizers collects what scoring will compare with, so it runs in float32 and without gradients, as scoring does.
+    A phase without optimizers collects what scoring will compare with, so it runs in float32, on a GPU too, and without gradients, as
+    scoring does.
     """
     learns = bool(phase.optimizers)
     mixed = learns and plan.precision == "bfloat16"
@@ -33,6 +35,7 @@ def step_function(phase: Phase, plan: Training, device: torch.device, losses: Lo
             torch.autocast(device.type, torch.bfloat16, enabled=mixed, cache_enabled=False),
             processes.sharing(batch.share),
             WholeBatchNorm() if processes.shared() else nullcontext(),
+            nullcontext() if learns else exact_convolutions(),
         ):
             try:
                 return phase.step(batch.to(device), update)

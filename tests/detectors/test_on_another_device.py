@@ -11,9 +11,11 @@ from detector_trials import phantoms
 from pretend_gpu import OnGpu, pretend_gpu
 from test_detector_contract import ALL_CASES, Case, fields, make, mixed, spec_of
 from torch import Tensor
+from torch.nn.functional import conv2d
 from two_processes import Phantoms
 
 from medood.core.detector import Detector
+from medood.core.device import exact_convolutions
 from medood.detectors.occlusion import Occlusion
 from medood.nets.images.ascent import ascend
 from medood.transforms.mask_boxes import MaskBoxes
@@ -60,6 +62,17 @@ def test_what_was_left_on_the_processor_is_noticed() -> None:
         ):
             with pytest.raises(RuntimeError):
                 wrong()
+
+
+def test_what_a_gpu_rounds_is_noticed() -> None:
+    images, kernel = torch.rand(2, 1, 8, 8), torch.rand(1, 1, 3, 3)
+    exact = conv2d(images, kernel)
+    with pretend_gpu() as gpu:
+        rounded = conv2d(images.to(gpu), kernel.to(gpu)).cpu()
+        with exact_convolutions():
+            assert torch.equal(conv2d(images.to(gpu), kernel.to(gpu)).cpu(), exact)
+    off = (rounded - exact).abs().max() / exact.max()
+    assert 1e-5 < off < 2**-10
 
 
 def trained(case: Case, device: torch.device) -> Detector:

@@ -1,4 +1,7 @@
-"""A GPU for machines without one: tensors on it say so, are computed on the processor, and refuse what those of a real one refuse."""
+"""A GPU for machines without one: tensors on it say so, are computed on the processor, and refuse what those of a real one refuse.
+
+Convolutions round as those of a real one do where torch lets them.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ _OPS = torch.ops.aten
 _BETWEEN_DEVICES = {_OPS._to_copy.default, _OPS.copy_.default}
 _LOOKS_UP = {_OPS.index.Tensor, _OPS.index_put.default, _OPS.index_put_.default, _OPS._index_put_impl_.default}
 """They take places on the processor for a tensor on the GPU."""
+_CONVOLVES = {_OPS.convolution.default: 2, _OPS.convolution_backward.default: 3}
+"""And how many of their first arguments are multiplied."""
 
 
 @contextmanager
@@ -86,7 +91,11 @@ def _computed(function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
     if any(each.is_meta for each in tensors if not isinstance(each, OnGpu)):
         raise NotImplementedError(f"{function}: the pretence lost the values of a tensor.")
     here = kwargs if asked is None else kwargs | {"device": torch.device("cpu")}
-    found = function(*tree_map_only(OnGpu, _held, args), **tree_map_only(OnGpu, _held, here))
+    given = tree_map_only(OnGpu, _held, args)
+    if there and function in _CONVOLVES and not convolves_exactly():
+        count = _CONVOLVES[function]
+        given = (*map(_to_ten_bits, given[:count]), *given[count:])
+    found = function(*given, **tree_map_only(OnGpu, _held, here))
     if function is _OPS.copy_.default:
         return args[0]
     if not goes:
@@ -101,6 +110,23 @@ def _check_places(function: Any, args: Any, tensors: list[Tensor]) -> None:
     for each in tensors:
         if not isinstance(each, OnGpu) and each.dim() > 0 and id(each) not in exempt:
             raise RuntimeError(f"{function}: tensors of two devices, with {tuple(each.shape)} on the processor.")
+
+
+def convolves_exactly() -> bool:
+    """Whether torch keeps convolutions of float32 from TF32."""
+    backend: Any = torch.backends.cudnn
+    try:
+        return not backend.allow_tf32
+    except RuntimeError:
+        return backend.conv.fp32_precision == "ieee"
+
+
+def _to_ten_bits(values: Tensor) -> Tensor:
+    """float32 rounded to the ten bits after the leading one that TF32 keeps, to even."""
+    if values.dtype != torch.float32:
+        return values
+    bits = values.contiguous().view(torch.int32)
+    return ((bits + 0xFFF + ((bits >> 13) & 1)) & ~0x1FFF).view(torch.float32)
 
 
 def _held(tensor: OnGpu) -> Tensor:
