@@ -271,6 +271,6 @@ def test_detectors_that_can_do_without_features_take_those_they_are_given(tmp_pa
     small = {"width": 2, "latent": 2}
     detector = medood.detector("vae", (1, 32, 32), features="gradient_histograms", error="perceptual", **small).fit(images, epochs=1)
     again = medood.load_detector(medood.save_detector(detector, tmp_path / "saved")).score(images)
-    assert np.array_equal(again.map, detector.score(images).map)
+    assert np.allclose(again.map, detector.score(images).map, atol=1e-4)  # its weights lie in memory in another order
     with pytest.raises(medood.MedoodError, match="features of a frozen network"):
         medood.detector("vae", (1, 32, 32), error="perceptual", **small)
