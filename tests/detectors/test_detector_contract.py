@@ -109,7 +109,7 @@ CASES = (
     Case("dsebm", {"width": 8, "learning_rate": 3e-3, "units": "relu", "norm": "image", "score": "reconstruction"}, epochs=15, lesion=0.14),
     Case("ensemble", members=MEMBERS),
     Case("ensemble", {"join": "maximum"}, members=({"name": "intensity"}, {"name": "autoencoder", "width": 4, "learning_rate": 5e-3})),
-    # After so little training the codes of an image and of its drawing may be the same but for rounding, and their distance is nothing else.
+    # After so little training the codes of an image and of its drawing may be equal but for rounding, and their distance nothing else.
     Case("f_anogan", SMALL_DRAWER, epochs=8, images=64, lesion=0.14, rounding=0.02),
     Case("ganomaly", SMALL_CODER, epochs=30, lesion=0.18),
     Case("ganomaly", SMALL_CODER | {"norm": "instance", "contextual_weight": 5.0, "code": 100}, epochs=30, lesion=0.18),
