@@ -51,6 +51,7 @@ class Csi(Detector):
     """
 
     localises = False
+    can_round = True
     axes_: Tensor  # (4, N, 128), directions of the training images
     weights_: Tensor  # (2, 4), of similarities and certainties: 1 over their means on the training images
 
@@ -120,7 +121,8 @@ class Csi(Detector):
         codes, certainties = [], []
         for number in range(4):
             copies = self.shifted(self.scaled(image), number).repeat_interleave(self.views, 0)
-            code, said = self.answers(view(copies, self.seen.repeated(len(image))))
+            with self.arithmetic():
+                code, said = self.answers(view(copies, self.seen.repeated(len(image))))
             codes.append(code.float().view(len(image), self.views, -1).mean(1))
             certainties.append(said[:, number].float().view(len(image), self.views).mean(1))
         return torch.stack(codes, 1), torch.stack(certainties, 1)

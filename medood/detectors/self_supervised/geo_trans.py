@@ -64,6 +64,7 @@ class GeoTrans(Detector):
     transform, there is no such distribution: training warns, and the simplified score counts for this transform.
     """
 
+    can_round = True
     alpha_: Tensor  # (T, T), the parameters of each transform's distribution
     same_: Tensor  # bool (T,), transforms without one
     usual_: Tensor  # (1, h, w), the mean map of normal images on the network's grid
@@ -111,7 +112,8 @@ class GeoTrans(Detector):
     def judged(self, image: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Logits (B, T) of images under one transform, and by how much each place falls short of the right one, (B, 1, h, w) in the frame
         of the images."""
-        grid = self.network.grid(signed(self.transforms(image, number), self.spec))
+        with self.arithmetic():
+            grid = self.network.grid(signed(self.transforms(image, number), self.spec)).to(image)
         logits = self.head(self.network.pool(grid))
         weights = margin_weights(logits, number)
         short = shortfall(self.network, grid, weights @ self.head.weight, weights @ self.head.bias)

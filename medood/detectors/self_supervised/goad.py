@@ -47,6 +47,7 @@ class Goad(Detector):
     by how much further away the other centres are than the right one, in squared distances, falls short of that of the training images.
     """
 
+    can_round = True
     centres_: Tensor  # (T, features)
     usual_: Tensor  # (1, h, w), the mean map of the training images on the network's grid
 
@@ -84,7 +85,8 @@ class Goad(Detector):
 
     def grid(self, image: Tensor, number: int) -> Tensor:
         """(B, F, h, w) of images under one transform; its means over squares are the features."""
-        return self.network.grid(signed(self.transforms(image, number), self.spec))
+        with self.arithmetic():
+            return self.network.grid(signed(self.transforms(image, number), self.spec)).to(image)
 
     def features(self, image: Tensor, number: int) -> Tensor:
         """(B, features) of images under one transform."""

@@ -47,6 +47,7 @@ class RotTrans(Detector):
     Parts: "log" and "probability", whichever is the score.
     """
 
+    can_round = True
     usual_: Tensor  # (1, h, w), the mean map of the training images on the network's grid
 
     def __init__(
@@ -96,7 +97,8 @@ class RotTrans(Detector):
     def judged(self, image: Tensor, number: int) -> tuple[tuple[Tensor, ...], Tensor]:
         """What the heads say of images under one transform, (B, choices) for each answer, and by how much each place falls short of the
         right ones, (B, 1, h, w) in the frame of the images."""
-        grid = self.network.grid(signed(self.transforms(image, number), self.spec))
+        with self.arithmetic():
+            grid = self.network.grid(signed(self.transforms(image, number), self.spec)).to(image)
         said = self.head(self.network.pool(grid)).split(self.choices, 1)
         margins = [margin_weights(logits, right) for logits, right in zip(said, self.answers()[number].tolist(), strict=True)]
         weights = torch.cat(margins, 1) / len(margins)
