@@ -33,9 +33,13 @@ def _with_map(detector: Detector, recipe: Recipe) -> Detector:
 
 
 def _rounding(detector: Detector, recipe: Recipe) -> Detector:
-    """The detector, whose networks compute as `scoring.precision` says."""
-    detector.rounds = recipe.scoring.precision == "bfloat16"
-    if detector.rounds and not detector.can_round:
+    """The detector, whose networks compute as `scoring.precision` says; those of an ensemble's members, where they can."""
+    if recipe.scoring.precision != "bfloat16":
+        return detector
+    able = [part for part in detector.modules() if isinstance(part, Detector) and part.can_round]
+    for part in able:
+        part.rounds = True
+    if not able:
         raise MedoodError(f"scoring.precision: bfloat16 is not for {type(detector).__name__}, which needs float32: leave it out.")
     return detector
 

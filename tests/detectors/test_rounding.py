@@ -92,6 +92,19 @@ def test_a_recipe_says_so_for_calibration_and_scoring_alike(name: str) -> None:
     assert build_detector(load_recipe(name, [*small, "scoring.precision=bfloat16"])).rounds
 
 
+def test_of_an_ensemble_those_round_who_can() -> None:
+    members = "{name: ensemble, members: [{name: one_class_svm}, {name: geo_trans, transforms: shifts, depth: 10, width: 1}]}"
+    changes = ["transforms.size=[64, 64]", f"detector={members}", "scoring.precision=bfloat16"]
+    built: Any = build_detector(load_recipe("isic_ae", changes))
+    assert [member.rounds for member in built.members] == [False, True]
+
+
+def test_with_a_map_by_occlusion_a_detector_rounds_too() -> None:
+    changes = ["transforms.size=[64, 64]", "detector.width=2", "occlusion={}", "scoring.precision=bfloat16"]
+    built = build_detector(load_recipe("rsna_csi", changes))
+    assert [part.rounds for part in built.modules() if isinstance(part, Csi)] == [True]
+
+
 def test_a_detector_that_needs_all_digits_says_so() -> None:
     recipe = load_recipe("isic_ae", ["scoring.precision=bfloat16"])
     with pytest.raises(MedoodError, match=r"scoring\.precision: bfloat16 is not for Autoencoder"):
