@@ -12,6 +12,8 @@ PositiveFloat = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegativeFloat = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Percent = Annotated[float, Field(ge=0, le=100)]
+Fit = Literal["pad", "stretch", "crop", "keep"]
+"""How an image becomes one of another size: see `Preparation` in medood/recipe/recipe.py."""
 Pool = Literal["mean", "maximum", "percentile"]
 """How a map becomes the score of its image."""
 Statistic = Literal["mean", "maximum"]

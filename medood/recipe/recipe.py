@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from medood.core.types import Fraction, NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt
+from medood.core.types import Fit, Fraction, NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt
 
 
 class _Section(BaseModel):
@@ -27,7 +27,8 @@ class Preparation(_Section):
     field_of_view   (height, width) in mm that the image shows, or one number for both, cut or padded around the centre, so that a
                     millimetre is as many pixels on every scanner; null: the whole image
     fit             how the whole image becomes `size`: "pad" keeps the proportions and fills with the background, "stretch" does not,
-                    "crop" cuts the longer side
+                    "crop" cuts the longer side; "keep" leaves the pixels as they are and pads or cuts around the centre, for images that
+                    are small already
     range           promised lowest and highest value
     background      value outside the body; null for pictures without an outside
     min_foreground  slices with less body than this share of the volume's fullest slice are skipped
@@ -39,7 +40,7 @@ class Preparation(_Section):
     channels: PositiveInt = 1
     size: tuple[PositiveInt, PositiveInt] = (256, 256)
     field_of_view: tuple[PositiveFloat, PositiveFloat] | None = None
-    fit: Literal["pad", "stretch", "crop"] = "pad"
+    fit: Fit = "pad"
     range: tuple[float, float] = (0.0, 1.0)
     background: float | None = None
     min_foreground: Fraction = 0.0

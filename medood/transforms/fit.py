@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +11,7 @@ from torch.nn.functional import interpolate
 
 from medood.core.errors import InputError
 from medood.core.geometry import Geometry
+from medood.core.types import Fit
 
 _LARGEST = 16384
 
@@ -42,9 +43,7 @@ class Placement:
         return replace(geometry, affine=geometry.affine @ shift, shape=(geometry.shape[0], *self.region))
 
 
-def placement(
-    geometry: Geometry, size: tuple[int, int], fit: Literal["pad", "stretch", "crop"], field_of_view: tuple[float, float] | None
-) -> Placement:
+def placement(geometry: Geometry, size: tuple[int, int], fit: Fit, field_of_view: tuple[float, float] | None) -> Placement:
     """The placement for images of a volume; the rows and columns of `geometry` are those of the turned volume."""
     rows, columns = geometry.shape[1:]
     if field_of_view is not None and geometry.spacing_known:
@@ -52,6 +51,8 @@ def placement(
         region = (max(1, round(field_of_view[0] / dy)), max(1, round(field_of_view[1] / dx)))
     elif fit == "stretch":
         region = (rows, columns)
+    elif fit == "keep":
+        region = size
     else:
         choose = max if fit == "pad" else min
         scale = choose(rows / size[0], columns / size[1])

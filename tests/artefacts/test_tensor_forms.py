@@ -54,7 +54,7 @@ def test_steps_without_a_form_are_named() -> None:
     assert without_form([{"to_grey": {}}, {"equalise": {}}, {"foreground": {}}]) == ["equalise", "foreground"]
 
 
-@pytest.mark.parametrize("fit", ["pad", "stretch", "crop"])
+@pytest.mark.parametrize("fit", ["pad", "stretch", "crop", "keep"])
 @pytest.mark.parametrize("shape", [(40, 50), (25, 16), (33, 70), (32, 32), (7, 90)])
 def test_placing_in_tensors_is_the_pipelines(fit: str, shape: tuple[int, int]) -> None:
     plan = Preparation(size=(32, 48), fit=fit, background=0.0, steps=[STEPS[4]])  # type: ignore[arg-type]

@@ -90,7 +90,13 @@ def test_slices_with_little_body_are_skipped_and_named() -> None:
 
 @pytest.mark.parametrize(
     ("native", "size", "fit"),
-    [((20, 31), (32, 32), "pad"), ((50, 41), (32, 32), "pad"), ((50, 41), (32, 40), "crop"), ((7, 99), (32, 32), "stretch")],
+    [
+        ((20, 31), (32, 32), "pad"),
+        ((50, 41), (32, 32), "pad"),
+        ((50, 41), (32, 40), "crop"),
+        ((7, 99), (32, 32), "stretch"),
+        ((28, 45), (32, 32), "keep"),
+    ],
 )
 def test_maps_come_back_to_where_the_pixels_were(native: tuple[int, int], size: tuple[int, int], fit: str) -> None:
     place = placement(photograph_geometry((1, *native)), size, fit, None)
@@ -110,6 +116,14 @@ def test_placing_agrees_with_monai_and_undoes_itself(native: tuple[int, int], re
         assert np.array_equal(place.apply(stack, 0.0), np.asarray(ResizeWithPadOrCrop(region)(torch.from_numpy(stack))))
     kept = place.undo(np.ones((1, *region), np.float32))[0] == 1
     assert np.array_equal(place.undo(place.apply(stack, 0.0))[0][kept], stack[0][kept])
+
+
+def test_pixels_may_be_kept_as_they_are_with_a_border_of_the_lowest_value_around_them() -> None:
+    pixels = np.random.default_rng(0).uniform(1, 255, (28, 28)).astype(np.float32)
+    steps = [{"scale_range": {"low": 0.0, "high": 255.0}}]
+    (image,) = Pipeline(plan(size=(32, 32), fit="keep", steps=steps)).prepare(volume(pixels[None, None])).images
+    assert np.allclose(image[0, 2:-2, 2:-2], pixels / 255)
+    assert image[0].sum() == pytest.approx(pixels.sum() / 255, rel=1e-5)  # zeros around
 
 
 @pytest.mark.parametrize("region", [(32, 40), (18, 26), (21, 33), (64, 21)])
