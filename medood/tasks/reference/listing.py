@@ -21,6 +21,7 @@ from medood.recipe.check import nearest
 from medood.recipe.literals import read_literals
 from medood.recipe.loading import shipped
 from medood.recipe.recipe import CalibrationPlan, OcclusionPlan, Pooling, Preparation, Pretraining, Recipe, Scoring, Split, Training
+from medood.tasks.reference.prose import wrapped
 
 
 def print_cards(kind: Literal["detectors", "features", "sources", "steps"], name: str | None) -> None:
@@ -38,7 +39,7 @@ def print_cards(kind: Literal["detectors", "features", "sources", "steps"], name
 
 def _print_card(card: catalogue.Card) -> None:
     console = Console(highlight=False)
-    console.print(f"{card.name}\n\n{card.description}\n", markup=False)
+    console.print(f"{card.name}\n\n{wrapped(card.description, console.width)}\n", markup=False, soft_wrap=True)
     table = Table("parameter", "allowed", "default", box=None)
     for key, field in card.parameters.model_fields.items():
         table.add_row(key, escape(allowed(field.annotation)), escape(_default(field)))
@@ -87,7 +88,7 @@ def print_keys() -> None:
     """Every key of a recipe, a transforms file and a benchmark, with its default, from the docstrings of their sections."""
     console = Console(highlight=False)
     for title, section in sections().items():
-        console.print(f"{title}: {inspect.getdoc(section)}\n", markup=False, soft_wrap=True)
+        console.print(wrapped(f"{title}: {inspect.getdoc(section)}\n", console.width), markup=False, soft_wrap=True)
         table = Table("key", "allowed", "default", box=None)
         for key, field in section.model_fields.items():
             table.add_row(key, escape(allowed(field.annotation)), escape(_default(field)))
