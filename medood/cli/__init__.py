@@ -6,6 +6,8 @@ imports its task, calls it and prints; nothing heavy is imported before that.
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from typing import Annotated
 
@@ -45,6 +47,9 @@ for command in COMMANDS:
     app.command()(command)
 app.add_typer(recipes, name="recipe")
 app.add_typer(caches, name="cache")
+for group in (app, recipes, caches):
+    for info in group.registered_commands:  # the terminal breaks their lines, where typer would keep those of the source
+        info.help = re.sub(r"(?<!\n)\n(?!\n)", " ", inspect.getdoc(info.callback) or "")
 
 
 @app.callback(invoke_without_command=True)

@@ -36,6 +36,12 @@ def test_everything_that_a_recipe_can_name_is_listed_and_explained(kind: str) ->
         assert all(key in explained for key in card.parameters.model_fields)
 
 
+def test_help_breaks_its_lines_where_the_terminal_ends() -> None:
+    shown = CliRunner().invoke(app, ["score", "--help"], env={"COLUMNS": "100"}).output
+    assert "Stopped by Ctrl-C (130) or SIGTERM (143), it" in shown  # the docstring breaks after "or"
+    assert "--resume." in shown
+
+
 def test_only_what_reads_is_listed_as_a_source() -> None:
     for card in catalogue.sources().values():
         assert callable(card.load().index), card.name
