@@ -30,7 +30,7 @@ class Card:
     arguments of its constructor as a pydantic model that refuses anything else. A detector that works on features takes them as its
     second argument, `__init__(self, spec, features, *, ...)`; with the default None it can do without. One that is made of other
     detectors takes those as its second argument, `__init__(self, spec, members, *, ...)`; a recipe lists them as its `members`. One that
-    needs a contrast has `learns_from_contrast = True` in its class.
+    needs a contrast has `learns_from_contrast = True` in its class, one that can score in bfloat16 `can_round = True`.
     """
 
     name: str
@@ -43,6 +43,7 @@ class Card:
     features: Literal["none", "optional", "required"] = "none"
     takes_members: bool = False
     learns_from_contrast: bool = False
+    can_round: bool = False
 
     def load(self) -> type:
         """Import the class itself; slow where it needs torch or MONAI."""
@@ -93,9 +94,10 @@ def _card(kind: str, path: Path, node: ast.ClassDef) -> Card:
     summary = description.partition("\n")[0]
     parts = [item.args for item in node.body if isinstance(item, ast.FunctionDef) and item.name == "__init__"]
     members = any(argument.arg == "members" for part in parts for argument in part.args)
-    contrast = any(isinstance(item, ast.Assign) and ast.unparse(item) == "learns_from_contrast = True" for item in node.body)
+    said = {ast.unparse(item) for item in node.body if isinstance(item, ast.Assign)}
+    contrast, rounds = "learns_from_contrast = True" in said, "can_round = True" in said
     parameters, wanted = _parameters(path, node.name, parts), _wanted_features(parts)
-    return Card(path.stem, kind, module, node.name, summary, description, parameters, wanted, members, contrast)
+    return Card(path.stem, kind, module, node.name, summary, description, parameters, wanted, members, contrast, rounds)
 
 
 def _wanted_features(parts: list[ast.arguments]) -> Literal["none", "optional", "required"]:

@@ -184,8 +184,7 @@ class Scoring(_Section):
 
     batch_size  images that are scored at once; less needs less memory, and the scores are the same
     precision   of the networks' arithmetic in scoring and in calibration: "float32" is that on every device; "bfloat16" takes half the
-                time or less where the processor has it, and rounds to three digits. f_anogan, patch_gan, geo_trans, rot_trans, goad
-                and csi can
+                time or less where the processor has it, and rounds to three digits. `medood detectors NAME` says whether a detector can
     top_slices  a series score is the mean of so many of its highest slice scores
     """
 

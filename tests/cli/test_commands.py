@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 
@@ -40,6 +41,12 @@ def test_help_breaks_its_lines_where_the_terminal_ends() -> None:
     shown = CliRunner().invoke(app, ["score", "--help"], env={"COLUMNS": "100"}).output
     assert "Stopped by Ctrl-C (130) or SIGTERM (143), it" in shown  # the docstring breaks after "or"
     assert "--resume." in shown
+
+
+def test_a_detector_says_what_it_needs_besides_its_parameters() -> None:
+    assert "It works on the recipe's `features`.\nIt needs a `contrast`." in run("detectors", "flow_ratio")
+    assert "It can score in bfloat16" in run("detectors", "geo_trans")
+    assert not re.search("features`|contrast`|bfloat16", run("detectors", "intensity"))
 
 
 def test_only_what_reads_is_listed_as_a_source() -> None:

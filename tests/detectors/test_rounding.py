@@ -19,6 +19,7 @@ from medood.detectors.self_supervised.csi import Csi
 from medood.detectors.self_supervised.geo_trans import GeoTrans
 from medood.detectors.self_supervised.goad import Goad
 from medood.detectors.self_supervised.rot_trans import RotTrans
+from medood.recipe import catalogue
 from medood.recipe.building import build_detector
 from medood.recipe.loading import load_recipe
 from medood.transforms.mask_boxes import MaskBoxes
@@ -34,6 +35,11 @@ SMALL: dict[type[Detector], dict[str, Any]] = {
     Goad: {"transforms": "turns", "width": 1},
     Csi: {"width": 4, "views": 2, "learning_rate": 0.01},
 }
+
+
+def test_the_catalogue_says_who_can_and_all_of_them_are_tried_here() -> None:
+    assert {card.load() for card in catalogue.detectors().values() if card.can_round} == set(SMALL)
+    assert all(card.load().can_round == card.can_round for card in catalogue.detectors().values())
 
 
 def fitted(kind: type[Detector]) -> Any:

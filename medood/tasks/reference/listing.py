@@ -39,11 +39,20 @@ def print_cards(kind: Literal["detectors", "features", "sources", "steps"], name
 
 def _print_card(card: catalogue.Card) -> None:
     console = Console(highlight=False)
-    console.print(f"{card.name}\n\n{wrapped(card.description, console.width)}\n", markup=False, soft_wrap=True)
+    text = "\n\n".join(filter(None, (card.name, card.description, _needs(card))))
+    console.print(wrapped(text, console.width) + "\n", markup=False, soft_wrap=True)
     table = Table("parameter", "allowed", "default", box=None)
     for key, field in card.parameters.model_fields.items():
         table.add_row(key, escape(allowed(field.annotation)), escape(_default(field)))
     console.print(table)
+
+
+def _needs(card: catalogue.Card) -> str:
+    """Of a detector: which sections of a recipe it needs or can use, besides its own."""
+    features = {"none": "", "optional": "It can use the recipe's `features`.", "required": "It works on the recipe's `features`."}
+    contrast = "It needs a `contrast`." if card.learns_from_contrast else ""
+    rounds = "It can score in bfloat16 (`scoring.precision`)." if card.can_round else ""
+    return "\n".join(filter(None, (features[card.features], contrast, rounds)))
 
 
 def _default(field: FieldInfo) -> str:
@@ -88,7 +97,7 @@ def print_keys() -> None:
     """Every key of a recipe, a transforms file and a benchmark, with its default, from the docstrings of their sections."""
     console = Console(highlight=False)
     for title, section in sections().items():
-        console.print(wrapped(f"{title}: {inspect.getdoc(section)}\n", console.width), markup=False, soft_wrap=True)
+        console.print(wrapped(f"{title}: {inspect.getdoc(section)}", console.width) + "\n", markup=False, soft_wrap=True)
         table = Table("key", "allowed", "default", box=None)
         for key, field in section.model_fields.items():
             table.add_row(key, escape(allowed(field.annotation)), escape(_default(field)))
