@@ -45,6 +45,16 @@ def exact_convolutions() -> Iterator[None]:
         _exactly.leave()
 
 
+@contextmanager
+def exact_arithmetic(device: torch.device) -> Iterator[None]:
+    """Inside the block all is computed in the type of its tensors, also while a training rounds to bfloat16.
+
+    For what subtracts nearly equal numbers, such as a loss made of squared distances: float32 in, float32 throughout.
+    """
+    with torch.autocast(device.type, enabled=False), exact_convolutions():
+        yield
+
+
 class _Exactly:
     def __init__(self) -> None:
         self.lock, self.inside = Lock(), 0

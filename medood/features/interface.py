@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 from medood.core.detector import ImageSpec
-from medood.core.device import exact_convolutions
+from medood.core.device import exact_arithmetic
 from medood.core.errors import MedoodError
 from medood.core.files.shelves import use
 from medood.core.running.one_thread_each import one_thread_each
@@ -74,7 +74,7 @@ class Extractor(nn.Module):
 
     def afresh(self, image: Tensor) -> list[Tensor]:
         """The same, neither looked up nor kept: for what a detector made, which nobody will ask for again."""
-        with torch.no_grad(), torch.autocast(image.device.type, enabled=False), exact_convolutions():
+        with torch.no_grad(), exact_arithmetic(image.device):
             return self._compute(image)
 
     def means(self, image: Tensor) -> Tensor:

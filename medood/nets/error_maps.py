@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate, normalize
 
 from medood.core.detector import ImageSpec, Scores
-from medood.core.device import exact_convolutions
+from medood.core.device import exact_arithmetic
 from medood.core.errors import MedoodError
 
 
@@ -32,8 +32,8 @@ def dissimilarity(image: Tensor, reconstruction: Tensor, low: float = 0.0, high:
     Gaussian window of 11 pixels, sigma 1.5 (Wang et al., IEEE TIP 2004). The window fits only inside, so the map of (H - 10) x (W - 10)
     is stretched to H x W.
     """
-    from_zero = image - low, reconstruction - low  # the luminance term is defined for values from 0
-    with exact_convolutions():  # it subtracts squares of means from means of squares
+    from_zero = image.float() - low, reconstruction.float() - low  # the luminance term is defined for values from 0
+    with exact_arithmetic(image.device):  # it subtracts squares of means from means of squares
         ssim, _ = compute_ssim_and_cs(*from_zero, 2, (11, 11), (1.5, 1.5), data_range=high - low)
     inside = (1 - ssim).clamp(0, 1).mean(1, keepdim=True)
     return interpolate(inside, image.shape[2:], mode="bilinear", align_corners=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,10 +16,13 @@ from medood.core.detector import Batch, Detector, ImageSpec, Scores
 from medood.core.errors import MedoodError
 from medood.detectors.adversarial.f_anogan import FAnoGAN
 from medood.detectors.adversarial.patch_gan import PatchGAN
-from medood.detectors.self_supervised.csi import Csi
+from medood.detectors.self_supervised.csi import Csi, contrastive_loss
 from medood.detectors.self_supervised.geo_trans import GeoTrans
-from medood.detectors.self_supervised.goad import Goad
+from medood.detectors.self_supervised.goad import Goad, too_far
 from medood.detectors.self_supervised.rot_trans import RotTrans
+from medood.nets.error_maps import dissimilarity
+from medood.nets.images.poisson import solved
+from medood.nets.images.views import draw_views, view
 from medood.recipe import catalogue
 from medood.recipe.building import build_detector
 from medood.recipe.loading import load_recipe
@@ -74,6 +78,24 @@ def test_networks_round_and_what_is_made_of_their_results_does_not(kind: type[De
 
 def results(scores: Scores) -> dict[str, Tensor]:
     return {"image": scores.image, **scores.parts} | ({} if scores.map is None else {"map": scores.map})
+
+
+IMAGES, CODES = torch.rand((2, 3, 32, 32), generator=torch.Generator().manual_seed(0)), torch.linspace(0, 0.3, 288 * 64).view(288, 64).sin()
+DIFFERENCES: dict[str, Callable[[], Tensor]] = {
+    "distances of GOAD": lambda: too_far(CODES, CODES.view(4, 72, 64).mean(0), torch.arange(72).repeat(4), 0.1),
+    "similarities of CSI": lambda: contrastive_loss(CODES[:10], CODES[5:15], 0.5),
+    "variances in SSIM": lambda: dissimilarity(IMAGES, 0.9 * IMAGES + 0.05),
+    "seams of pasted anomalies": lambda: solved(IMAGES[0]),
+    "places and colours of views": lambda: view(IMAGES, VIEWS),
+}
+VIEWS = draw_views(2)
+
+
+@pytest.mark.parametrize("what", DIFFERENCES)
+def test_small_differences_are_not_rounded_while_a_training_rounds(what: str) -> None:
+    exact = DIFFERENCES[what]()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.allclose(DIFFERENCES[what](), exact, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [GeoTrans, RotTrans, Goad, Csi])

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.device import exact_arithmetic
 from medood.core.errors import TrainingError
 from medood.core.running.processes import together
 from medood.core.types import Pool, Statistic
@@ -73,7 +74,8 @@ class RowDetector(Detector):
     def rows(self, image: Tensor) -> Tensor:
         """(B, places, width)"""
         rows = (self.raw(image) - self.mean_) / self.divisor_
-        return rows @ self.axes_ if len(self.axes_) else rows
+        with exact_arithmetic(rows.device):
+            return rows @ self.axes_ if len(self.axes_) else rows
 
     def places(self, image: Tensor) -> Tensor:
         """bool (B, places): those in the body, or all of an image without one."""

@@ -13,6 +13,7 @@ from torch.optim import SGD
 
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.device import exact_arithmetic
 from medood.core.errors import MedoodError, MedoodWarning
 from medood.core.running.processes import together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
@@ -139,7 +140,9 @@ def contrastive_loss(one: Tensor, other: Tensor, temperature: float) -> Tensor:
     """(): NT-Xent of codes (n, F) of two views: each is to be nearest, by its cosine, to the other view of the same image among all 2 n."""
     codes = normalize(torch.cat([one, other]).float(), dim=1)
     count = len(one)
-    similar = (codes @ codes.T / temperature).masked_fill(torch.eye(2 * count, dtype=torch.bool, device=codes.device), -torch.inf)
+    with exact_arithmetic(codes.device):
+        similar = codes @ codes.T / temperature
+    similar = similar.masked_fill(torch.eye(2 * count, dtype=torch.bool, device=codes.device), -torch.inf)
     partner = torch.arange(2 * count, device=codes.device).roll(count)
     return cross_entropy(similar, partner)
 

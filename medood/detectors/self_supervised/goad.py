@@ -11,6 +11,7 @@ from torch.optim import Adam
 
 from medood.core.demands import require_multiple, require_square_multiple
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
+from medood.core.device import exact_arithmetic
 from medood.core.running.processes import mean, part, shared, summed, together
 from medood.core.types import NonNegativeFloat, PositiveFloat, PositiveInt
 from medood.nets.images.geometric_transforms import GeometricTransforms, all_of
@@ -133,8 +134,10 @@ def squared_distances(features: Tensor, centres: Tensor) -> Tensor:
 
 
 def too_far(features: Tensor, centres: Tensor, right: Tensor, margin: float) -> Tensor:
-    """(n,): by how much features (n, F) are not nearer by `margin` to their `right` centre (n,) than to the nearest other."""
-    distances = features.square().sum(1, keepdim=True) + centres.square().sum(1) - 2 * features @ centres.T
+    """(n,): by how much features (n, F) are not nearer by `margin` to their `right` centre (n,) than to the nearest other; in float32, as
+    rounding would be of the size of the margin."""
+    with exact_arithmetic(features.device):
+        distances = features.square().sum(1, keepdim=True) + centres.square().sum(1) - 2 * features @ centres.T
     own = distances.gather(1, right[:, None])[:, 0]
     others = distances.scatter(1, right[:, None], torch.inf).amin(1)
     return (own + margin - others).clamp(min=0)

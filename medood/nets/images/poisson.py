@@ -7,6 +7,8 @@ import math
 import torch
 from torch import Tensor
 
+from medood.core.device import exact_arithmetic
+
 
 def blended(image: Tensor, other: Tensor, usable: Tensor, box: tuple[slice, slice], weight: float) -> Tensor:
     """The box of an image (C, H, W) with the gradients of another where these, times `weight`, are steeper than its own.
@@ -29,9 +31,11 @@ def blended(image: Tensor, other: Tensor, usable: Tensor, box: tuple[slice, slic
 def solved(laplacian: Tensor) -> Tensor:
     """(C, h, w) with that discrete Laplacian (of four neighbours) and 0 all around: exactly, by sine transforms."""
     height, width = laplacian.shape[1:]
+    laplacian = laplacian.float()
     down, across = _sines(height, laplacian), _sines(width, laplacian)
     steps = [2 - 2 * torch.cos(math.pi * torch.arange(1, n + 1, device=laplacian.device) / (n + 1)) for n in (height, width)]
-    return -(down @ ((down @ laplacian @ across) / (steps[0][:, None] + steps[1])) @ across)
+    with exact_arithmetic(laplacian.device):
+        return -(down @ ((down @ laplacian @ across) / (steps[0][:, None] + steps[1])) @ across)
 
 
 def _sines(count: int, like: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import affine_grid, grid_sample
 
+from medood.core.device import exact_arithmetic
+
 _JITTER, _HUE, _JITTERED, _GREYED = 0.4, 0.1, 0.8, 0.2
 _RATIO = 4 / 3
 _LUMA = (0.299, 0.587, 0.114)
@@ -65,14 +67,19 @@ def draw_views(count: int, random: torch.Generator | None = None, area: tuple[fl
 def view(image: Tensor, views: Views) -> Tensor:
     """(n, C, H, W) of 0..1 under their views, within 0..1. Colours are changed only where there are three channels."""
     views = views.to(image.device)
+    with exact_arithmetic(image.device):
+        image = _part(image.float(), views) * _each(views.brightness)
+        middle = image.mean((1, 2, 3), keepdim=True)
+        image = middle + (image - middle) * _each(views.contrast)
+        return (_recoloured(image, views) if image.shape[1] == 3 else image).clamp(0, 1)
+
+
+def _part(image: Tensor, views: Views) -> Tensor:
+    """The part of each image that its view shows, on as many pixels."""
     nothing = torch.zeros_like(views.width)
     rows = (views.width * views.flip, nothing, views.column), (nothing, views.height, views.row)
     places = affine_grid(torch.stack([torch.stack(row, 1) for row in rows], 1), list(image.shape), align_corners=False)
-    image = grid_sample(image.float(), places, padding_mode="reflection", align_corners=False)
-    image = image * _each(views.brightness)
-    middle = image.mean((1, 2, 3), keepdim=True)
-    image = middle + (image - middle) * _each(views.contrast)
-    return (_recoloured(image, views) if image.shape[1] == 3 else image).clamp(0, 1)
+    return grid_sample(image, places, padding_mode="reflection", align_corners=False)
 
 
 def _recoloured(image: Tensor, views: Views) -> Tensor:
