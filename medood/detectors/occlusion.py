@@ -103,7 +103,7 @@ class Occlusion(Detector):
         weights = self.surroundings(kept)
         around = self.surroundings(image * kept) / weights.clamp(min=1e-6)
         whole = (image * kept).sum((2, 3), keepdim=True) / kept.sum((2, 3), keepdim=True).clamp(min=1)
-        fill = torch.where(weights > 1e-3, around, torch.where(kept.any(), whole, self.spec.low))
+        fill = torch.where(weights > 1e-3, around, torch.where(kept.any(2, keepdim=True).any(3, keepdim=True), whole, self.spec.low))
         return torch.where(hidden, fill.clamp(self.spec.low, self.spec.high), image)
 
     def _spread(self, falls: Tensor) -> Tensor:

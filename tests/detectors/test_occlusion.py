@@ -33,6 +33,13 @@ class Bright(Detector):
         return Scores(total, parts={"total": total})
 
 
+class Total(Detector):
+    localises = False
+
+    def _score(self, image: Tensor) -> Scores:
+        return Scores(image.sum((1, 2, 3)))
+
+
 def grey_with_one_bright_square() -> Tensor:
     image = torch.full((1, *SPEC.shape), 0.5)
     image[..., 8:12, 16:20] = 1.0
@@ -129,3 +136,15 @@ def test_the_cost_is_stated_and_what_cannot_be_is_refused() -> None:
             Occlusion(Bright(SPEC), **parameters)
     with pytest.raises(MedoodError, match="Occlusion has a map of its own"):
         Occlusion(detector)
+
+
+def test_a_map_is_the_same_in_any_batch_where_a_square_hides_all_of_a_body() -> None:
+    """One image has its body within a square and nothing around it to fill it with; the other one has more."""
+    spec = ImageSpec(1, 24, 32, -1.0, 1.0, background=-1.0)
+    detector = Occlusion(Total(spec).mark_fitted(), side=8, stride=8).mark_fitted()
+    images = torch.full((2, *spec.shape), -1.0)
+    images[0, :, 2:4, 2:4] = 0.8
+    images[1, :, 4:20, 4:28] = 0.8
+    together = detector.score(images).map
+    assert torch.equal(together[:1], detector.score(images[:1]).map)
+    assert torch.equal(together[1:], detector.score(images[1:]).map)
