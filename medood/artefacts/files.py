@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any, Literal
 from zipfile import BadZipFile
@@ -88,7 +89,7 @@ def check(path: Path) -> tuple[dict[str, Any], Agreement]:
         with np.load(places["compared"], allow_pickle=False) as arrays:
             inputs, answers = from_arrays({name: arrays[name] for name in arrays.files})
         units = Units(**description["parity"]["units"])
-    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile) as error:
+    except (KeyError, ValueError, TypeError, OSError, EOFError, BadZipFile, zlib.error) as error:
         raise MedoodError(f"{places['compared']} does not hold what medood writes there: export the run again.") from error
     return description, compared(answers, of_program(open_program(places["program"], kind), inputs), units)
 

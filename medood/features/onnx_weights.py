@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,22 @@ _MESSAGES = {  # the part of onnx.proto that weights and their places need: name
         ("float_data*", 4, "float"),
         ("name", 8, "string"),
         ("raw_data", 9, "bytes"),
+        ("external_data*", 13, "bytes"),
+        ("data_location", 14, "int32"),
     ),
-    "Node": (("input*", 1, "string"), ("name", 3, "string"), ("op_type", 4, "string")),
+    "Sparse": (("values", 1, "Tensor"), ("indices", 2, "Tensor")),
+    "Attribute": (
+        *(("t", 5, "Tensor"), ("g", 6, "Graph"), ("tensors*", 10, "Tensor"), ("graphs*", 11, "Graph")),
+        *(("sparse_tensor", 22, "Sparse"), ("sparse_tensors*", 23, "Sparse")),
+    ),
+    "Node": (("input*", 1, "string"), ("name", 3, "string"), ("op_type", 4, "string"), ("attribute*", 5, "Attribute")),
     "Value": (("name", 1, "string"),),
-    "Graph": (("node*", 1, "Node"), ("initializer*", 5, "Tensor"), ("input*", 11, "Value"), ("output*", 12, "Value")),
-    "Model": (("graph", 7, "Graph"),),
+    "Graph": (
+        *(("node*", 1, "Node"), ("initializer*", 5, "Tensor"), ("input*", 11, "Value"), ("output*", 12, "Value")),
+        ("sparse_initializer*", 15, "Sparse"),
+    ),
+    "Function": (("node*", 7, "Node"),),
+    "Model": (("graph", 7, "Graph"), ("functions*", 25, "Function")),
 }
 _FLOAT32 = 1
 
@@ -54,6 +66,14 @@ def _tensor(tensor: Any, path: Path) -> Tensor:
     if values.numel() != torch.Size(shape).numel():
         raise MedoodError(f"features: {path} keeps its weights in other files or is damaged: {tensor.name} lacks values.")
     return values.reshape(shape)
+
+
+def in_other_files(message: Any) -> bool:
+    """Whether a model, or any part of it, keeps numbers in other files."""
+    if message.DESCRIPTOR.name == "Tensor":
+        return bool(message.external_data or message.data_location)
+    found = (value for field, value in message.ListFields() if field.type == field.TYPE_MESSAGE)
+    return any(in_other_files(each) for value in found for each in (value if isinstance(value, Sequence) else (value,)))
 
 
 @cache

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import pickle
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,7 +106,7 @@ def _pytorch(path: Path) -> dict[str, Tensor]:
             f"features: {path} is no PyTorch file, is damaged, or holds more than tensors, which could run code and is not read: get it "
             "again, or save the weights alone with torch.save(model.state_dict(), FILE)."
         ) from error
-    except (RuntimeError, EOFError, BadZipFile, ValueError, KeyError, OSError, AttributeError, IndexError, TypeError) as error:
+    except (RuntimeError, EOFError, BadZipFile, zlib.error, ValueError, KeyError, OSError, AttributeError, IndexError, TypeError) as error:
         raise MedoodError(f"features: {path} is cut short or damaged and cannot be read as a PyTorch file: get it again.") from error
     for key in ("state_dict", "model_state_dict", "model", "teacher"):  # a checkpoint of a training
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

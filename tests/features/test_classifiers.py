@@ -54,6 +54,18 @@ class Residual(nn.Module):
         return self.last(inner.mean((2, 3)))
 
 
+class Forgetful(nn.Module):
+    """Attention that leaves some of it out while it learns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = nn.Linear(256, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        rows = image.flatten(2)
+        return self.last(scaled_dot_product_attention(rows, rows, rows, dropout_p=0.5 if self.training else 0.0).flatten(1))
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {"residual": Residual, "attentive": Attentive}
 
 
@@ -92,15 +104,19 @@ def test_a_program_for_so_many_images_at_a_time_takes_any_number(batch: int, tmp
 
 
 def test_a_program_of_a_training_network_is_refused(tmp_path: Path) -> None:
-    path = saved(Residual().train(), tmp_path / "it.pt2")
-    with pytest.raises(MedoodError, match=r"in training mode.*model\.eval\(\)"):
-        open_classifier(str(path), SPEC)
+    for network in (Residual(), Forgetful()):
+        path = saved(network.train(), tmp_path / "it.pt2")
+        with pytest.raises(MedoodError, match=r"in training mode.*model\.eval\(\)"):
+            open_classifier(str(path), SPEC)
+    assert open_classifier(str(saved(Forgetful().eval(), path)), SPEC).classes == 3
 
 
-def changed(path: Path, change: Callable[[str, bytes], bytes], more: dict[str, bytes] | None = None) -> Path:
+def changed(
+    path: Path, change: Callable[[str, bytes], bytes], more: dict[str, bytes] | None = None, packed: int = zipfile.ZIP_STORED
+) -> Path:
     """The archive with every member as `change` makes it."""
     out = path.with_name("changed.pt2")
-    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w") as new:
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(out, "w", packed) as new:
         for name in old.namelist():
             new.writestr(name, change(name, old.read(name)))
         for name, content in (more or {}).items():
@@ -188,6 +204,15 @@ def test_damaged_programs_and_other_files_are_refused_in_a_sentence(tmp_path: Pa
         path.write_bytes(damaged)
         with pytest.raises(MedoodError, match=r"cut short, damaged, or no file of torch\.export\.save"):
             open_classifier(str(path), SPEC)
+    path.write_bytes(content)
+    packed = changed(path, lambda name, content: content, packed=zipfile.ZIP_DEFLATED)
+    with zipfile.ZipFile(packed) as archive:
+        (graph,) = (each for each in archive.infolist() if each.filename.endswith("models/model.json"))
+    place = graph.header_offset + 30 + len(graph.filename)
+    squeezed = packed.read_bytes()
+    packed.write_bytes(squeezed[: place + 5] + b"\xff" * 40 + squeezed[place + 45 :])
+    with pytest.raises(MedoodError, match="cut short, damaged"):
+        open_classifier(str(packed), SPEC)
     other = tmp_path / "it.pth"
     torch.save(Residual(), other)
     with pytest.raises(MedoodError, match="without running code"):
@@ -220,15 +245,27 @@ def test_another_file_than_the_one_that_was_meant_is_noticed(tmp_path: Path) -> 
         open_classifier(str(saved(Residual().eval(), path)), SPEC, sha256=sha256)
 
 
-def onnx_file(path: Path, weight: np.ndarray, bias: np.ndarray, *, hidden: np.ndarray, operation: str = "Relu", batch: int = 0) -> Path:
-    """relu(flat image x hidden) x weight + bias as an ONNX file, written field by field (onnx.proto)."""
+def onnx_file(
+    path: Path,
+    weight: np.ndarray,
+    bias: np.ndarray,
+    *,
+    hidden: np.ndarray,
+    operation: str = "Relu",
+    batch: int = 0,
+    elsewhere: str | None = None,
+) -> Path:
+    """relu(flat image x hidden) x weight + bias as an ONNX file, written field by field (onnx.proto); the weight in a file `elsewhere`."""
 
     def field(number: int, content: bytes) -> bytes:
         return _varint(number << 3 | 2) + _varint(len(content)) + content
 
     def tensor(name: str, values: np.ndarray) -> bytes:
         dims = b"".join(_varint(1 << 3) + _varint(size) for size in values.shape)
-        return dims + _varint(2 << 3) + _varint(1) + field(8, name.encode()) + field(9, values.astype("<f4").tobytes())
+        described = dims + _varint(2 << 3) + _varint(1) + field(8, name.encode())
+        if elsewhere and name == "weight":
+            return described + field(13, field(1, b"location") + field(2, elsewhere.encode())) + _varint(14 << 3) + _varint(1)
+        return described + field(9, values.astype("<f4").tobytes())
 
     def node(kind: str, inputs: list[str], output: str) -> bytes:
         return b"".join(field(1, each.encode()) for each in inputs) + field(2, output.encode()) + field(4, kind.encode())
@@ -286,3 +323,15 @@ def test_onnx_files_that_cannot_be_used_are_refused_in_a_sentence(tmp_path: Path
     unknown = onnx_file(tmp_path / "unknown.onnx", weight, bias, hidden=hidden, operation="RunThis")
     with pytest.raises(MedoodError, match="ONNX Runtime does not read it"):
         open_classifier(str(unknown), SPEC)
+
+
+def test_weights_in_a_file_beside_the_onnx_file_are_refused_as_its_checksum_does_not_cover_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("onnxruntime")
+    hidden, weight, bias = np.ones((256, 5)), np.ones((5, 3)), np.ones(3)
+    path = onnx_file(tmp_path / "it.onnx", weight, bias, hidden=hidden, elsewhere="weight.bin")
+    (tmp_path / "weight.bin").write_bytes(weight.astype("<f4").tobytes())
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MedoodError, match=r"keeps weights in other files.*write it as one file"):
+        open_classifier(str(path), SPEC)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import operator
+import zlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,14 @@ _CHECKS = ("_assert_tensor_metadata", "_assert_scalar", "_assert_async", "sym_co
 
 _OF_NO_MATTER = ("memory_format", "layout", "pin_memory")
 _VIEWS = ("view", "default"), ("_unsafe_view", "default")
-_IN_TRAINING = {"batch_norm": "training", "dropout": "train", "dropout_": "train", "feature_dropout": "train"}
+_IN_TRAINING = {
+    "batch_norm": "training",
+    "dropout": "train",
+    "dropout_": "train",
+    "feature_dropout": "train",
+    "scaled_dot_product_attention": "dropout_p",
+}
+"""What is true, or above 0, in training only."""
 _DTYPES = (None, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64, torch.float16, torch.float32, torch.float64)
 _MORE_DTYPES = {12: torch.bool, 13: torch.bfloat16}
 
@@ -64,7 +72,7 @@ class Graph(nn.Module):
         try:
             with ZipFile(path) as archive:
                 self._read(_Archive(archive, path, what))
-        except (BadZipFile, OSError, EOFError) as error:
+        except (BadZipFile, OSError, EOFError, zlib.error) as error:
             raise self.damaged() from error
         except (KeyError, IndexError, ValueError, TypeError, AttributeError, RuntimeError) as error:
             raise self.damaged() from error
@@ -116,7 +124,7 @@ class Graph(nn.Module):
         if name:
             _call(node)
         flag = next((_value(each["arg"], {}, None) for each in node["inputs"] if each["name"] == _IN_TRAINING.get(name, "")), False)
-        if flag is True:
+        if flag:
             raise self.refused(
                 "it was exported in training mode, in which its answers are random or depend on the other images: "
                 "call model.eval() before torch.export.export"

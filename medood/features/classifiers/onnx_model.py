@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 from torch import Tensor, nn
 
 from medood.core.errors import MedoodError
-from medood.features.onnx_weights import model_class
+from medood.features.onnx_weights import in_other_files, model_class
 
 _PRODUCTS = ("Gemm", "MatMul")
 
@@ -41,10 +41,7 @@ class OnnxModel(nn.Module):
         try:
             self.session: Any = onnxruntime.InferenceSession(content, options, ["CPUExecutionProvider"])
         except Exception as error:  # its exceptions have no class in common
-            raise MedoodError(
-                f"The classifier {path} cannot be used: ONNX Runtime does not read it ({_first_line(error)}). Weights in other files are "
-                "not read either: write it as one file."
-            ) from error
+            raise MedoodError(f"The classifier {path} cannot be used: ONNX Runtime does not read it ({_first_line(error)}).") from error
         images, outputs = self.session.get_inputs(), [each.name for each in self.session.get_outputs() if each.name != last]
         if len(images) != 1 or len(outputs) != 1:
             raise MedoodError(
@@ -74,6 +71,11 @@ def _with_features(path: Path) -> tuple[bytes, str | None]:
         model.ParseFromString(content)
     except DecodeError as error:
         raise MedoodError(f"The classifier {path} is cut short or damaged and cannot be read as an ONNX file: get it again.") from error
+    if in_other_files(model):  # wherever those lie, ONNX Runtime would look for them in the working directory
+        raise MedoodError(
+            f"The classifier {path} keeps weights in other files, which its checksum would not cover: write it as one file "
+            "(torch.onnx.export: `external_data=False`)."
+        )
     products = [node for node in model.graph.node if node.op_type in _PRODUCTS]
     given = {each.name for each in (*model.graph.input, *model.graph.output, *model.graph.initializer)}
     if not products or products[-1].input[0] in given:
