@@ -4,8 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from medood.core.detector import ImageSpec
-from medood.core.errors import MedoodError
+from torch import Tensor
+
+from medood.core.detector import Batch, ImageSpec
+from medood.core.errors import MedoodError, TrainingError
+
+
+def required_classes(batch: Batch) -> Tensor:
+    """int64 (B,): the classes of images, -1 for none. Raises TrainingError when nobody named any."""
+    if batch.classes is None:
+        raise TrainingError("No image has a class: give the source a table with a column `class`.")
+    return batch.classes
 
 
 def require_range(spec: ImageSpec, low: float, high: float, who: str) -> None:

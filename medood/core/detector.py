@@ -157,12 +157,14 @@ class Phase:
 
     held_out  for a closed form that learns how normal images score which nothing was trained on: at least how many held-out images it
               needs. It then runs on those and not on the training images
+    classes   how many classes of images it learns to tell apart: the training images must show all of them, and no others
     """
 
     name: str = "train"
     epochs: int = 1
     optimizers: Mapping[str, Optimizer] = {}
     held_out: int = 0
+    classes: int = 0
 
     def begin(self) -> None:
         """Freeze parts, compute what the phase needs from earlier phases, forget what an interrupted pass collected.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from medood.core.detector import Phase
 from medood.core.errors import TrainingError
 from medood.recipe.recipe import Training
@@ -24,6 +26,23 @@ def check_held_out(phases: Sequence[Phase], found: int) -> None:
         if found < phase.held_out:
             raise TrainingError(
                 f"Phase {phase.name!r} needs at least {phase.held_out} held-out normal images, found {found}: hold out more of them."
+            )
+
+
+def check_classes(phases: Sequence[Phase], known: np.ndarray | None) -> None:
+    """Raises TrainingError when the classes of the training images, int64 (n,), -1 for none, are not those that a phase tells apart."""
+    found = 0 if known is None else len(np.unique(known[known >= 0]))
+    for phase in (each for each in phases if each.classes):
+        if not found:
+            raise TrainingError(
+                f"Phase {phase.name!r} tells {phase.classes} classes of images apart, but no training image has a class: give the source a "
+                "table with a column `class`."
+            )
+        if found < 2:
+            raise TrainingError(f"Phase {phase.name!r} tells classes of images apart, but all training images are of one class.")
+        if found != phase.classes:
+            raise TrainingError(
+                f"The training images are of {found} classes, not of {phase.classes}: set the detector's `classes: {found}`."
             )
 
 

@@ -24,10 +24,10 @@ from medood.training.checkpoints.identity import identity
 from medood.training.checkpoints.resuming import Plan, find_start, what_happens
 from medood.training.checkpoints.weights import finite, restore
 from medood.training.contrast import Against, Contrast, check_contrast, check_marginals, mixed
-from medood.training.data import Batches, Images, InOrder, patients_of
+from medood.training.data import Batches, Images, InOrder, classes_of, patients_of
 from medood.training.inputs import compute_inputs, has_inputs
 from medood.training.losses import Losses, LossEvents, diverged
-from medood.training.plan import check_held_out, check_plan
+from medood.training.plan import check_classes, check_held_out, check_plan
 from medood.training.processes import check_number
 from medood.training.randomness import derived_seed
 from medood.training.schedule import Schedule
@@ -105,6 +105,7 @@ class _Trainer:
         self.phases = list(detector.phases())
         self.epochs = check_plan(self.phases, plan)
         check_held_out(self.phases, len(held_out))
+        check_classes(self.phases, classes_of(images))
         check_marginals(self.phases, contrast)
         numbers = {"training images": len(images), "held-out images": len(held_out), "images to contrast with": _size(contrast)}
         numbers["processes"] = processes.count()

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 from training_toys import SIDE, Pictures, Reconstruct, Scripted, Toy, plan, run, scripted, seeded
+
+from medood.core.detector import Phase
+from medood.core.errors import TrainingError
+from medood.training.plan import check_classes
 
 
 def history(folder) -> list[dict]:
@@ -125,3 +130,22 @@ def test_every_validation_draws_the_same_random_numbers(tmp_path) -> None:
 
     run(Toy(Noise), tmp_path, held_out=6)
     assert len({line["validation"] for line in history(tmp_path)}) == 1
+
+
+@pytest.mark.parametrize(
+    ("known", "words"),
+    [
+        (None, "tells 3 classes of images apart, but no training image has a class: .* column `class`"),
+        ([-1, -1], "no training image has a class"),
+        ([1, 1, -1], "all training images are of one class"),
+        ([0, 1, 0], "are of 2 classes, not of 3: set the detector's `classes: 2`"),
+        ([0, 1, 2, 3], "are of 4 classes, not of 3: set the detector's `classes: 4`"),
+    ],
+)
+def test_classes_are_compared_with_those_that_a_phase_tells_apart_before_it_begins(known, words) -> None:
+    phase = Phase()
+    phase.classes = 3
+    with pytest.raises(TrainingError, match=words):
+        check_classes([phase], None if known is None else np.array(known))
+    check_classes([phase], np.array([2, 0, 1, -1, 1]))
+    check_classes([Phase()], None)

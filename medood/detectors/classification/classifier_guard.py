@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import Adam
 
+from medood.core.demands import required_classes
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
 from medood.core.errors import MedoodError, MedoodWarning, TrainingError
 from medood.core.running.processes import summed, together
@@ -23,6 +24,8 @@ from medood.nets.densities.mixture import exact
 _LEAST_PROBABILITY = 1e-30
 _SATURATED = -16.6
 """log((1 - p) / p) below which p is 1 in single precision."""
+_SUM = 1e-2
+"""How far the sum of probabilities may be from 1: of a thousand in half precision."""
 
 
 class ClassifierGuard(Detector):
@@ -30,11 +33,13 @@ class ClassifierGuard(Detector):
 
     The classifier is yours, in a file of torch.export.save (.pt2) or of ONNX, and stays as it is; neither kind of file runs code here. Or a
     small one is trained on the column `class` of the source's table. "Normal" images are those that the classifier was made for, of all its
-    classes. All four scores are parts; which one counts is `score`. It has no map but by `occlusion`.
+    classes. All four scores are parts; which one counts is `score`. It has no map but by `occlusion`: a gradient of the
+    answer says what a pixel would change, not where the image is odd.
 
     classifier    the file, by its path or by its name in the folder of MEDOOD_WEIGHTS; null: one is trained
     sha256        of the file; a run keeps it and refuses another file
-    outputs       what the classifier answers with: "logits", or "probabilities" after a softmax, of which "energy" cannot be known
+    outputs       what the classifier answers with: "logits", "probabilities" after a softmax, or "log_probabilities" after a log-softmax,
+                  of which "energy" cannot be known
     mean, std     the classifier sees (image - mean) / std: a number, or one for each channel
     score         "softmax": log((1 - p) / p) of the highest probability p (Hendrycks and Gimpel, ICLR 2017). "energy": -log of the sum of
                   exp(logit) (Liu et al., NeurIPS 2020). "odin": the highest softmax at a high temperature, after a small step of the image
@@ -61,7 +66,7 @@ class ClassifierGuard(Detector):
         *,
         classifier: str | None = None,
         sha256: str | None = None,
-        outputs: Literal["logits", "probabilities"] = "logits",
+        outputs: Literal["logits", "probabilities", "log_probabilities"] = "logits",
         mean: tuple[float, ...] = (0.0,),
         std: tuple[PositiveFloat, ...] = (1.0,),
         score: Literal["softmax", "energy", "odin", "mahalanobis"] = "energy",
@@ -80,7 +85,7 @@ class ClassifierGuard(Detector):
             )
         if classes == 1:
             raise MedoodError("ClassifierGuard: `classes: 1` leaves a classifier nothing to choose from: it takes two classes or more.")
-        if score == "energy" and outputs == "probabilities":
+        if score == "energy" and outputs != "logits":
             raise MedoodError(
                 'ClassifierGuard: probabilities do not tell the "energy" of logits: choose another `score`, or export logits.'
             )
@@ -103,9 +108,12 @@ class ClassifierGuard(Detector):
 
     def answers(self, image: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (B, classes), of probabilities up to a number for each image, and features (B, d), in double precision."""
-        logits, features = self.classifier(image)
-        logits = exact(logits)
-        return (logits.clamp(min=_LEAST_PROBABILITY).log() if self.outputs == "probabilities" else logits), exact(features)
+        answers, features = self.classifier(image)
+        return self.logits(exact(answers)), exact(features)
+
+    def logits(self, answers: Tensor) -> Tensor:
+        """(B, classes) of what the classifier answers with."""
+        return answers.clamp(min=_LEAST_PROBABILITY).log() if self.outputs == "probabilities" else answers
 
     def towards(self, image: Tensor, direction: Tensor | None, epsilon: float) -> Tensor:
         """(B,): "odin" after a step of `epsilon`, a share of the range, in a direction that pixels may go."""
@@ -167,11 +175,11 @@ class _Learn(Phase):
 
     def __init__(self, detector: ClassifierGuard) -> None:
         self.detector = detector
-        self.epochs = detector.epochs
+        self.epochs, self.classes = detector.epochs, detector.classifier.classes
         self.optimizers = {"classifier": Adam(detector.classifier.parameters(), detector.learning_rate, fused=True)}
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        classes = _classes_of(batch, self.detector.classifier.classes)
+        classes = required_classes(batch)
         known = classes >= 0
         count = summed(known.sum())
         if not bool(count):
@@ -183,7 +191,7 @@ class _Learn(Phase):
 
     def validate(self, batch: Batch) -> Tensor:
         """Cross-entropies; 0 for an image of no class, or of one that is not in training."""
-        classes = _classes_of(batch, self.detector.classifier.classes)
+        classes = required_classes(batch)
         logits, _ = self.detector.classifier(batch.image)
         return torch.where(classes >= 0, cross_entropy(logits, classes.clamp(min=0), reduction="none"), 0.0)
 
@@ -197,35 +205,34 @@ class _Classes(Phase):
         self.detector = detector
 
     def begin(self) -> None:
-        self.logits: list[Tensor] = []
+        self.answers: list[Tensor] = []
         self.features: list[Tensor] = []
-        self.classes: list[Tensor] = []
+        self.said: list[Tensor] = []
 
     def step(self, batch: Batch, update: Update) -> dict[str, Tensor]:
-        logits, features = self.detector.answers(batch.image)
-        said = logits.argmax(1)
+        answers, features = (exact(each) for each in self.detector.classifier(batch.image))
+        said = answers.argmax(1)
         if not self.detector.yours:
-            named = _classes_of(batch, self.detector.classifier.classes)
+            named = required_classes(batch)
             said = torch.where(named >= 0, named, said)
-        self.logits.append(together(logits))
+        self.answers.append(together(answers))
         self.features.append(together(features))
-        self.classes.append(together(said))
+        self.said.append(together(said))
         return {}
 
     def finish(self) -> None:
-        detector, logits, classes = self.detector, torch.cat(self.logits), torch.cat(self.classes)
-        if not bool(logits.isfinite().all()):
+        detector, answers, classes = self.detector, torch.cat(self.answers), torch.cat(self.said)
+        if not bool(answers.isfinite().all()):
             raise TrainingError("The classifier answers normal images with what are no numbers: check `mean`, `std` and the transforms.")
-        if detector.outputs == "logits" and bool((logits >= 0).all()) and bool(((logits.sum(1) - 1).abs() < 1e-3).all()):
-            raise TrainingError("The classifier answers with probabilities, not logits: set `outputs: probabilities`.")
+        if detector.yours:
+            _check_answers(answers, detector.outputs)
+        logits = detector.logits(answers)
         found = len(classes.unique())
         if found < 2:
             raise TrainingError(
                 f"All {len(classes)} training images are of one class to the classifier: check `mean`, `std` and the transforms, and train "
                 "the guard on images of all classes."
             )
-        if not detector.yours and found < detector.classifier.classes:
-            raise TrainingError(f"The column `class` names {found} classes in training: set `classes: {found}`.")
         sure = float((softmax_score(logits) < _SATURATED).float().mean())
         if sure > 0.5:
             warnings.warn(
@@ -236,6 +243,25 @@ class _Classes(Phase):
             )
         known = Classes.of(torch.cat(self.features), classes, logits.shape[1])
         detector.means_, detector.axes_, detector.weights_ = (each.float() for each in (known.means, known.axes, known.weights))
+
+
+def _check_answers(answers: Tensor, outputs: str) -> None:
+    """Raises TrainingError when answers (n, classes) to normal images are not what a recipe says they are."""
+    inside = bool(((answers >= 0) & (answers <= 1)).all())
+    if inside and bool(((answers.sum(1) - 1).abs() < _SUM).all()):
+        found = "probabilities"
+    elif bool((answers.logsumexp(1).abs() < _SUM).all()):
+        found = "log_probabilities"
+    elif inside:
+        raise TrainingError(
+            "The classifier's answers lie between 0 and 1 and do not add up to 1, as probabilities of findings that do not exclude each "
+            "other: these scores are for a classifier of classes that do."
+        )
+    else:
+        found = "logits"
+    if found != outputs:
+        names = {name: name.replace("log_", "logarithms of ") for name in ("logits", "probabilities", "log_probabilities")}
+        raise TrainingError(f"The classifier answers with {names[found]}, not {names[outputs]}: set `outputs: {found}`.")
 
 
 class _Step(Phase):
@@ -258,14 +284,3 @@ class _Step(Phase):
 
     def finish(self) -> None:
         self.detector.epsilon_.fill_(min(self.total, key=lambda epsilon: (self.total[epsilon], epsilon)))
-
-
-def _classes_of(batch: Batch, count: int) -> Tensor:
-    """int64 (B,) below `count`, -1 for none. Raises TrainingError for images of no or of more classes."""
-    if batch.classes is None:
-        raise TrainingError(
-            "No image has a class: give the source a table with a column `class`, or name the file of your own classifier as `classifier`."
-        )
-    if int(batch.classes.max()) >= count:
-        raise TrainingError(f"The column `class` names more classes in training than the {count} of `classes`: set it to their number.")
-    return batch.classes

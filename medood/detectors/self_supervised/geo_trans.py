@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD, Adam, Optimizer
 
-from medood.core.demands import require_multiple, require_square_multiple
+from medood.core.demands import require_multiple, require_square_multiple, required_classes
 from medood.core.detector import Batch, Detector, ImageSpec, Phase, Scores, Update
-from medood.core.errors import MedoodError, MedoodWarning, TrainingError
+from medood.core.errors import MedoodError, MedoodWarning
 from medood.core.running.processes import summed
 from medood.core.types import NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 from medood.nets.densities.dirichlet import fit_dirichlet, log_probabilities
@@ -23,7 +23,7 @@ from medood.nets.images.margin_map import margin_weights, returned, shortfall, s
 from medood.nets.images.signed import signed
 from medood.nets.wide_resnet import GRID_STEP, STEP, WideResNet, linear_head
 
-_LEAST_HELD_OUT = 10
+_LEAST_HELD_OUT = 100
 _AT_ONCE = 8  # transforms in a step towards normality
 
 
@@ -45,7 +45,7 @@ class GeoTrans(Detector):
     score          "dirichlet": how unlikely the classifier's probabilities are under Dirichlet distributions, one per transform, that were
                    fitted to those of normal images. "simplified": 1 less the mean probability of the right transform
     fitted_on      normal images that the Dirichlet distributions are fitted on: "training", on which the classifier is too sure, as in
-                   the paper, or "held_out"
+                   the paper, or "held_out", of which it takes a hundred: they set the threshold too, which would be too low for few
     classes        of the normal images, which a second answer of the network tells apart while it learns: as many as the source names, by
                    a column `class` in a table, say; 0: none. With classes the paper takes the simplified score and SGD
     optimizer      "adam", or "sgd" with Nesterov momentum 0.9
@@ -123,18 +123,9 @@ class GeoTrans(Detector):
         """(B,): cross entropies of the transform of each image, and of its class where classes are told apart and it has one."""
         if self.class_head is None:
             return cross_entropy(self.logits(batch.image, number).float(), number, reduction="none")
-        classes, features = self._classes_of(batch), self.network(signed(self.transforms(batch.image, number), self.spec))
+        classes, features = required_classes(batch), self.network(signed(self.transforms(batch.image, number), self.spec))
         told = cross_entropy(self.class_head(features).float(), classes, reduction="none", ignore_index=-1)
         return told + cross_entropy(self.head(features).float(), number, reduction="none")
-
-    def _classes_of(self, batch: Batch) -> Tensor:
-        """int64 (B,), -1 where there is none. Raises TrainingError unless they fit the parameter `classes`."""
-        known = self.class_head.out_features if self.class_head is not None else 0
-        if batch.classes is None:
-            raise TrainingError(f"GeoTrans with `classes: {known}` needs a source that names classes, by a column `class` in a table, say.")
-        if int(batch.classes.max()) >= known:
-            raise TrainingError(f"GeoTrans has `classes: {known}`, but the training images are of more: set `classes` to their number.")
-        return batch.classes
 
     def solve(self, mean: Tensor, mean_log: Tensor) -> None:
         """Fit the distributions to means over the images, (T, T) each, of probabilities and of their logarithms."""
@@ -143,8 +134,9 @@ class GeoTrans(Detector):
         self.alpha_.copy_(alpha.nan_to_num(1.0))
         if count := int(self.same_.sum()):
             warnings.warn(
-                f"GeoTrans gives all normal images the same probabilities under {count} of {len(self.transforms)} transforms; the "
-                "simplified score counts for those. Train fewer epochs, or set `fitted_on: held_out`.",
+                f"GeoTrans gives all normal images the same probabilities, as far as numbers tell, under {count} of "
+                f"{len(self.transforms)} transforms; the simplified score counts for those. Train fewer epochs, or set "
+                "`fitted_on: held_out`.",
                 MedoodWarning,
                 stacklevel=2,
             )
@@ -179,7 +171,7 @@ class _Classifier(Phase):
 
     def __init__(self, detector: GeoTrans) -> None:
         self.detector = detector
-        self.epochs = detector.epochs
+        self.epochs, self.classes = detector.epochs, detector.class_head.out_features if detector.class_head is not None else 0
         rate, decay = detector.learning_rate, detector.weight_decay
         self.optimizers: Mapping[str, Optimizer] = {
             "classifier": Adam(detector.parameters(), rate, eps=1e-7, weight_decay=decay, fused=True)

@@ -163,6 +163,7 @@ def _are_numbers(values: Any, count: int) -> bool:
 
 def _checked(path: Path, numbers: np.ndarray, classes: int, level: str) -> np.ndarray:
     most = 20 if level == "coarse" else classes
-    if len(numbers) and not 0 <= numbers.min() <= numbers.max() < most:
-        raise InputError(f"{path}: found a class {int(numbers.max())}, expected 0 to {most - 1}; is it CIFAR-{classes}? Download it again.")
+    wrong = numbers[(numbers < 0) | (numbers >= most)]
+    if len(wrong):
+        raise InputError(f"{path}: found a class {int(wrong[0])}, expected 0 to {most - 1}; is it CIFAR-{classes}? Download it again.")
     return numbers
