@@ -30,7 +30,7 @@ class CAEOneClassSVM(Detector):
     gamma          of the kernel exp(-gamma d^2): "scale" is 1 / (code x variance), "auto" is 1 / code
     other_nus, other_gammas   every pair of these is scored too, as parts, for `hindsight` in a benchmark: the paper took the best pair of
                    nu 0.1 to 0.9 and gamma 2^-7 to 2^2 by the labels of its test
-    most           images to fit at most, drawn with `seed`: time grows with the square of their number
+    most           images to fit at most, drawn with `seed`, for an exact machine: time grows with the square of their number
     learning_rate  of Adam
     epochs         200 in the paper
 

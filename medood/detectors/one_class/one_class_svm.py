@@ -38,7 +38,8 @@ class OneClassSVM(Detector):
     other_nus, other_gammas   whole images are scored with every pair of these too, as parts, for `hindsight` in a benchmark. The
                     "RAW-OC-SVM" of Golan and El-Yaniv (NeurIPS 2018) had nu 0.1 to 0.9, gamma 2^-7 to 2^2 (on a range of -1..1: four times
                     as much here) and variance 1
-    most            images (or crops) to fit at most, drawn with `seed`: time grows with the square of their number
+    most            images (or crops) to fit at most, drawn with `seed`: time grows with the square of their number. The machine of
+                    some is exact, and the papers'; that of an approximate kernel would see all
     min_foreground  crops with a smaller share of foreground are neither fitted nor counted
     top_crops       see `input`
     """
