@@ -36,11 +36,11 @@ def classes_of(images: Images) -> np.ndarray | None:
 
 
 def batch_numbers(order: np.ndarray, size: int) -> list[np.ndarray]:
-    """Cut into batches of `size`, the last one partial; a single image left over joins the batch before, as batch norm needs two."""
-    edges = list(range(size, len(order), size))
-    if edges and size > 1 and len(order) - edges[-1] == 1:
-        edges.pop()
-    return np.split(order, edges)
+    """Cut into batches of at most `size`, as few and as equal as can be: a last one of two or three images would pull batch statistics and
+    gradients its way just before validation. None is of a single image, as batch norm needs two: of an odd number in pairs one has three.
+    """
+    count = -(-len(order) // size)
+    return np.array_split(order, max(1, count if size == 1 else min(count, len(order) // 2)))
 
 
 @dataclass

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -22,7 +23,7 @@ def images_of(epoch: int, phase: str, *, count: int = 18, seed: int = 3, size: i
     """The batches that a training sees, made again."""
     pictures = Pictures(count)
     order = Batches(pictures, size, seed, phase).order(epoch)
-    return [torch.from_numpy(pictures.values[order[i : i + size]]) for i in range(0, count, size)]
+    return [torch.from_numpy(pictures.values[numbers]) for numbers in np.array_split(order, -(-count // size))]
 
 
 def test_one_phase_equals_a_plain_loop(tmp_path) -> None:
