@@ -12,6 +12,7 @@ from torch import Tensor
 from medood.core.detector import Detector, Phase, Scores
 from medood.core.errors import MedoodError
 from medood.core.types import PositiveInt
+from medood.detectors.combination.image_keys import changed_copies_of
 from medood.features.interface import Extractor, nothing_kept
 
 _SPREAD = 0.5
@@ -81,7 +82,8 @@ class Occlusion(Detector):
         with nothing_kept(self):
             for owners, numbers in self._visits(body):
                 hidden = self._hidden(numbers) & body[owners]
-                scores = self.detector._score(self._without(image[owners], hidden, body[owners])).image
+                with changed_copies_of(image[owners]):  # a held-out image is compared with others whether or not something is hidden
+                    scores = self.detector._score(self._without(image[owners], hidden, body[owners])).image
                 falls[owners, numbers] = own.image[owners] - scores
         return Scores(own.image, self._spread(falls), own.patches, own.parts)
 

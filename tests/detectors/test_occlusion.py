@@ -11,6 +11,7 @@ from torch import Tensor
 
 from medood.core.detector import Detector, ImageSpec, Scores
 from medood.core.errors import MedoodError
+from medood.detectors.combination.image_keys import keys_of
 from medood.detectors.density.mahalanobis import Mahalanobis
 from medood.detectors.occlusion import Occlusion
 from medood.features.gradient_histograms import GradientHistograms
@@ -148,3 +149,27 @@ def test_a_map_is_the_same_in_any_batch_where_a_square_hides_all_of_a_body() -> 
     together = detector.score(images).map
     assert torch.equal(together[:1], detector.score(images[:1]).map)
     assert torch.equal(together[1:], detector.score(images[1:]).map)
+
+
+class Asks(Detector):
+    """Notes which images it takes those for that it scores."""
+
+    localises = False
+
+    def __init__(self, spec: ImageSpec) -> None:
+        super().__init__(spec)
+        self.taken: list[int] = []
+
+    def _score(self, image: Tensor) -> Scores:
+        self.taken += keys_of(image).tolist()
+        return Scores(image.mean((1, 2, 3)))
+
+
+def test_an_image_is_known_again_when_a_part_of_it_is_hidden() -> None:
+    """An ensemble compares a held-out image with those of other patients, and so its copies: else its map would be that difference."""
+    detector = Asks(SPEC).mark_fitted()
+    images = torch.rand((2, *SPEC.shape), generator=torch.Generator().manual_seed(0))
+    Occlusion(detector, side=12, stride=12).mark_fitted().score(images)
+    assert len(detector.taken) > 2
+    assert set(detector.taken) == set(keys_of(images).tolist())
+    assert set(keys_of(images.flip(3)).tolist()).isdisjoint(detector.taken)
