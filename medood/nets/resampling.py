@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, conv2d, conv_transpose2d, interpolate
 
 _WORTH = 256
-"""Pixels of a batch, on the coarser grid, below which summing up the weights costs more than the arithmetic that it saves."""
+"""Pixels of a batch in training, on the coarser grid, below which summing up the weights costs more than the arithmetic that it saves. In
+scoring the kernel is the same for every batch, as rounding differs."""
 
 
 class HalvingConvolution(nn.Conv2d):
@@ -20,7 +21,7 @@ class HalvingConvolution(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1)
 
     def forward(self, input: Tensor) -> Tensor:
-        if _pixels(input) < 4 * _WORTH:
+        if self.training and _pixels(input) < 4 * _WORTH:
             return avg_pool2d(super().forward(input), 2)
         return conv2d(input, _summed(self.weight, 0.25), self.bias, 2, 1)
 
@@ -35,7 +36,7 @@ class DoublingConvolution(nn.Conv2d):
         super().__init__(inputs, outputs, 3, padding=1, bias=False)
 
     def forward(self, input: Tensor) -> Tensor:
-        if _pixels(input) < _WORTH:
+        if self.training and _pixels(input) < _WORTH:
             return super().forward(interpolate(input, scale_factor=2))
         return conv_transpose2d(input, _summed(self.weight.flip(2, 3), 1.0).transpose(0, 1), None, 2, 1)
 

@@ -42,8 +42,16 @@ def test_one_convolution_is_as_good_as_two_steps(
 def test_few_pixels_take_two_steps(kind: type[nn.Conv2d]) -> None:
     """Then the sums of weights are not worth their while; what comes out is the same."""
     torch.manual_seed(0)
-    layer, image = kind(4, 4), torch.randn(1, 4, 8, 8)
+    layer, image = kind(4, 4).train(), torch.randn(1, 4, 8, 8)
     with torch.no_grad():
         few = layer(image)
         many = layer(image.expand(64, -1, -1, -1))
     assert torch.allclose(few.expand_as(many), many, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [HalvingConvolution, DoublingConvolution])
+def test_in_scoring_what_is_rounded_does_not_depend_on_the_batch(kind: type[nn.Conv2d]) -> None:
+    torch.manual_seed(0)
+    layer, images = kind(4, 4).eval(), torch.randn(64, 4, 8, 8)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(layer(images)[:1], layer(images[:1]))
