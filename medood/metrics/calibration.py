@@ -29,8 +29,9 @@ class Calibration:
     map_scale         colour scale of the maps, or None for a method without maps
 
     The p-value is conformal (Vovk, Gammerman and Shafer, Algorithmic Learning in a Random World, 2005): over calibrations, a new normal
-    image of a new patient gets p <= a with a probability of at most a, provided that it is exchangeable with the held-out images. With
-    several images per patient this holds on average and the interval, which counts patients, says how far one calibration may be off.
+    image of a new patient gets p <= a with a probability of at most a, provided that it is exchangeable with the held-out images, as it is
+    with one image per patient. Several images of a patient resemble each other, and then few patients promise less: false alarms are more
+    than asked for (measurements/false_alarms.py), and the interval, which counts patients, says how far a calibration may be off.
     """
 
     scores: np.ndarray

@@ -235,3 +235,11 @@ def test_the_engine_script_asks_every_engine_for_both_kinds_of_files(
     every = [["--engine", "local"], *(["--engine", "dask", "--workers", count] for count in ("1", "2"))]
     assert asked == [(kind, 4, engine) for kind in ("DICOM", "JPEG") for engine in every] * 2
     assert [row[2] for row in cells(capsys.readouterr().out)] == ["4"] * 6
+
+
+def test_false_alarms_are_as_asked_for_where_the_images_of_a_patient_are_not_alike() -> None:
+    from false_alarms import false_alarms
+
+    random = np.random.default_rng(0)
+    assert false_alarms(4, 20, 0.0, 0.1, 300, random) == pytest.approx(0.1, abs=0.015)
+    assert false_alarms(4, 20, 0.9, 0.1, 300, random) > 0.13
