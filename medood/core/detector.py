@@ -63,6 +63,8 @@ class ImageSpec:
 
         Raises MedoodError, a sentence about `who` takes what, unless they have this shape and range.
         """
+        if not isinstance(images, (Tensor, np.ndarray)):
+            raise MedoodError(f"{who} takes an array or a tensor (batch, channels, height, width), found {type(images).__name__}.")
         if not _real(images):
             raise MedoodError(f"{who} takes real numbers, found {images.dtype}.")
         found = torch.from_numpy(np.require(images, np.float32, ["C", "W"])) if isinstance(images, np.ndarray) else images

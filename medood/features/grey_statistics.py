@@ -45,6 +45,11 @@ class GreyStatistics(Extractor):
 
 def _statistics(unit: Tensor, differences: Tensor, cells: int) -> Tensor:
     mean = adaptive_avg_pool2d(unit, cells)
-    deviation = (adaptive_avg_pool2d(unit.square(), cells) - mean.square()).clamp(min=0).sqrt()
+    deviation = _variance(unit if unit.device.type == "mps" else unit.double(), cells).sqrt().to(unit)
     extremes = -adaptive_max_pool2d(-unit, cells), adaptive_max_pool2d(unit, cells)
     return torch.cat([mean, deviation, *extremes, adaptive_avg_pool2d(differences, cells)], 1)
+
+
+def _variance(unit: Tensor, cells: int) -> Tensor:
+    """A small difference of two large numbers where a cell is bright and smooth: in double precision, which Apple's GPUs have not."""
+    return (adaptive_avg_pool2d(unit.square(), cells) - adaptive_avg_pool2d(unit, cells).square()).clamp(min=0)

@@ -69,8 +69,11 @@ _REDUCED = {"mean": _mean, "maximum": _maximum}
 
 
 def cells(body: Tensor, grid: Sequence[int]) -> Tensor:
-    """bool (B, 1, h, w): the cells of a grid of which at least half lies in the body (B, 1, H, W)."""
-    return adaptive_avg_pool2d(body.float(), (grid[0], grid[1])) >= 0.5
+    """bool (B, 1, h, w): the cells of a grid of which at least half lies in the body (B, 1, H, W); of a body too thin for that, all cells
+    that it touches, so that it is looked at too."""
+    share = adaptive_avg_pool2d(body.float(), (grid[0], grid[1]))
+    inside = share >= 0.5
+    return inside | ((share > 0) & ~inside.any(3, keepdim=True).any(2, keepdim=True))
 
 
 def map_of(values: Tensor, body: Tensor) -> Tensor:
@@ -84,7 +87,7 @@ def map_scores(heat: Tensor, body: Tensor, percentile: float) -> dict[str, Tenso
     number = inside.sum(1)
     rank = (number * (1 - percentile / 100)).long().minimum(number - 1).clamp(min=0)
     values = heat.flatten(1).masked_fill(~inside, -torch.inf)
-    values = values.topk(values.shape[1] if is_written_down() else int(rank.max()) + 1).values
+    values = values.topk(values.shape[1] if is_written_down() else int(rank.amax()) + 1 if len(values) else 1).values
     some = number > 0
     return {
         "mean": (heat.flatten(1) * inside).sum(1) / number.clamp(min=1),

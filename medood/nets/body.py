@@ -24,7 +24,7 @@ def percentile_inside(heat: Tensor, inside: Tensor, percentile: float) -> Tensor
     last = (number - 1).clamp(min=0)
     # only as many of the highest values are put in order as are asked for: sorting all of them took most of a score's time
     values = torch.where(inside, heat, -torch.inf).flatten(1)
-    values = values.topk(values.shape[1] if is_written_down() else int((last - below).max()) + 1).values
+    values = values.topk(values.shape[1] if is_written_down() else int((last - below).amax()) + 1 if len(values) else 1).values
     low, high = (values.gather(1, (last - at)[:, None])[:, 0] for at in (below, place.ceil().long()))
     found = low + (high - low) * (place - below)
     return torch.where(number > 0, found, 0.0)

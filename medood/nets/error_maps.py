@@ -15,6 +15,9 @@ from medood.core.detector import ImageSpec, Scores
 from medood.core.device import exact_arithmetic
 from medood.core.errors import MedoodError
 
+_WINDOW = 11
+"""Pixels along each side of what SSIM compares at a place."""
+
 
 def squared_error(image: Tensor, reconstruction: Tensor) -> Tensor:
     """(B, C, H, W) twice to (B, 1, H, W): mean over the channels of the squared difference."""
@@ -34,7 +37,7 @@ def dissimilarity(image: Tensor, reconstruction: Tensor, low: float = 0.0, high:
     """
     from_zero = image.float() - low, reconstruction.float() - low  # the luminance term is defined for values from 0
     with exact_arithmetic(image.device):  # it subtracts squares of means from means of squares
-        ssim, _ = compute_ssim_and_cs(*from_zero, 2, (11, 11), (1.5, 1.5), data_range=high - low)
+        ssim, _ = compute_ssim_and_cs(*from_zero, 2, (_WINDOW, _WINDOW), (1.5, 1.5), data_range=high - low)
     inside = (1 - ssim).clamp(0, 1).mean(1, keepdim=True)
     return interpolate(inside, image.shape[2:], mode="bilinear", align_corners=False)
 
@@ -69,6 +72,11 @@ class Residuals(nn.Module):
             )
         if features is not None and not (error == "perceptual" or all_errors):
             raise MedoodError(f"{who}: `features` serve `error: perceptual` and `all_errors: true` only: choose one, or leave them out.")
+        if (error == "ssim" or all_errors) and min(spec.height, spec.width) < _WINDOW:
+            raise MedoodError(
+                f"{who}: SSIM looks at {_WINDOW} x {_WINDOW} pixels, more than images of {spec.height} x {spec.width} have: choose another "
+                "`error` without `all_errors`, or set `size` in the transforms file."
+            )
         self.spec, self.error, self.all_errors, self.features = spec, error, all_errors, features
         every = ("mse", "l1", "ssim", *(("perceptual",) if features is not None else ()))
         self.wanted: tuple[str, ...] = every if all_errors else (error,) if error else ()

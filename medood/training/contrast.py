@@ -60,7 +60,7 @@ def made_of(kind: Made, images: Images, held_out: Images, spec: ImageSpec, seed:
         return kind
     if spec.height == spec.width == 1:
         raise TrainingError("`synthetic` pastes anomalies into images, and a table of numbers has none: choose another contrast.")
-    return Contrast(Pasted(images, spec, seed), Pasted(held_out, spec, seed))
+    return Contrast(Pasted(images, spec, derived_seed(seed, "train")), Pasted(held_out, spec, derived_seed(seed, "held out")))
 
 
 def check_contrast(detector: Detector, against: Against) -> None:

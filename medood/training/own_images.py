@@ -17,9 +17,9 @@ from medood.training.data import Images
 
 def as_images(given: Any, spec: ImageSpec, what: str) -> Images:
     """`given` as images of the spec; `what` names them in errors. Raises MedoodError when it is of a kind that cannot be read so."""
-    if isinstance(given, (Tensor, np.ndarray)):
+    if isinstance(given, (Tensor, np.ndarray)) and given.ndim:
         return _Stack(given, spec, f"The {what}: the detector")
-    if hasattr(given, "gather"):
+    if hasattr(given, "gather") and not isinstance(given, Tensor):
         return given
     if isinstance(given, DataLoader):
         if given.batch_sampler is None:
@@ -30,7 +30,8 @@ def as_images(given: Any, spec: ImageSpec, what: str) -> Images:
 
 def _by_number(items: Any, what: str) -> Any:
     """`items`, if they have a number and each can be asked for by its own."""
-    if isinstance(items, IterableDataset) or not (hasattr(items, "__getitem__") and hasattr(items, "__len__")):
+    unordered = isinstance(items, (IterableDataset, Mapping, str)) or (isinstance(items, (Tensor, np.ndarray)) and not items.ndim)
+    if unordered or not (hasattr(items, "__getitem__") and hasattr(items, "__len__")):
         raise MedoodError(
             f"The {what}: expected an array or tensor (N, C, H, W), or a data set or DataLoader whose images can be asked for by number, "
             f"found {type(items).__name__}. Collect its images in one array first."
@@ -65,7 +66,13 @@ class _Items:
         return len(self.items)
 
     def gather(self, numbers: np.ndarray) -> Tensor:
-        images = _image_of(self.collate([self.items[int(number)] for number in numbers]), self.who)
+        items = [self.items[int(number)] for number in numbers]
+        try:
+            batch = self.collate(items)
+        except (RuntimeError, TypeError, ValueError) as error:
+            kinds = sorted({f"{type(item).__name__} {tuple(getattr(item, 'shape', ()))}" for item in items})
+            raise MedoodError(f"{self.who} takes items that are arrays or tensors of one shape, found {', '.join(kinds[:4])}.") from error
+        images = _image_of(batch, self.who)
         images = images[:, None] if images.ndim == 3 and self.spec.channels == 1 else images
         return self.spec.checked(images, self.who).as_subclass(Tensor).float().cpu()
 

@@ -17,6 +17,7 @@ from torch.nn.functional import avg_pool2d, interpolate
 
 from medood.core.detector import Detector, ImageSpec
 from medood.core.errors import MedoodError
+from medood.detectors.adversarial.ganomaly import GANomaly
 from medood.nets.error_maps import Residuals
 from medood.recipe import catalogue
 
@@ -177,3 +178,10 @@ def test_pch_vae_counts_the_error_of_the_image_that_its_score_is_of() -> None:
     _, coarse, both = detector.reconstructions(images()).values()
     torch.testing.assert_close(detector.score(images()).map, (images() - coarse).abs())
     torch.testing.assert_close(untrained("pch_vae", None, error="l1").score(images()).map, (images() - both).abs())
+
+
+def test_ssim_of_images_smaller_than_its_window_is_refused_before_training() -> None:
+    for wanted in ({"error": "ssim"}, {"all_errors": True}):
+        with pytest.raises(MedoodError, match="SSIM looks at 11 x 11 pixels, more than images of 8 x 8 have"):
+            GANomaly(ImageSpec(1, 8, 8), width=2, **wanted)
+    GANomaly(ImageSpec(1, 8, 8), width=2)

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from medood.core.detector import Detector, ImageSpec
 from medood.core.errors import MedoodError, TrainingError
+from medood.features.grey_statistics import GreyStatistics
 from medood.features.grids import cells, joined, map_scores, pooled, smoothed
 from medood.recipe.catalogue import detectors
 
@@ -243,3 +244,19 @@ def test_a_map_becomes_a_score_over_the_body_alone() -> None:
     assert map_scores(heat, body, 100)["percentile"].item() == 49
     assert map_scores(heat, body, 0)["percentile"].item() == 0
     assert all(score.item() == 0 for score in map_scores(heat, body & False, 90).values())
+
+
+def test_a_body_thinner_than_half_a_cell_is_looked_at() -> None:
+    body = torch.zeros((3, 1, 64, 64), dtype=torch.bool)
+    body[0, :, :, 10:13] = True  # 3 of the 16 columns of a cell
+    body[1, :, :35] = True
+    assert torch.equal(cells(body, (4, 4))[0, 0], torch.tensor([True, False, False, False]).expand(4, 4))
+    assert cells(body, (4, 4))[1, 0, :, 0].tolist() == [True, True, False, False]
+    assert not cells(body, (4, 4))[2].any()
+
+
+def test_the_deviation_of_a_bright_and_smooth_cell_is_that_of_numpy() -> None:
+    image = 0.9 + 0.001 * torch.randn((1, 1, 64, 64), generator=torch.Generator().manual_seed(0))
+    (grid,) = GreyStatistics(ImageSpec(1, 64, 64), layers=(8,), size=(64, 64)).afresh(image)
+    wanted = image.double().unfold(2, 8, 8).unfold(3, 8, 8).flatten(4).std(4, correction=0)
+    assert grid[:, 1:2].numpy() == pytest.approx(wanted.numpy(), rel=5e-3)

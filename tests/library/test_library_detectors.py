@@ -128,6 +128,10 @@ class Endless(IterableDataset[Tensor]):
         (DataLoader([255 * image for image in IMAGES]), "scale them"),
         (["a.png", "b.png"], "items that are images"),
         (7, "found int"),
+        ({"image": IMAGES}, "asked for by number, found dict"),
+        ("folder", "asked for by number, found str"),
+        (torch.tensor(3.0), "asked for by number, found Tensor"),
+        ([IMAGES[0], IMAGES[0, :, 1:]], "of one shape, found Tensor"),
         ([], "no normal images"),
     ],
 )

@@ -172,6 +172,14 @@ def test_pasted_anomalies_are_the_same_whenever_they_are_asked_for_and_inside_th
     assert not torch.equal(whole, Pasted(images, SPEC, 4).gather(np.arange(9)))
 
 
+def test_held_out_images_get_other_anomalies_than_training_images_of_the_same_number() -> None:
+    images = Discs(6)
+    contrast = made_of("synthetic", images, images, SPEC, seed=3)
+    training, held_out = (part.gather(np.arange(6)) != images.values for part in (contrast.images, contrast.held_out))
+    shared = (training & held_out).flatten(1).sum(1) / (training | held_out).flatten(1).sum(1).clamp(min=1)
+    assert shared.mean() < 0.5
+
+
 class Classed(Pictures):
     classes = np.arange(18)
 
