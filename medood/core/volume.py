@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -59,6 +60,18 @@ class Entry:
     issues: tuple[str, ...] = ()
     bytes_per_image: float | None = None
     class_name: str | None = None
+
+    @property
+    def mark(self) -> str | None:
+        """By which the image is known again, as another may lie at its place later: of a DICOM series its UIDs, otherwise the sizes of its
+        files; None where those are not at hand."""
+        if self.origin.series_uid:
+            told: Iterable[str] = (self.origin.series_uid, *sorted(self.origin.sop_uids))
+        elif all(path.is_file() for path in self.files):
+            told = (str(path.stat().st_size) for path in self.files)
+        else:
+            return None
+        return hashlib.blake2b("\n".join(told).encode(), digest_size=8).hexdigest()
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ class MapWriter:
         if scored.map is None or self.scale is None:
             return None, ()
         files, verdict, way = MapFiles(self.folder, name, volume.geometry, self.form), Verdict.of_rows(rows), prepared.way
-        line: dict[str, Any] = {"id": volume.entry.id, "name": name, **dict.fromkeys(FILES)} | place_of(prepared)
+        known = {"id": volume.entry.id, "name": name, "mark": volume.entry.mark}
+        line: dict[str, Any] = {**known, **dict.fromkeys(FILES)} | place_of(prepared)
         array, seen = native_map(scored, prepared, self.outside)
         line["map"] = files.write("map", array, self.ranges["map"])
         if not (seen.all() or files.as_png):

@@ -25,10 +25,11 @@ _SAME_PLACE = 1e-4  # mm, of a step and of the origin; the float32 of NIfTI stay
 
 @dataclass(frozen=True)
 class Mapped:
-    """An entry, and what the list of maps says of it."""
+    """An entry, what the list of maps says of it, and why it cannot be read, if it is not what was scored."""
 
     entry: Entry
     line: Line
+    problem: str = ""
 
     @property
     def verdict(self) -> Verdict:
@@ -67,7 +68,9 @@ class MappedImages:
             raise MedoodError(f"{self.maps} does not say how its run decides: make the maps again with `medood score --maps`.") from error
 
     def read(self, mapped: Mapped) -> Shown:
-        """Raises InputError when the image cannot be read, or has changed since it was scored."""
+        """Raises InputError when the image cannot be read, or is not the one that was scored."""
+        if mapped.problem:
+            raise InputError(f"{mapped.entry.id}: {mapped.problem}", "changed")
         volume = self.source.read(mapped.entry)
         array, geometry = read_array(self.maps, mapped.line)
         _check_grid(mapped, volume, geometry)
@@ -93,12 +96,25 @@ def _chosen(lines: Sequence[dict[str, Any]], only: Sequence[str]) -> list[dict[s
 def _found(maps: Path, lines: Sequence[dict[str, Any]], source: Source, root: Path) -> list[Mapped]:
     entries = {entry.id: entry for entry in source.index().entries}
     gone = [line["id"] for line in lines if line["id"] not in entries]
-    if gone:
-        raise MedoodError(f"{len(gone)} of {len(lines)} images with maps are not in {root} any more, the first is {gone[0]!r}.")
+    if gone and len(gone) == len(lines):
+        raise MedoodError(
+            f"None of the {len(lines)} images with maps are in {root} any more, the first is {gone[0]!r}: say where they are with --images "
+            "FOLDER, or score them again."
+        )
     lost = [line["map"] for line in lines if not (maps / line["map"]).is_file()]
     if lost:
         raise MedoodError(f"{len(lost)} of {len(lines)} maps are missing in {maps}, the first is {lost[0]}: make the maps again.")
-    return [Mapped(entries[line["id"]], line) for line in lines]
+    return [_mapped(line, entries.get(line["id"]), root) for line in lines]
+
+
+def _mapped(line: Line, entry: Entry | None, root: Path) -> Mapped:
+    """Ids are places: another image may lie there now, as series of one folder are numbered anew when one comes or goes."""
+    if entry is None:
+        return Mapped(Entry(line["id"], (), ""), line, f"it is not in {root} any more. Put it back, or score again.")
+    before, now = line.get("mark"), entry.mark
+    if before and now and before != now:
+        return Mapped(entry, line, "another image is there now than the one that was scored. Score again.")
+    return Mapped(entry, line)
 
 
 def _check_grid(mapped: Mapped, volume: Volume, array: Geometry) -> None:

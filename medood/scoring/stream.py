@@ -92,8 +92,8 @@ def score_index(
 ) -> None:
     """Rows for every entry and problem that `table` does not have yet, and their maps and DICOM objects."""
     add_problems(index, table, outcome)
-    waiting = (entry for entry in index.entries if not table.has(entry.id))
-    number = sum(not table.has(entry.id) for entry in index.entries)
+    waiting = (entry for entry in index.entries if not table.has(entry))
+    number = sum(not table.has(entry) for entry in index.entries)
     stream = console.track(read_ahead(source, scorer.pipeline, waiting, scorer.batch_size), "Scoring", number)
     for group in scored_groups(scorer, stream, outcome):
         with outcome.timed("write"):

@@ -12,6 +12,7 @@ from typing import Any
 from medood.core.errors import MedoodError
 from medood.core.files.atomic import append, atomic_file
 from medood.core.files.table_file import csv_line, unguarded
+from medood.core.volume import Entry
 from medood.metrics.trivial import PLAIN_FEATURES, POOLED_FEATURES
 
 _COLUMNS = (
@@ -44,7 +45,7 @@ class ScoreTable:
     def __init__(self, path: Path, parts: Sequence[str], *, resume: bool) -> None:
         self.columns = [*_COLUMNS, *(f"part_{name}" for name in parts), *PLAIN_FEATURES, *POOLED_FEATURES]
         self.path = path
-        self.done: set[str] = set()
+        self.done: dict[str, str] = {}  # UIDs of the series by the ids of entries; empty of what is no DICOM
         self.problems: set[str] = set()
         self.failed = self.near_copies = 0
         try:
@@ -57,9 +58,19 @@ class ScoreTable:
         except OSError as error:
             raise _unwritable(path, error) from error
 
-    def has(self, identifier: str) -> bool:
-        """Whether all rows of an entry were there when the table was opened."""
+    def holds(self, identifier: str) -> bool:
+        """Whether an entry of this id was there when the table was opened."""
         return _written(identifier) in self.done
+
+    def has(self, entry: Entry) -> bool:
+        """Whether all rows of an entry were there when the table was opened. Raises MedoodError when they are of another series: the series
+        of a folder are numbered anew when one comes or goes."""
+        if self.holds(entry.id) and self.done[_written(entry.id)] != entry.origin.series_uid:
+            raise MedoodError(
+                f"{self.path} has scores of another series than the one that is called {entry.id} now: series were added or taken away. "
+                "Score anew with --overwrite, or into another --out."
+            )
+        return self.holds(entry.id)
 
     def has_problem(self, path: str) -> bool:
         """Whether the row of a file or series that is no entry was there then. It may be called as an entry is: a folder, say."""
@@ -106,7 +117,8 @@ class ScoreTable:
             rows.pop()
         rows = [{key: unguarded(value) for key, value in row.items()} for row in rows]
         last = [row for row in rows if row["level"] in _LAST_LEVELS]
-        self.done = {row["id"] for row in last if row["level"] != "file" or row["group"]}  # an entry has a patient, a problem none
+        entries = [row for row in last if row["level"] != "file" or row["group"]]  # an entry has a patient, a problem none
+        self.done = {row["id"]: row["series_uid"] for row in entries}
         self.problems = {row["id"] for row in last if row["level"] == "file" and not row["group"]}
         for row in last:
             self._count([row])

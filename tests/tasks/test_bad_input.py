@@ -14,6 +14,7 @@ import pytest
 
 from medood.core.errors import InputError, MedoodError, RecipeError
 from medood.core.files.atomic import append, atomic_folder
+from medood.core.volume import Entry, Origin
 from medood.data.cache import Cache
 from medood.recipe.benchmarks.grid import check_file
 from medood.recipe.literals import parse_value, read_literals
@@ -122,6 +123,20 @@ def test_a_short_write_is_never_passed_over() -> None:
 ROW = {"level": "image", "status": "ok", "score": 0.5, "group": "p"}
 
 
+def test_scores_of_another_series_are_not_continued(tmp_path: Path) -> None:
+    """Series of one folder are numbered by their UIDs: when one comes, others move."""
+    before, now = (Entry("in#1", (), "p", origin=Origin(series_uid=uid)) for uid in ("1.2.5", "1.2.3"))
+    table = ScoreTable(tmp_path / "s.csv", [], resume=False)
+    table.add([{"level": "series", "id": "in#1", "group": "p", "series_uid": "1.2.5", "status": "ok"}])
+    table.close()
+    again = ScoreTable(tmp_path / "s.csv", [], resume=True)
+    assert again.has(before)
+    assert not again.has(Entry("in#2", (), "p", origin=Origin(series_uid="1.2.3")))
+    with pytest.raises(MedoodError, match=r"scores of another series than the one that is called in#1 now.*--overwrite"):
+        again.has(now)
+    again.close()
+
+
 def test_ids_that_look_like_formulas_are_found_again_by_resume(tmp_path: Path) -> None:
     names = ["=cmd.png", "+1.png", "-x.png", "@a.png", "plain.png", "a\rb.png", 'c"d,e.png', "'=f.png"]
     table = ScoreTable(tmp_path / "s.csv", [], resume=False)
@@ -130,7 +145,7 @@ def test_ids_that_look_like_formulas_are_found_again_by_resume(tmp_path: Path) -
     table.close()
     again = ScoreTable(tmp_path / "s.csv", [], resume=True)
     again.close()
-    assert all(again.has(name) for name in names)
+    assert all(again.holds(name) for name in names)
     assert (tmp_path / "s.csv").read_bytes().count(b"\n") == 1 + len(names)
 
 
@@ -144,8 +159,8 @@ def test_a_name_may_hold_any_character(tmp_path: Path, name: str) -> None:
     for _ in range(2):
         again = ScoreTable(tmp_path / "s.csv", [], resume=True)
         again.close()
-        assert again.has(name)
-        assert again.has("next.png")
+        assert again.holds(name)
+        assert again.holds("next.png")
         assert (tmp_path / "s.csv").read_bytes() == before
     with (tmp_path / "s.csv").open(newline="", encoding="utf-8") as file:
         assert [row["id"] for row in csv.DictReader(file)] == [name, "next.png"]
@@ -160,8 +175,8 @@ def test_a_problem_that_is_called_as_an_entry_is_does_not_pass_for_it(tmp_path: 
     table.close()
     again = ScoreTable(tmp_path / "s.csv", [], resume=True)
     again.close()
-    assert (again.has("folder"), again.has_problem("folder")) == (False, True)
-    assert (again.has("broken"), again.has_problem("broken")) == (True, False)
+    assert (again.holds("folder"), again.has_problem("folder")) == (False, True)
+    assert (again.holds("broken"), again.has_problem("broken")) == (True, False)
 
 
 def test_a_file_name_that_is_no_utf_8_does_not_stop_a_scoring(tmp_path: Path) -> None:
@@ -170,7 +185,7 @@ def test_a_file_name_that_is_no_utf_8_does_not_stop_a_scoring(tmp_path: Path) ->
     table.close()
     again = ScoreTable(tmp_path / "s.csv", [], resume=True)
     again.close()
-    assert again.has("a\udcff.png")
+    assert again.holds("a\udcff.png")
     (tmp_path / "s.csv").read_text(encoding="utf-8")
 
 

@@ -72,7 +72,7 @@ class Spread:
         taken: set[str] = set()
         for path in self._parts.earlier():
             if (part := read_part(path)) is not None:
-                fresh = [scores for scores in part.scores if not self._table.has(scores.id) and scores.id not in taken]
+                fresh = [scores for scores in part.scores if not self._table.holds(scores.id) and scores.id not in taken]
                 self._add(Part(fresh, part.counts if len(fresh) == len(part.scores) else {}, part.seconds))
                 taken |= {scores.id for scores in fresh}
         self._parts.forget_earlier()
@@ -122,4 +122,4 @@ class Spread:
 
 def _waiting(index: Index, table: ScoreTable, known: set[str]) -> Iterator[Entry]:
     """Entries that are neither in the table nor among the ids that were taken over."""
-    return (entry for entry in index.entries if not table.has(entry.id) and entry.id not in known)
+    return (entry for entry in index.entries if not table.has(entry) and entry.id not in known)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import zipfile
 from pathlib import Path
 
@@ -43,7 +45,14 @@ def make_maps(folder: Path, root: Path, **changes: object) -> Path:
         voxel = LESION if geometry.shape[0] > 1 else (0, 8, 45)
         write_map(folder / f"{number:06d}.nrrd", blob(geometry, voxel), geometry)
         count = geometry.shape[0]
-        line = {"id": entry.id, "name": names.give(entry.id), "map": f"{number:06d}.nrrd", "axis": 0, "slices": list(range(count))}
+        line = {
+            "id": entry.id,
+            "name": names.give(entry.id),
+            "mark": entry.mark,
+            "map": f"{number:06d}.nrrd",
+            "axis": 0,
+            "slices": list(range(count)),
+        }
         verdict = {"score": 0.25, "p_value": 0.01, "decision": "anomalous", "examined": 1.0}
         line |= {"scores": [0.25] * count, "p_values": [0.01] * count, "verdict": verdict}
         lines.append(line | {"box": [[0, size] for size in geometry.shape]})
@@ -133,10 +142,33 @@ def test_what_is_missing_is_said_before_anything_is_written(images: Path, maps: 
         overlay(maps, out)
     (maps / "gone").rename(maps / "000002.nrrd")
     (images / "skin.png").unlink()
-    with pytest.raises(MedoodError, match=r"1 of 2 images.*'skin\.png'"):
+    shutil.move(images / "series a", tmp_path / "series a")
+    with pytest.raises(MedoodError, match=r"None of the 2 images with maps are in .* say where they are with --images"):
         overlay(maps, out)
     assert not out.exists()
-    assert len(overlay(maps, out, only=["series a"])) == 2
+
+
+def test_an_image_that_is_gone_is_named_and_left_out(images: Path, maps: Path, tmp_path: Path, capsys) -> None:
+    (images / "skin.png").unlink()
+    assert [path.name for path in overlay(maps, tmp_path / "out")] == ["series_a.mrb", "series_a_overlay.png"]
+    assert re.search("Left out: skin.png: .*it is not in", capsys.readouterr().err.replace("\n", " "))
+
+
+def test_another_image_in_the_place_of_the_one_that_was_scored_gets_no_map(tmp_path: Path, capsys) -> None:
+    """Series of one folder are numbered by their UIDs: when one comes, others move."""
+    root, geometry = tmp_path / "in", GEOMETRIES["oblique"]
+    for uid in ("1.2.5", "1.2.7"):
+        write_series(
+            root, grey(geometry)[0].astype(np.int16), geometry, series=uid, names=[f"{uid}_{k}.dcm" for k in range(geometry.shape[0])]
+        )
+    Image.fromarray(np.zeros((40, 60, 3), np.uint8)).save(root / "skin.png")
+    maps = make_maps(tmp_path / "maps", root)
+    assert len(overlay(maps, tmp_path / "whole")) == 6
+    write_series(root, grey(geometry)[0].astype(np.int16), geometry, series="1.2.3", names=[f"0_{k}.dcm" for k in range(geometry.shape[0])])
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (40, 60, 3), np.uint8)).save(root / "skin.png")
+    with pytest.raises(MedoodError, match="not one of the 3 images"):
+        overlay(maps, tmp_path / "out")
+    assert capsys.readouterr().err.replace("\n", " ").count("another image is there now than the one that was scored") == 3
 
 
 @pytest.mark.parametrize(
