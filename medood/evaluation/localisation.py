@@ -158,6 +158,8 @@ def _entries(folder: Path, labels: Labels, scored: Sequence[ScoredRow]) -> tuple
         if slices:
             patient = patients.get(plain_path(name), name)
             entries.append(_Mapped(name, patient, folder, line, line.get("axis", 0), slices, *_masks(name, masks, labels)))
+    if not any(labels.of_slice(line["id"], number) is not None for line in read_lines(folder) for number in line["slices"]):
+        raise MedoodError(f"{folder}: no map is of an image that the labels name: are these the maps of these images?")
     if not entries:
         raise MedoodError(f"{folder}: none of its slices has a label of 0, or of 1 with a mask; the labels need a column `mask`.")
     return entries, [f"{without_mask} anomalous slices have no mask and do not count for the maps."] if without_mask else []

@@ -7,7 +7,7 @@ maps.json
     stored   low, high: what 0 and 65535 mean in maps that are 16-bit PNG
     outside  the map's value where nothing was examined, and outside the body
 maps.jsonl
-    id, name       of the entry, and of its files
+    id, name       of the entry, and of its files;  mark  by which the image is known again, or null
     map            file of the map on the native grid of the image;  plain  of the prepared intensity;  patches  of the patch scores
     not_examined   file of a mask, 1 where nothing was examined;  picture  the map in colours over the image. Files that were not asked
                    for, or that there cannot be, are null
@@ -59,6 +59,13 @@ def read_header(folder: Path) -> dict[str, Any]:
     if not isinstance(header.get("source"), dict):
         raise MedoodError(damaged)
     return header
+
+
+def check_scored_together(folder: Path, checksum: str | None, scores: Path) -> None:
+    """Raises MedoodError when the maps are of another run than the `scores`, of one with this checksum, as far as both say so."""
+    made = (read_header(folder).get("scored_by") or {}).get("checksum") if checksum else None
+    if made and made != checksum:
+        raise MedoodError(f"{scores} and the maps in {folder} are of different runs: name the maps that were made with these scores.")
 
 
 def read_lines(folder: Path) -> list[dict[str, Any]]:

@@ -15,9 +15,11 @@ from medood.evaluation.level_report import LevelReport
 from medood.evaluation.localisation import NO_MAPS, judge_maps
 from medood.evaluation.report import Report
 from medood.evaluation.report_figures import write_figures
+from medood.export.map_list import check_scored_together
 from medood.metrics.pixel import Localisation
 
-_RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_interval", "series_false_alarm_interval", "complete")
+_RUN_FACTS = ("run", "detector", "threshold", "false_alarm_rate", "false_alarm_interval", "series_false_alarm_interval")
+_NOT_SHOWN = ("complete", "run_checksum")
 
 
 def evaluate(
@@ -38,12 +40,14 @@ def judge(scores_csv: Path, labels_csv: Path | None, *, maps: Path | None = None
     """
     scored, labels = read_scores(scores_csv), read_labels(labels_csv or scores_csv)
     run = _run_facts(scores_csv.with_suffix(".json"))
-    unfinished = run.pop("complete", True) is False
+    complete, checksum = (run.pop(name, None) for name in _NOT_SHOWN)
     joined, notes = join(scored, labels)
     levels = [_judged(rows, run, bootstraps, seed) for rows in joined]
+    if maps is not None:
+        check_scored_together(maps, checksum, scores_csv)
     judged = judge_maps(maps, labels, scored, resamples=bootstraps, seed=seed) if maps else NO_MAPS
     notes += [f"{level.level}: {level.reason}." for level in levels if level.reason]
-    cut = [f"{scores_csv.name}: the scoring did not finish; `medood score --resume` completes it."] if unfinished else []
+    cut = [f"{scores_csv.name}: the scoring did not finish; `medood score --resume` completes it."] if complete is False else []
     notes += [f"{level.level}: no intervals: {why}." for level in levels if level.score and (why := level.score.auroc.reason)]
     warnings = cut + [text for level in levels for text in level.warnings] + _map_warnings(judged.pixels)
     return Report(run, levels, judged.pixels, judged.inside, judged.lesions, [*notes, *judged.notes], warnings, seed, bootstraps)
@@ -61,7 +65,7 @@ def _run_facts(path: Path) -> dict[str, Any]:
         return {}
     try:
         facts = json.loads(path.read_text(encoding="utf-8"))
-        return {name: facts[name] for name in _RUN_FACTS if name in facts}
+        return {name: facts[name] for name in (*_RUN_FACTS, *_NOT_SHOWN) if name in facts}
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read as JSON: score again, or take the file away to evaluate without a threshold.") from error
 

@@ -16,6 +16,7 @@ from medood.core.volume import Problem
 from medood.data.attempt import attempt
 from medood.evaluation.labelled_scores import Labels, read_labels
 from medood.evaluation.localisation import volume_mask
+from medood.export.map_list import check_scored_together
 from medood.reporting.assembly import Page
 from medood.reporting.cases import Case, case_of
 from medood.reporting.cohort import Cohort, read_cohort
@@ -54,6 +55,8 @@ def report(
     if out.suffix.lower() not in (".html", ".htm"):
         raise MedoodError(f"--out must be a file that ends in .html, found {out}.")
     console, cohort = Console(), read_cohort(scores)
+    if maps is not None:
+        check_scored_together(maps, cohort.facts.get("run_checksum"), scores)
     known = read_labels(labels) if labels else None
     judged = "" if labels is None else evaluation_html(judge(scores, labels, maps=maps, seed=seed, bootstraps=bootstraps))
     found = _cases(MappedImages(maps, images=images), cohort, known, cases, with_images, console) if maps else {}

@@ -59,9 +59,9 @@ def _photographs(n: int = 120, seed: int = 0) -> tuple[list[dict], list[dict]]:
     return rows, [{"id": f"images/{i}.png", "label": int(labels[i])} for i in range(n)]
 
 
-def _evaluate(tmp_path: Path, scores: list[dict], labels: list[dict] | None, **more) -> Report:
-    facts = {"run": "a_run", "detector": "toy", "threshold": 1.2, "false_alarm_rate": 0.05, "folder": "/somewhere/private"}
-    (tmp_path / "scores.json").write_text(json.dumps(facts))
+def _evaluate(tmp_path: Path, scores: list[dict], labels: list[dict] | None, *, facts: dict | None = None, **more) -> Report:
+    known = {"run": "a_run", "detector": "toy", "threshold": 1.2, "false_alarm_rate": 0.05, "folder": "/somewhere/private"}
+    (tmp_path / "scores.json").write_text(json.dumps(known | (facts or {})))
     labels_csv = _write(tmp_path / "labels.csv", labels) if labels is not None else None
     return evaluate(_write(tmp_path / "scores.csv", scores), labels_csv, out=tmp_path / "out", bootstraps=200, **more)
 
@@ -285,6 +285,22 @@ def test_anomalous_slices_without_a_mask_do_not_count_for_the_maps(tmp_path):
     scores.append({"level": "series", "id": "v0", "slice": "", "score": 1, "status": "ok"})
     with pytest.raises(MedoodError, match="need a column `mask`"):
         _evaluate(tmp_path, scores, labels, maps=tmp_path / "maps")
+
+
+def test_maps_of_another_run_than_the_scores_are_refused(tmp_path):
+    scores, labels, _, _ = _volumes(tmp_path)
+    for made, wrong in (("one", False), ("other", True)):
+        (tmp_path / "maps" / "maps.json").write_text(
+            json.dumps(
+                {"version": 2, "run": "r", "scale": {"low": 0, "high": 1, "threshold": 0.5}, "source": {}, "scored_by": {"checksum": made}}
+            )
+        )
+        facts = {"run_checksum": "one"}
+        if wrong:
+            with pytest.raises(MedoodError, match="are of different runs"):
+                _evaluate(tmp_path, scores, labels, facts=facts, maps=tmp_path / "maps")
+        else:
+            assert "run_checksum" not in _evaluate(tmp_path, scores, labels, facts=facts, maps=tmp_path / "maps").run
 
 
 def test_rows_out_of_domain_are_called_neither_and_counted_by_class(tmp_path):
