@@ -80,11 +80,52 @@ def test_a_series_has_its_patient_from_its_headers_and_one_class(tmp_path: Path)
         ClassFolders(tmp_path, normal="clear").index()
     index = ClassFolders(tmp_path, normal="opaque").index()
     assert [e.class_name for e in index.entries] == ["opaque"]
-    assert [p.code for p in index.problems] == ["ambiguous"]
+    assert sorted(p.code for p in index.problems) == ["ambiguous", "incomplete"]
 
 
 def test_a_class_that_is_not_there_is_named_beside_those_that_are(tmp_path: Path) -> None:
     for name in ("Cat", "Dog"):
         picture(tmp_path / name / "a.png")
-    with pytest.raises(MedoodError, match=r"no image lies in a folder cat .* Cat, Dog\. Set `source\.normal`"):
-        ClassFolders(tmp_path, normal="cat").index()
+    with pytest.raises(MedoodError, match=r"no image lies in a folder mouse; .*Cat, Dog\. Set `source\.normal`"):
+        ClassFolders(tmp_path, normal="mouse").index()
+    with pytest.raises(MedoodError, match=r"which folder is normal cannot be told; folders with images: Cat, Dog"):
+        ClassFolders(tmp_path).index()
+
+
+@pytest.mark.parametrize("normal", [None, "normal", "NORMAL"])
+def test_capital_letters_and_ways_to_write_accents_do_not_make_another_class(tmp_path: Path, normal: str | None) -> None:
+    for name in ("train/normal/a.png", "test/NORMAL/b.png", "test/caf\u00e9/c.png", "test/cafe\u0301/d.png"):
+        picture(tmp_path / name)
+    index = ClassFolders(tmp_path, normal=normal).index()
+    assert {e.id[-5]: (e.label, e.part) for e in index.entries} == {"a": (0, "train"), "b": (0, "test"), "c": (1, "test"), "d": (1, "test")}
+    assert len({e.class_name for e in index.entries}) == 2
+    accented = ClassFolders(tmp_path, normal="cafe\u0301").index()
+    assert {e.id[-5] for e in accented.entries if e.label == 0} == {"c", "d"}
+
+
+def test_the_normal_class_below_a_folder_that_is_no_part_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "NORMAL" / "a.png")
+    picture(tmp_path / "dev" / "NORMAL" / "b.png")
+    with pytest.raises(MedoodError, match=r"dev/NORMAL/b\.png lies in a folder of the normal class within a folder dev"):
+        ClassFolders(tmp_path, normal="NORMAL").index()
+
+
+def test_the_name_of_a_class_may_end_that_of_a_part(tmp_path: Path) -> None:
+    for name in ("train/n/a.png", "train/n/b.png", "test/n/c.png"):
+        picture(tmp_path / name)
+    assert len({e.group for e in ClassFolders(tmp_path, normal="n").index().entries}) == 3
+
+
+def test_a_patient_in_two_parts_is_refused(tmp_path: Path) -> None:
+    picture(tmp_path / "train" / "NORMAL" / "p0" / "a.png")
+    picture(tmp_path / "test" / "NORMAL" / "p0" / "b.png")
+    with pytest.raises(MedoodError, match=r"one patient are in two parts, test/NORMAL/p0/b\.png and train/NORMAL/p0/a\.png"):
+        ClassFolders(tmp_path).index()
+
+
+def test_a_class_that_is_taken_for_masks_is_named(tmp_path: Path) -> None:
+    for name in ("NORMAL/a.png", "ILL/a.png", "masks/a.png"):
+        picture(tmp_path / name)
+    index = ClassFolders(tmp_path).index()
+    assert ("masks", "incomplete") in [(p.path, p.code) for p in index.problems]
+    assert {e.class_name for e in index.entries} == {"NORMAL", "ILL"}
