@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from medood.cli.ending import SOME_FAILED
-from medood.cli.options import IndexFile, Seed, Source, Table
+from medood.cli.options import IndexFile, Overwrite, Seed, Source, Table
 
 
 def inspect(
@@ -65,6 +65,7 @@ def labels(
     out: Annotated[Path, typer.Option(help="CSV file to write.")] = Path("labels.csv"),
     table: Table = None,
     changes: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="A parameter of the cohort: year=2016.")] = None,
+    overwrite: Overwrite = False,
     index: IndexFile = None,
 ) -> None:
     """Write a cohort's own labels as the CSV that `medood evaluate` reads.
@@ -74,7 +75,7 @@ def labels(
     """
     from medood.tasks.images.labels import labels_of
 
-    left_out = labels_of(source, folder, out, table=table, changes=changes or (), index=index)
+    left_out = labels_of(source, folder, out, table=table, changes=changes or (), overwrite=overwrite, index=index)
     typer.echo(out)
     for problem in left_out:
         typer.secho(f"Left out: {problem.path}: {problem.message}", fg="yellow", err=True)

@@ -140,7 +140,8 @@ def gate(
     """Say which images are of the kind that a run was made for, without scoring them.
 
     A run made by an earlier medood has no gate: --fit FOLDER adds one, from normal images of the kind that it was trained on. Then
-    --source, --table, --part and --index are about that folder. Exit status 3 says that some files could not be read.
+    --source, --table, --part and --index are about that folder, and --overwrite replaces a gate that the run has already. Exit status 3
+    says that some files could not be read.
     """
     from medood.tasks.images.from_archive import local_folder
     from medood.tasks.scoring.gate import fit_run_gate, gate_folder
@@ -149,7 +150,7 @@ def gate(
         raise MedoodError("`medood gate RUN FOLDER` asks about a folder, `medood gate RUN --fit FOLDER` fits a gate: name one of the two.")
     if fit is not None:
         with local_folder(fit, index) as images:
-            said = fit_run_gate(run, images, source=source, table=table, part=part, cache=cache, index=index)
+            said = fit_run_gate(run, images, source=source, table=table, part=part, overwrite=overwrite, cache=cache, index=index)
         for sentence in said:
             typer.echo(sentence, err=True)
         typer.echo(run)

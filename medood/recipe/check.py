@@ -42,13 +42,15 @@ def check(
     """
     plain = {key: value.model_dump(mode="json") if isinstance(value, BaseModel) else value for key, value in values.items()}
     try:
-        return model.model_validate_json(json.dumps(plain), strict=True)
+        text = json.dumps(plain)
+        return model.model_validate_json(text, strict=True)
     except TypeError as error:
         problems.append(f"{where}: holds a value that is not a plain number, text, list or mapping ({error}).")
         return None
     except ValidationError as error:
         items = [item for item in error.errors() if skip is None or item["loc"][:1] != (skip,)]
-        findings = [_finding(item, model, plain, places, where) for item in items]
+        as_checked = json.loads(text)  # where a key that was a number is text, as in pydantic's findings
+        findings = [_finding(item, model, as_checked, places, where) for item in items]
         found: dict[str, list[str]] = {}
         for each in findings:
             if each.kind and any(len(other.keys) > len(each.keys) and other.keys[: len(each.keys)] == each.keys for other in findings):

@@ -16,7 +16,7 @@ Places = dict[tuple[Hashable, ...], str]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the words and numbers of YAML 1.2: `1e-3` is a float, `no` is text, `012` is twelve."""
+    """SafeLoader with the words and numbers of YAML 1.2: `1e-3` is a float, `no` is text, `012` is twelve; `<<` merges nothing."""
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -25,7 +25,6 @@ for _tag, _pattern, _first in (
     ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
     ("int", r"[-+]?[0-9]+", list("-+0123456789")),
     ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)", list("-+0123456789.")),
-    ("merge", r"<<", ["<"]),
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), _first)
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node), 10))
@@ -84,7 +83,7 @@ def parse_value(text: str) -> Any:
 
 
 def _refuse_tricks(text: str, name: str) -> None:
-    """Aliases, tags and deep nesting have no use in a list of literals, and can be made to take for ever."""
+    """Aliases, tags, merge keys and deep nesting have no use in a list of literals; they hide what is said, or take for ever."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -93,6 +92,8 @@ def _refuse_tricks(text: str, name: str) -> None:
             raise RecipeError([f"{where}: anchors and aliases (& and *) are not allowed; write the value out."])
         if getattr(event, "tag", None):
             raise RecipeError([f"{where}: tags such as {event.tag} are not allowed; write a plain value."])
+        if isinstance(event, yaml.ScalarEvent) and event.value == "<<" and event.implicit[0]:  # not in quotes
+            raise RecipeError([f"{where}: `<<` merges mappings, which would hide a key that is given twice: write the keys out."])
         if depth > 20:
             raise RecipeError([f"{where}: nested deeper than any recipe needs; check the brackets and the indentation."])
 

@@ -7,13 +7,26 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
-from medood.core.types import Fit, Fraction, NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt
+from medood.core.types import FiniteFloat, Fit, Fraction, NonNegativeFloat, NonNegativeInt, Percent, PositiveFloat, PositiveInt
 
 
 class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid")
+
+
+def _rising(ends: tuple[float, float]) -> tuple[float, float]:
+    if not ends[0] < ends[1]:
+        raise PydanticCustomError("rising", "two finite numbers, the lower one first")
+    return ends
+
+
+_Range = Annotated[tuple[FiniteFloat, FiniteFloat], AfterValidator(_rising)]
+# Longer than any body; far longer ones make a Gaussian or a median larger than memory.
+_Length = Annotated[float, Field(ge=0, le=1000)]
+_PositiveLength = Annotated[float, Field(gt=0, le=1000)]
 
 
 class Preparation(_Section):
@@ -29,7 +42,7 @@ class Preparation(_Section):
     fit             how the whole image becomes `size`: "pad" keeps the proportions and fills with the background, "stretch" does not,
                     "crop" cuts the longer side; "keep" leaves the pixels as they are and pads or cuts around the centre, for images that
                     are small already
-    range           promised lowest and highest value
+    range           promised lowest and highest value, two finite numbers
     background      value outside the body; null for pictures without an outside
     min_foreground  slices with less body than this share of the volume's fullest slice are skipped
     steps           intensity steps in order, each `{name: {parameters}}`
@@ -41,7 +54,7 @@ class Preparation(_Section):
     size: tuple[PositiveInt, PositiveInt] = (256, 256)
     field_of_view: tuple[PositiveFloat, PositiveFloat] | None = None
     fit: Fit = "pad"
-    range: tuple[float, float] = (0.0, 1.0)
+    range: _Range = (0.0, 1.0)
     background: float | None = None
     min_foreground: Fraction = 0.0
     steps: list[str | dict[str, Any]] = []
@@ -133,6 +146,8 @@ class CalibrationPlan(_Section):
 class Pooling(_Section):
     """From a detector's map to the score of an image: the same in calibration and in scoring, and what the written maps show.
 
+    Lengths are at most 1,000 mm, areas and volumes those of a square and a cube with that side.
+
     side            of a reconstruction's residual that counts: "higher" where the image is brighter than its reconstruction
     median_mm       side of a median filter within the slice; 0: none
     smooth_mm       standard deviation of a Gaussian inside the body; 0: none. Of several, as `[1.0, 4.0]`, the mean: large lesions gain
@@ -149,16 +164,16 @@ class Pooling(_Section):
     """
 
     side: Literal["both", "higher", "lower"] = "both"
-    median_mm: NonNegativeFloat = 0.0
-    smooth_mm: NonNegativeFloat | tuple[PositiveFloat, ...] = 0.0
+    median_mm: _Length = 0.0
+    smooth_mm: _Length | tuple[_PositiveLength, ...] = 0.0
     through_slices: bool = True
-    erode_mm: NonNegativeFloat = 0.0
+    erode_mm: _Length = 0.0
     rim: Literal["shown", "hidden"] = "shown"
     reduction: Literal["detector", "mean", "percentile", "top_mm2", "largest_component"] = "detector"
     percentile: Percent = 98.0
-    top_mm2: PositiveFloat = 200.0
+    top_mm2: Annotated[float, Field(gt=0, le=1000**2)] = 200.0
     series: Literal["top_slices", "top_mm3"] = "top_slices"
-    top_mm3: PositiveFloat = 1000.0
+    top_mm3: Annotated[float, Field(gt=0, le=1000**3)] = 1000.0
 
     @property
     def gaussians_mm(self) -> tuple[float, ...]:

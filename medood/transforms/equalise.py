@@ -9,6 +9,9 @@ import numpy as np
 from monai.transforms import MapTransform
 from skimage.exposure import equalize_adapthist, equalize_hist
 
+from medood.core.errors import MedoodError
+from medood.core.types import Fraction
+
 
 class Equalise(MapTransform):
     """Spreads the grey values of every slice evenly over 0..1 (inside the body when `foreground` is known).
@@ -18,8 +21,10 @@ class Equalise(MapTransform):
     image is how its places compare, not how bright or how contrasty it was.
     """
 
-    def __init__(self, *, method: Literal["local", "global"] = "local", clip_limit: float = 0.01) -> None:
+    def __init__(self, *, method: Literal["local", "global"] = "local", clip_limit: Fraction = 0.01) -> None:
         super().__init__("image")
+        if not 0 <= clip_limit <= 1:
+            raise MedoodError(f"Equalise: `clip_limit` is a number from 0 to 1; found {clip_limit:g}.")
         self.method, self.clip_limit = method, clip_limit
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,8 @@ class HidesParts(Randomizable, MapTransform):
 
     def __init__(self, tile: int | None) -> None:
         MapTransform.__init__(self, "image")
+        if tile is not None and tile < 1:
+            raise MedoodError(f"{type(self).__name__}: `tile` is a number of pixels, at least 1; found {tile}.")
         self.tile = tile
 
     def draw(self, count: int, height: int, width: int) -> np.ndarray:

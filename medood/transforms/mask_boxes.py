@@ -31,10 +31,10 @@ class MaskBoxes(HidesParts):
         tile: PositiveInt | None = None,
     ) -> None:
         super().__init__(tile)
-        if count[0] > count[1] or side[0] > side[1] or side[1] + margin > 112:
+        if not (1 <= count[0] <= count[1] and 1 <= side[0] <= side[1] and 1 <= margin <= 112 - side[1]):
             raise MedoodError(
-                "MaskBoxes: `count` and `side` are [least, most], and the longest side and the margin together at most 112 of 224 pixels; "
-                f"found count {list(count)}, side {list(side)}, margin {margin}."
+                "MaskBoxes: `count` and `side` are [least, most], all numbers are at least 1, and the longest side and the margin together "
+                f"at most 112 of 224 pixels; found count {list(count)}, side {list(side)}, margin {margin}."
             )
         self.count, self.side, self.margin = count, side, margin
 

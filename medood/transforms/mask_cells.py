@@ -21,6 +21,10 @@ class MaskCells(HidesParts):
 
     def __init__(self, *, count: PositiveInt = 4, grid: PositiveInt = 8, tile: PositiveInt | None = None) -> None:
         super().__init__(tile)
+        if not (grid >= 1 and 1 <= count <= grid**2):
+            raise MedoodError(
+                f"MaskCells: `grid` is at least 1 and `count` from 1 to the number of cells, grid x grid; found count {count}, grid {grid}."
+            )
         self.count, self.grid = count, grid
 
     def draw(self, count: int, height: int, width: int) -> np.ndarray:

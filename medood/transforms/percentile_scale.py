@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from monai.transforms import MapTransform
 
+from medood.core.errors import MedoodError
 from medood.core.quantiles import quantiles
+from medood.core.types import Percent
 
 
 class PercentileScale(MapTransform):
@@ -18,8 +20,13 @@ class PercentileScale(MapTransform):
     `robust_scale` and `scale_range`.
     """
 
-    def __init__(self, *, lower: float = 0.5, upper: float = 99.5) -> None:
+    def __init__(self, *, lower: Percent = 0.5, upper: Percent = 99.5) -> None:
         super().__init__("image")
+        if not 0 <= lower < upper <= 100:
+            raise MedoodError(
+                "PercentileScale: `lower` and `upper` are percentiles from 0 to 100, the lower one first; "
+                f"found lower {lower:g}, upper {upper:g}."
+            )
         self.lower, self.upper = lower, upper
 
     def __call__(self, data: Mapping[str, Any]) -> dict[str, Any]:

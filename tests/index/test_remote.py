@@ -184,7 +184,7 @@ def test_every_command_finds_the_same_at_an_address(both: tuple[str, str], tmp_p
         medood("train", tmp_path / "recipe.yaml", "--data", images, "--out", run)
         medood("score", run, images, "--out", scores)
         medood("gate", run, images, "--out", gate)
-        medood("gate", run, "--fit", images)
+        medood("gate", run, "--fit", images, "--overwrite")
         medood("plot", run, images, "--out", tmp_path / f"{name}-plots", "--limit", "4")
         assert list((tmp_path / f"{name}-plots").glob("*.png"))
         tables.append((rows_of(scores), rows_of(gate), (run / "gate.npz").read_bytes()))

@@ -139,7 +139,7 @@ def test_a_gate_is_fitted_on_the_same(pictures: Path, index: str, run: Path, tmp
     for named in (None, index):
         if named:
             monkeypatch.setattr(image, "_count", never)
-        fit_run_gate(run, pictures, table="table.csv", index=named)
+        fit_run_gate(run, pictures, table="table.csv", overwrite=True, index=named)
         fitted.append([path.read_bytes() for path in sorted(run.glob("gate*"))])
     assert fitted[0]
     assert fitted[0] == fitted[1]

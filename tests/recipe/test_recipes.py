@@ -109,6 +109,21 @@ def test_a_key_given_twice_is_a_mistake(tmp_path: Path) -> None:
     assert "training: this key is given twice" in found[0]
 
 
+def test_merge_keys_are_refused_as_they_hide_keys_that_are_given_twice(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD + "<<: {detector: {name: nope}, training: {epochs: 3}}\n")
+    sentence = "`<<` merges mappings, which would hide a key that is given twice: write the keys out."
+    assert problems_of(path) == [f"{path}:9: {sentence}"]
+    assert problems_of(write(tmp_path, GOOD), ("training={<<: {epochs: 3}}",)) == [f"--set:1: {sentence}"]
+    assert load_recipe(write(tmp_path, GOOD.replace("a test", "'<<'"))).summary == "<<"
+
+
+def test_a_key_that_is_a_number_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path, GOOD.replace("{epochs: 2}", "\n  2: 5") + "1: 3\n")
+    inner, outer = sorted(problems_of(path))
+    assert inner.startswith(f"{path}:10: 1: unknown key")
+    assert outer.startswith(f"{path}:9: training.2: unknown key")
+
+
 @pytest.mark.parametrize("text", ["- a\n- b\n", "", "just words", "a: [1, 2\n", "a: !!python/object/apply:os.system ['true']\n"])
 def test_what_is_no_mapping_of_literals_is_refused(tmp_path: Path, text: str) -> None:
     assert str(tmp_path) in problems_of(write(tmp_path, text))[0]
@@ -198,6 +213,22 @@ def test_changes_replace_single_values_and_are_checked_too(tmp_path: Path) -> No
         ("transforms.size=[8, -5]", ("--set: transforms: size.1: found -5",)),
         ("detector.reeding=crop32", ("did you mean detector.reading?",)),
         ("detector.reading=crop64", ("--set: detector.reading: found 'crop64', expected 'image256' or 'crop32'",)),
+        ("transforms.range=[1, 0]", ("--set: transforms: range: found [1, 0], expected two finite numbers, the lower one first.",)),
+        ("transforms.range=[0, 0]", ("--set: transforms: range: found [0, 0], expected two finite numbers, the lower one first.",)),
+        ("transforms.range=[.nan, 1]", ("--set: transforms: range.0: found nan, expected a finite number.",)),
+        ("transforms.range=[0, .inf]", ("--set: transforms: range.1: found inf, expected a finite number.",)),
+        ("pooling.smooth_mm=1e12", ("--set: pooling.smooth_mm: found 1000000000000.0, expected a number of at most 1000",)),
+        ("pooling.smooth_mm=[1e12, 1]", ("--set: pooling.smooth_mm.0: found 1000000000000.0, expected a number of at most 1000",)),
+        ("pooling.median_mm=1001", ("--set: pooling.median_mm: found 1001", "at most 1000")),
+        ("pooling.erode_mm=.inf", ("--set: pooling.erode_mm: found inf", "at most 1000")),
+        ("pooling.erode_mm=.nan", ("--set: pooling.erode_mm: found nan",)),
+        ("pooling.top_mm2=1e7", ("--set: pooling.top_mm2: found 10000000.0", "at most 1000000")),
+        ("pooling.top_mm3=1e10", ("--set: pooling.top_mm3: found 10000000000.0", "at most 1000000000")),
+        ("augment=[{mask_cells: {grid: 0}}]", ("--set: augment.0.grid: found 0", "more than 0")),
+        ("transforms.steps=[{percentile_scale: {lower: -5}}]", ("steps.0.lower: found -5, expected a number of at least 0",)),
+        ("transforms.steps=[{percentile_scale: {upper: .nan}}]", ("steps.0.upper: found nan, expected a number of at most 100",)),
+        ("transforms.steps=[{scale_range: {low: 0, high: .inf}}]", ("steps.0.high: found inf, expected a finite number",)),
+        ("transforms.steps=[{equalise: {clip_limit: 2}}]", ("steps.0.clip_limit: found 2, expected a number of at most 1",)),
         ("sead=5", ("did you mean seed?",)),
         ("split.x=5", ("there are split.held_out, split.test, split.seed",)),
         ("seed.x=5", ("seed is a single value",)),
@@ -232,6 +263,14 @@ def test_one_number_is_height_and_width_in_a_file_too(tmp_path: Path) -> None:
     assert load_preparation(path, ("size=32",)).size == (32, 32)
     with pytest.raises(RecipeError, match=r"--set sise=32: .*did you mean size\?"):
         check_file(path, ("sise=32",))
+
+
+def test_a_range_that_falls_has_its_line(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("summary: x\nsize: 64\nrange: [1.0, 0.0]\nsteps: []\n", encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_preparation(path)
+    assert caught.value.problems == (f"{path}:3: range: found [1.0, 0.0], expected two finite numbers, the lower one first.",)
 
 
 def test_a_resolved_recipe_has_every_default_and_reads_back_the_same(tmp_path: Path) -> None:

@@ -98,10 +98,16 @@ def test_sizes_that_do_not_fit_are_refused(step: HidesParts, shape: tuple[int, i
         step({"image": torch.zeros((1, *shape))})
 
 
-@pytest.mark.parametrize("wrong", [{"count": (5, 4)}, {"side": (6, 5)}, {"side": (5, 103)}])
+@pytest.mark.parametrize("wrong", [{"count": (5, 4)}, {"side": (6, 5)}, {"side": (5, 103)}, {"count": (0, 4)}, {"margin": 0}])
 def test_impossible_boxes_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(MedoodError, match="MaskBoxes"):
         MaskBoxes(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"grid": 0}, {"count": 0}, {"count": 65}, {"tile": 0}])
+def test_impossible_cells_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(MedoodError, match=f"MaskCells: .*{next(iter(wrong))}"):
+        MaskCells(**wrong)
 
 
 def test_recipes_can_name_them() -> None:

@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import rankdata
 from skimage.exposure import equalize_adapthist
 
-from medood.core.errors import InputError
+from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import photograph_geometry
 from medood.core.volume import Entry, Volume
 from medood.recipe.loading import load_preparation
@@ -71,6 +71,12 @@ def test_an_image_of_one_value_or_without_a_body_is_nothing(method: Any) -> None
     flat = np.full((1, 1, 32, 32), 7.0)
     assert not equalised(flat, method=method).any()
     assert not equalised(slices(), np.zeros((1, 2, 96, 80), bool), method=method).any()
+
+
+@pytest.mark.parametrize("limit", [-0.1, 1.5, float("nan")])
+def test_a_clip_limit_is_a_share(limit: float) -> None:
+    with pytest.raises(MedoodError, match=f"Equalise: `clip_limit` is a number from 0 to 1; found {limit:g}"):
+        Equalise(clip_limit=limit)
 
 
 def picture(scale: float = 1.0) -> Volume:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from monai.transforms import ResizeWithPadOrCrop
 
-from medood.core.errors import InputError
+from medood.core.errors import InputError, MedoodError
 from medood.core.geometry import Geometry, photograph_geometry
 from medood.core.volume import Entry, Voi, Volume
 from medood.recipe.recipe import Preparation
@@ -15,6 +15,8 @@ from medood.transforms.fit import placement
 from medood.transforms.pipeline import Pipeline, augmentation
 from medood.transforms.robust_scale import RobustScale
 from medood.transforms.voi_window import windowed
+
+NAN = float("nan")
 
 
 def plan(**values) -> Preparation:
@@ -184,6 +186,25 @@ def test_wrong_channels_and_broken_promises_are_refused() -> None:
     assert caught.value.code == "channels"
     with pytest.raises(InputError, match="promise values from 0 to 1 but made 0 to 200"):
         Pipeline(plan()).prepare(volume(np.full((1, 1, 8, 8), 200.0) * np.eye(8)))
+
+
+@pytest.mark.parametrize(
+    ("step", "words"),
+    [
+        ({"percentile_scale": {"lower": -5.0, "upper": 150.0}}, "`lower` and `upper` are percentiles from 0 to 100.*lower -5, upper 150"),
+        ({"percentile_scale": {"lower": 99.0, "upper": 1.0}}, "the lower one first; found lower 99, upper 1"),
+        ({"percentile_scale": {"lower": NAN}}, "found lower nan, upper 99.5"),
+        ({"percentile_scale": {"lower": 50.0, "upper": 50.0}}, "found lower 50, upper 50"),
+        ({"scale_range": {"low": 0.0, "high": 0.0}}, "`low` and `high` are two finite numbers, the lower one first; found low 0, high 0"),
+        ({"scale_range": {"low": 255.0, "high": 0.0}}, "found low 255, high 0"),
+        ({"scale_range": {"low": 0.0, "high": float("inf")}}, "found low 0, high inf"),
+        ({"scale_range": {"low": NAN, "high": 1.0}}, "found low nan, high 1"),
+        ({"scale_range": {"low": 0.0, "high": 255.0, "to_low": 1.0}}, "`to_low` and `to_high` are two finite.*found to_low 1, to_high 1"),
+    ],
+)
+def test_steps_refuse_parameters_that_no_image_could_be_prepared_with(step: dict, words: str) -> None:
+    with pytest.raises(MedoodError, match=words):
+        Pipeline(plan(steps=[step]))
 
 
 def test_otsu_finds_the_head_in_air_that_is_not_constant() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from medood.core.console import Console
-from medood.core.errors import MedoodError
+from medood.core.errors import MedoodError, RunError
 from medood.core.files.atomic import append, atomic_file
 from medood.core.files.lock import alone
 from medood.core.files.table_file import csv_line
@@ -28,7 +28,7 @@ from medood.data.split import of_part
 from medood.data.training_images import reading
 from medood.features.interface import describer
 from medood.gate.fitting import Features, fit_gate
-from medood.gate.gate import HOW_TO_ADD_A_GATE, Gate
+from medood.gate.gate import HOW_TO_ADD_A_GATE, Gate, has_gate
 from medood.index.finding import found_by
 from medood.recipe.recipe import Recipe
 from medood.recipe.run import add_file, load_run, recipe_of
@@ -101,15 +101,19 @@ def fit_run_gate(
     source: str = "folder",
     table: str | None = None,
     part: str | None = None,
+    overwrite: bool = False,
     cache: Path | None = None,
     index: str | None = None,
 ) -> list[str]:
     """Fit a gate on the normal images below `root`, make it part of the run, and return what it cannot ask, in sentences.
 
-    Images labelled anomalous are left out. Raises MedoodError when none is left.
+    A gate that can be asked is replaced only with `overwrite`. Images labelled anomalous are left out. Raises MedoodError when no image is
+    left.
     """
     with alone(run_folder / ".lock", run_folder):
         recipe, console = recipe_of(run_folder), Console()
+        if not overwrite and _can_be_asked(run_folder):
+            raise MedoodError(f"{run_folder} has a gate already: replace it with --overwrite.")
         pipeline = Pipeline(recipe.transforms)
         with _found(recipe, root, source, table, part, index) as (reader, there):
             normal = [entry for entry in there.entries if entry.label != 1]
@@ -122,6 +126,14 @@ def fit_run_gate(
         gate = fit_gate(lambda numbers: images.gather(numbers).numpy(), images.groups, facts, pipeline.spec, rate, features=features)
         add_file(run_folder, gate.save(run_folder))
         return list(gate.left_out)
+
+
+def _can_be_asked(run_folder: Path) -> bool:
+    """Whether the run has a gate, and neither one of an older medood nor a damaged one, which are to be fitted again."""
+    try:
+        return has_gate(run_folder)
+    except RunError:
+        return False
 
 
 def _prepared(store: Cache, reader: Source, entries: Sequence[Entry], console: Console) -> list[CachedEntry]:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from medood.core.errors import MedoodError, RecipeError
 from medood.recipe.benchmarks.grid import check_file
-from medood.recipe.loading import shipped
+from medood.recipe.loading import load_preparation, shipped
 from medood.recipe.numbers import is_numbers
-from medood.recipe.recipe import Recipe
+from medood.recipe.recipe import Preparation, Recipe
 
 
 def check(name: str | Path, changes: Sequence[str] = ()) -> Path:
@@ -23,6 +23,8 @@ def check(name: str | Path, changes: Sequence[str] = ()) -> Path:
     problems = [problem for recipe in recipes for problem in _table(recipe, must_exist=not several)]
     if changes or path not in (*shipped("recipes"), *shipped("benchmarks")):
         problems += [problem for recipe in different(recipes) for problem in _detector(recipe)]
+    if not recipes:  # a transforms file
+        problems += _steps(load_preparation(path, changes))
     if problems:
         raise RecipeError([f"{path}: {problem}" for problem in dict.fromkeys(problems)])
     return path
@@ -51,6 +53,17 @@ def _table(recipe: Recipe, *, must_exist: bool) -> list[str]:
             read_table(table_below(Path(root), table))
     except MedoodError as error:
         return [f"source.csv: {error}"]
+    return []
+
+
+def _steps(preparation: Preparation) -> list[str]:
+    """Why a step of a transforms file cannot take its parameters."""
+    from medood.transforms.pipeline import Pipeline
+
+    try:
+        Pipeline(preparation)
+    except MedoodError as error:
+        return [str(error)]
     return []
 
 

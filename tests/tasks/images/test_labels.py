@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as Picture
+from typer.testing import CliRunner
 
+from medood.cli import app
 from medood.core.errors import MedoodError
 from medood.evaluation.label_file import write_labels
 from medood.evaluation.labelled_scores import Key, read_labels
@@ -16,6 +18,7 @@ from medood.export.maps import read_map
 from medood.sources.cohorts.brats import Brats
 from medood.sources.folder import Folder
 from medood.sources.phantoms.phantom import Phantom
+from medood.tasks.images.labels import labels_of
 from medood.tasks.images.phantoms import write_phantoms
 
 
@@ -104,3 +107,30 @@ def test_a_source_without_labels_writes_nothing(tmp_path: Path) -> None:
         write_labels(Folder(tmp_path), tmp_path / "labels.csv")
     assert not (tmp_path / "labels.csv").exists()
     assert not list(tmp_path.glob(".part-*"))
+
+
+def test_files_that_are_there_are_kept_unless_replacing_them_is_asked_for(tmp_path: Path) -> None:
+    _picture(tmp_path / "a.png")
+    (tmp_path / "table.csv").write_text("path,group,label,part\na.png,p,0,\n")
+    (tmp_path / "folder.csv").mkdir()
+    out, image = tmp_path / "labels.csv", (tmp_path / "a.png").read_bytes()
+    out.write_text("mine")
+    for file, overwrite, words in (
+        (out, False, "is already there. Replace it with --overwrite"),
+        (tmp_path / "a.png", True, "must be a file that ends in .csv"),
+        (tmp_path / "folder.csv", True, "is a folder"),
+    ):
+        with pytest.raises(MedoodError, match=words):
+            labels_of("folder", tmp_path, file, table="table.csv", overwrite=overwrite)
+    assert out.read_text() == "mine"
+    assert (tmp_path / "a.png").read_bytes() == image
+    labels_of("folder", tmp_path, out, table="table.csv", overwrite=True)
+    assert _table(out)[1:] == [("a.png", "", "0", "p", "")]
+
+
+def test_the_command_replaces_labels_when_that_is_asked_for(tmp_path: Path) -> None:
+    _picture(tmp_path / "a.png")
+    (tmp_path / "table.csv").write_text("path,group,label,part\na.png,p,0,\n")
+    command = ["labels", "folder", str(tmp_path), "--table", "table.csv", "--out", str(tmp_path / "labels.csv")]
+    codes = [CliRunner().invoke(app, [*command, *more]).exit_code for more in ([], [], ["--overwrite"])]
+    assert codes == [0, 2, 0]

@@ -17,6 +17,7 @@ from medood.cli import app
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
 from medood.gate.gate import Gate
+from medood.recipe.run import add_file
 from medood.tasks.scoring.gate import fit_run_gate, gate_folder
 from medood.tasks.scoring.score import score_folder
 
@@ -70,7 +71,7 @@ def test_a_run_on_features_asks_them_in_every_command_alike(tmp_path: Path) -> N
     assert len(asked) == 12
     assert {name: row["domain_p"] for name, row in scored.items()} == {name: row["domain_p"] for name, row in asked.items()}
     assert len({row["domain_p"] for row in asked.values()}) > 3
-    fit_run_gate(run, normal, cache=tmp_path / "cache")
+    fit_run_gate(run, normal, overwrite=True, cache=tmp_path / "cache")
     gate_folder(run, new, tmp_path / "again.csv")
     again = rows_of(tmp_path / "again.csv")
     assert len(again) == 12
@@ -168,3 +169,24 @@ def test_the_command_asks_for_one_thing_and_keeps_what_is_there(run: Path, mixed
     assert CliRunner().invoke(app, ["gate", str(run), str(mixed), "--out", str(out)]).exit_code == 2
     assert out.read_bytes() == before
     assert "name one of the two" in CliRunner().invoke(app, ["gate", str(run)]).output
+
+
+def test_a_gate_is_replaced_only_when_that_is_asked_for(run: Path, tmp_path: Path) -> None:
+    more, before = draw(tmp_path / "more", 40, 3), (run / "gate.npz").read_bytes()
+    fit = ["gate", str(run), "--fit", str(more), "--cache", str(tmp_path / "cache")]
+    result = CliRunner().invoke(app, fit)
+    assert result.exit_code == 2
+    assert "has a gate already: replace it with --overwrite" in " ".join(result.output.split())
+    assert (run / "gate.npz").read_bytes() == before
+    assert CliRunner().invoke(app, [*fit, "--overwrite"]).exit_code == 0
+    assert (run / "gate.npz").read_bytes() != before
+    medood.load(run, device="cpu")
+
+
+def test_a_damaged_gate_is_fitted_again_as_its_message_says(run: Path, tmp_path: Path) -> None:
+    (run / "gate.npz").write_bytes(b"damaged")
+    add_file(run, "gate.npz")
+    with pytest.raises(MedoodError, match=r"is damaged: make it again with `medood gate .* --fit FOLDER`"):
+        Gate.load(run, ImageSpec(1, 32, 32))
+    fit_run_gate(run, draw(tmp_path / "more", 40, 3), cache=tmp_path / "cache")
+    assert Gate.load(run, ImageSpec(1, 32, 32)) is not None

@@ -51,6 +51,8 @@ def test_a_recipe_that_fits_passes(recipe: Path) -> None:
         (("detector={name: patch_gan, patch: 24}",), "patches of 24 pixels do not tile 64 x 64"),
         (("detector={name: patch_gan, passes: 5}",), "`passes` must be a square number"),
         (("detector={name: patch_gan}", "transforms.size=[64, 40]"), "multiples of 32"),
+        (("transforms.steps=[{percentile_scale: {lower: 99, upper: 1}}]",), "the lower one first; found lower 99, upper 1"),
+        (("transforms.steps=[{scale_range: {low: 0, high: 0}}]",), "found low 0, high 0"),
         (("training.epochs={generatr: 3}",), "training.epochs names 'generatr'; the phases whose epochs can be set are: generator"),
         (("training.warmup_epochs=20",), "training.warmup_epochs is 20, but phase 'discriminator' has only 20 epochs"),
         (("training.milestones={scale: [0.5]}",), "training.milestones names 'scale'"),
@@ -58,6 +60,14 @@ def test_a_recipe_that_fits_passes(recipe: Path) -> None:
 )
 def test_what_the_detector_cannot_take_is_known(recipe: Path, changes: tuple[str, ...], words: str) -> None:
     assert words in said(recipe, *changes)
+
+
+def test_steps_of_a_transforms_file_are_checked_too(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("summary: x\nsteps:\n  - percentile_scale: {lower: 99, upper: 1}\n", encoding="utf-8")
+    assert said(path).startswith(f"{path}: PercentileScale: `lower` and `upper`")
+    path.write_text("summary: x\nsteps:\n  - percentile_scale: {lower: 1, upper: 99}\n", encoding="utf-8")
+    assert check(path) == path
 
 
 def test_weights_of_features_are_checked_in_silence(recipe: Path, tmp_path: Path, recwarn: pytest.WarningsRecorder) -> None:
