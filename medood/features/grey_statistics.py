@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d
+from torch.nn.functional import adaptive_avg_pool2d, adaptive_max_pool2d, interpolate
 
 from medood.core.detector import ImageSpec
 from medood.core.errors import MedoodError
@@ -45,11 +45,15 @@ class GreyStatistics(Extractor):
 
 def _statistics(unit: Tensor, differences: Tensor, cells: int) -> Tensor:
     mean = adaptive_avg_pool2d(unit, cells)
-    deviation = _variance(unit if unit.device.type == "mps" else unit.double(), cells).sqrt().to(unit)
     extremes = -adaptive_max_pool2d(-unit, cells), adaptive_max_pool2d(unit, cells)
-    return torch.cat([mean, deviation, *extremes, adaptive_avg_pool2d(differences, cells)], 1)
+    return torch.cat([mean, _deviation(unit, mean, cells), *extremes, adaptive_avg_pool2d(differences, cells)], 1)
 
 
-def _variance(unit: Tensor, cells: int) -> Tensor:
-    """A small difference of two large numbers where a cell is bright and smooth: in double precision, which Apple's GPUs have not."""
-    return (adaptive_avg_pool2d(unit.square(), cells) - adaptive_avg_pool2d(unit, cells).square()).clamp(min=0)
+def _deviation(unit: Tensor, mean: Tensor, cells: int) -> Tensor:
+    """Of each cell, from what is left when its mean is taken away: squares of bright values would drown it. Where cells are not of one
+    size, and overlap, the mean of the image must do."""
+    height, width = unit.shape[2:]
+    whole = height % cells == 0 and width % cells == 0
+    usual = interpolate(mean, scale_factor=(height // cells, width // cells)) if whole else unit.mean((2, 3), keepdim=True)
+    apart = unit - usual
+    return (adaptive_avg_pool2d(apart.square(), cells) - adaptive_avg_pool2d(apart, cells).square()).clamp(min=0).sqrt()
