@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -66,11 +66,12 @@ class Entry:
         """By which the image is known again, as another may lie at its place later: of a DICOM series its UIDs, otherwise the sizes of its
         files; None where those are not at hand."""
         if self.origin.series_uid:
-            told: Iterable[str] = (self.origin.series_uid, *sorted(self.origin.sop_uids))
-        elif all(path.is_file() for path in self.files):
-            told = (str(path.stat().st_size) for path in self.files)
+            told = [self.origin.series_uid, *sorted(self.origin.sop_uids)]
         else:
-            return None
+            try:
+                told = [str(path.stat().st_size) for path in self.files]
+            except OSError:
+                return None
         return hashlib.blake2b("\n".join(told).encode(), digest_size=8).hexdigest()
 
 

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from medood.core.errors import MedoodError
+from medood.core.errors import InputError, MedoodError
 from medood.core.files.atomic import atomic_file
 from medood.core.files.table_file import csv_line
+from medood.core.shield import shield
 from medood.core.volume import Entry
 from medood.sources.dicom.entries import DicomEntry
-from medood.sources.dicom.library import pydicom
+from medood.sources.dicom.library import pydicom, quiet
 
 _TAGS = ("PatientID", "PatientName", "PatientBirthDate", "AccessionNumber")
 
@@ -35,11 +36,20 @@ def identifiers_file(out: Path | None) -> Iterator[Callable[[Iterable[Entry]], N
                 for entry in entries:
                     if isinstance(entry, DicomEntry):
                         count += 1
-                        header = pydicom.dcmread(entry.files[0], stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
-                        file.write(csv_line((entry.id, entry.group, *(str(header.get(tag, "")) for tag in _TAGS))))
+                        file.write(csv_line((entry.id, entry.group, *_identifiers_in(entry))))
 
             file.write(csv_line(("id", "group", "patient_id", "patient_name", "birth_date", "accession_number")))
             yield add
         if not count:
             raise MedoodError("There is no DICOM file among the images to take identifiers from.")
     out.chmod(0o600)
+
+
+def _identifiers_in(entry: DicomEntry) -> list[str]:
+    """The identifiers that the header states; all empty if it cannot be read any more, as whoever reads the images reports that."""
+    try:
+        with quiet(), shield(entry.id):
+            header = pydicom.dcmread(entry.files[0], stop_before_pixels=True, force=True, specific_tags=list(_TAGS))
+            return [str(header.get(tag, "")) for tag in _TAGS]
+    except InputError:
+        return [""] * len(_TAGS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import stat
 from pathlib import Path
 from typing import Literal
 
@@ -30,12 +31,13 @@ _BARE_DICOM = (b"\x02\x00", b"\x08\x00", b"\x00\x08")
 
 
 def kind_of(path: Path) -> Kind | None:
-    """The kind of a file, or None when it is none of them. Raises OSError when it cannot be opened.
+    """The kind of a file, or None when it is none of them. Raises OSError when it cannot be opened, as no folder can.
 
     DICOM comes first, because a DICOM file may also be a valid TIFF (PS3.10 section 7.1 leaves the preamble free). NIfTI goes by its name.
     A file without a known beginning counts as what its name says, so that a damaged picture is reported as one.
     """
-    if path.exists() and not path.is_file():
+    mode = path.stat().st_mode
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         return None  # a pipe or a device would wait for ever
     with path.open("rb") as file:
         start = file.read(132)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import stat
 from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
 from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from medood.core.volume import Entry, Index, Problem, Source, Volume
 from medood.sources.annotation import slice_labels
 from medood.sources.content import Kind, Packing, kind_of, kind_of_name, packing_of
 from medood.sources.fetching import bring
-from medood.sources.indexing import files_below, name_of
+from medood.sources.indexing import CLOSED_FOLDER, files_below, is_directory, name_of
 from medood.sources.mask_file import add_mask
 from medood.sources.recall import recall
 from medood.sources.table import read_table, table_below
@@ -22,6 +23,7 @@ from medood.sources.table import read_table, table_below
 _NOT_AN_IMAGE = "not_an_image", "This is not DICOM, NIfTI, PNG, JPEG, TIFF or BMP; it is left out."
 _DEAD_LINK = "dead_link", "A link to a file that is not there; it is left out."
 _CLOSED = "It cannot be opened ({}); check its permissions."
+_NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _PACKED: dict[Packing, tuple[str, str]] = {
     "archive": ("archive", "An archive of files; nobody looks into it. Unpack it."),
     "compressed": ("compressed", "A compressed file; unpack it first. Only NIfTI is read compressed, as .nii.gz."),
@@ -84,15 +86,16 @@ class Folder:
         """The entries that the rows of a table name, each with what its row says."""
         rows, place = read_table(table), _Places(self.root)
         paths = {row.path: place.of(row.path) for row in rows}
-        series = any(not (path and path.is_file()) and kind_of_name(name) in (None, "dicom") for name, path in paths.items())
-        entries, problems = self._found([path for path in paths.values() if path is not None and path.is_file()], series)
+        files = {name: path for name, path in paths.items() if path is not None and _may_be_file(path)}
+        series = any(kind_of_name(name) in (None, "dicom") for name in paths.keys() - files.keys())
+        entries, problems = self._found(list(files.values()), series)
         by_name = _by_name(entries, self.root)
         unusable = {name for problem in problems for name in _names(problem)}
         chosen: dict[str, Entry] = {}
         with mistakes_of(table) as mistakes:
             for row in rows:
                 mask = place.of(row.mask) if row.mask else None
-                if row.mask and not (mask and mask.is_file()):
+                if row.mask and not (mask and _may_be_file(mask)):
                     mistakes.add(row.line, f"the mask {row.mask} is not below {self.root}; check the root and the path.")
                 meant = by_name.get(row.path, ())
                 if not meant and row.path not in unusable:
@@ -144,18 +147,29 @@ class _Places:
         self.root = root
 
     def of(self, name: str) -> Path | None:
-        """The file or folder that is meant, None if there is none."""
+        """The file or folder that is meant, None if there is none; also one that may not be asked for, as whoever opens it reports it."""
         path = self.root / name
-        with suppress(OSError):  # a name that is too long
-            if path.exists():
-                return path
-        return self._by_plain_name.get(name)
+        try:
+            path.stat()
+        except PermissionError:
+            return path
+        except (OSError, ValueError):  # also of a name that is too long
+            return self._by_plain_name.get(name)
+        return path
 
     @cached_property
     def _by_plain_name(self) -> dict[str, Path]:
         files = files_below(self.root, hidden=True)
         places = dict.fromkeys(place for file in files for place in (file, *file.parents) if self.root in place.parents)
         return {plain_path(name_of(place, self.root)): place for place in places}
+
+
+def _may_be_file(path: Path) -> bool:
+    """Whether it is a file, as far as that may be asked: what is closed counts as one, so that whoever opens it reports it."""
+    try:
+        return stat.S_ISREG(path.stat().st_mode)
+    except OSError as error:
+        return error.errno not in _NOWHERE
 
 
 def _meaningless(name: str, path: Path | None, root: Path) -> str:
@@ -179,14 +193,20 @@ def _kinds(files: Iterable[Path], root: Path) -> tuple[dict[Path, Kind], list[Pr
         try:
             kind, packed = recall("kind", path, name, partial(_kind_and_packing, path))
         except OSError as error:
-            dead = path.is_symlink() and not path.exists()
-            problems.append(Problem(name, *(_DEAD_LINK if dead else ("unreadable", _CLOSED.format(type(error).__name__)))))
+            problems.append(Problem(name, *_not_opened(path, error)))
             continue
         if kind:
             kinds[path] = kind
         else:
             problems.append(Problem(name, *(_PACKED[packed] if packed else _NOT_AN_IMAGE)))
     return kinds, problems
+
+
+def _not_opened(path: Path, error: OSError) -> tuple[str, str]:
+    """Code and sentence of what cannot be opened."""
+    if error.errno in _NOWHERE and path.is_symlink():
+        return _DEAD_LINK
+    return "unreadable", CLOSED_FOLDER if is_directory(path) else _CLOSED.format(type(error).__name__)
 
 
 def _kind_and_packing(path: Path) -> tuple[Kind | None, Packing | None]:

@@ -11,6 +11,8 @@ from medood.core.shield import shield
 from medood.core.volume import Entry, Index, Problem
 
 _LEFT_BY_SYSTEMS = {"thumbs.db", "desktop.ini"}
+CLOSED_FOLDER = "This folder cannot be opened; check its permissions."
+"""What is said of a folder that may not be listed."""
 
 
 def files_below(root: Path, *, hidden: bool = False) -> list[Path]:
@@ -48,7 +50,7 @@ def _below(waiting: list[tuple[str, bool]], seen: set[str], later: list[tuple[st
             yield path
             continue
         for each in inside:
-            found = each.path, _is_folder(each)
+            found = each.path, is_directory(each)
             if every or _shown(*found):
                 waiting.append(found)
             elif later is not None:
@@ -68,7 +70,8 @@ def _listed(folder: str, seen: set[str]) -> list[os.DirEntry[str]] | None:
         return None
 
 
-def _is_folder(each: os.DirEntry[str]) -> bool:
+def is_directory(each: os.DirEntry[str] | Path) -> bool:
+    """Whether it is a folder; what may not be asked is none."""
     try:
         return each.is_dir()
     except OSError:
@@ -89,8 +92,15 @@ def index_files(root: Path, files: Iterable[Path], entry: Callable[[Path], Entry
             with shield(name):
                 entries.append(entry(path))
         except InputError as error:
-            problems.append(Problem(name, error.code, str(error).removeprefix(f"{name}: ")))
+            problems.append(_problem(path, name, error))
     return Index(root, tuple(sorted(entries, key=lambda e: e.id)), tuple(problems))
+
+
+def _problem(path: Path, name: str, error: InputError) -> Problem:
+    """What a source says of a file; of a folder that may not be listed it would say that it is no image."""
+    if error.code.startswith(("not_an_image", "unreadable")) and is_directory(path):
+        return Problem(name, "unreadable", CLOSED_FOLDER)
+    return Problem(name, error.code, str(error).removeprefix(f"{name}: "))
 
 
 def name_of(path: Path, root: Path) -> str:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import gzip
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image as Picture
 
 from medood.core.errors import MedoodError
-from medood.core.volume import Index
+from medood.core.volume import Index, Source
 from medood.data.found import check_found, is_harmless
+from medood.sources.dicom.dicom import Dicom
 from medood.sources.folder import Folder
+from medood.sources.image import Image
+from medood.sources.nifti import Nifti
 
 
 def _archive(path: Path) -> None:
@@ -81,3 +86,20 @@ def test_a_link_to_nothing_is_nothing_that_anybody_misses(tmp_path: Path) -> Non
     (problem,) = Folder(tmp_path).index().problems
     assert problem.code == "dead_link"
     assert is_harmless(problem)
+
+
+@pytest.mark.parametrize("kind", [Folder, Image, Nifti, Dicom])
+def test_a_folder_that_may_not_be_listed_is_missed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: type[Source]) -> None:
+    """Nobody knows what images are in it. The user who runs the tests may be one whom nothing is closed to, so it is only pretended."""
+    listed = os.scandir
+
+    def scandir(folder: Any) -> Any:
+        if str(folder) == str(tmp_path / "closed"):
+            raise PermissionError
+        return listed(folder)
+
+    (tmp_path / "closed").mkdir()
+    monkeypatch.setattr(os, "scandir", scandir)
+    (problem,) = kind(tmp_path).index().problems
+    assert (problem.path, problem.code, problem.message) == ("closed", "unreadable", "This folder cannot be opened; check its permissions.")
+    assert not is_harmless(problem)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import unicodedata
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -13,6 +16,7 @@ from PIL import Image as Picture
 from medood.core.errors import InputError, MedoodError, TableError
 from medood.core.volume import Index
 from medood.sources.content import kind_of
+from medood.sources.dicom.dicom import Dicom
 from medood.sources.dicom.library import pydicom
 from medood.sources.folder import Folder
 
@@ -306,3 +310,65 @@ def test_a_row_that_names_a_file_of_a_refused_series_gets_its_problem(tmp_path: 
     index = Folder(tmp_path, csv="t.csv").index()
     assert index.entries == ()
     assert [(problem.path, problem.code) for problem in index.problems] == [("scan", "nonuniform_spacing")]
+
+
+def _close(monkeypatch: pytest.MonkeyPatch, *closed: Path) -> None:
+    """Pretend that files lie in a folder that may not be entered; to the user who runs the tests it may be open whatever its mode."""
+    asked = Path.stat
+
+    def stat(self: Path, **how: Any) -> os.stat_result:
+        if self in closed and how.get("follow_symlinks", True):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return asked(self, **how)
+
+    monkeypatch.setattr(Path, "stat", stat)
+
+
+def test_a_link_into_a_closed_folder_is_the_problem_of_the_link_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _picture(tmp_path / "a.png")
+    _series(tmp_path / "scan", "one")
+    (tmp_path / "link.png").symlink_to(tmp_path / "a.png")
+    _close(monkeypatch, tmp_path / "link.png")
+    index = Folder(tmp_path).index()
+    assert [entry.id for entry in index.entries] == ["a.png", "scan"]
+    said = "It cannot be opened (PermissionError); check its permissions."
+    assert [(p.path, p.code, p.message) for p in index.problems] == [("link.png", "unreadable", said)]
+
+
+def test_a_link_into_a_closed_folder_is_no_end_of_a_dicom_series(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _series(tmp_path / "scan", "one")
+    (tmp_path / "link").symlink_to(tmp_path / "scan" / "one0")
+    _close(monkeypatch, tmp_path / "link")
+    index = Dicom(tmp_path).index()
+    assert [entry.id for entry in index.entries] == ["scan"]
+    said = "The file cannot be opened (PermissionError). Check its permissions."
+    assert [(p.path, p.code, p.message) for p in index.problems] == [("link", "unreadable", said)]
+
+
+def test_rows_of_a_table_that_name_what_is_closed_are_problems(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the image it is the index's, of the mask that of the reading."""
+    _picture(tmp_path / "a.png")
+    _close(monkeypatch, tmp_path / "closed" / "b.png", tmp_path / "closed" / "m.png")
+    index = _listed(tmp_path, "a.png,p,1,,closed/m.png\nclosed/b.png,q,0,,\n")
+    assert [(p.path, p.code) for p in index.problems] == [("closed/b.png", "unreadable")]
+    (entry,) = index.entries
+    with pytest.raises(InputError, match=r"the mask is missing or cannot be opened"):
+        Folder(tmp_path).read(entry)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="nothing is closed to this user, or not by modes")
+def test_closed_folders_are_problems_of_their_own(tmp_path: Path) -> None:
+    _picture(tmp_path / "closed" / "a.png")
+    _picture(tmp_path / "root" / "b.png")
+    (tmp_path / "root" / "link.png").symlink_to(tmp_path / "closed" / "a.png")
+    (tmp_path / "root" / "inside").mkdir()
+    closed = tmp_path / "closed", tmp_path / "root" / "inside"
+    for folder in closed:
+        folder.chmod(0)
+    try:
+        index = Folder(tmp_path / "root").index()
+    finally:
+        for folder in closed:
+            folder.chmod(0o700)
+    assert [entry.id for entry in index.entries] == ["b.png"]
+    assert [(p.path, p.code) for p in index.problems] == [("inside", "unreadable"), ("link.png", "unreadable")]

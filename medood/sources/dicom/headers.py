@@ -19,7 +19,7 @@ from medood.sources.dicom.library import pydicom
 from medood.sources.dicom.pixels import check_values
 from medood.sources.dicom.planes import HEADER_KEYWORDS, Plane, planes_of
 from medood.sources.dicom.record import HEADER
-from medood.sources.indexing import files_below
+from medood.sources.indexing import CLOSED_FOLDER, files_below, is_directory
 from medood.sources.recall import recall
 
 _TAGS: list[Any] = [pydicom.tag.Tag(keyword) for keyword in HEADER_KEYWORDS]
@@ -57,17 +57,24 @@ def read_header(path: Path, name: str) -> list[Plane] | Problem:
 
 
 def _read_header(path: Path, name: str) -> list[Plane] | Problem:
-    if not path.is_file():
-        return Problem(name, "unreadable", "This cannot be opened: a folder without permission, or a link that leads nowhere.")
     uids: dict[str, Any] = {}
     try:
-        with shield(name, _refused), path.open("rb") as file:
-            dataset = _parsed(file, name)
-            uids |= _uids(dataset, name)
-            return _planes(file, dataset, path, name)
+        with shield(name, _refused):
+            _require_file(path)
+            with path.open("rb") as file:
+                dataset = _parsed(file, name)
+                uids |= _uids(dataset, name)
+                return _planes(file, dataset, path, name)
     except InputError as error:
         message = str(error).removeprefix(f"{name}: ")
         return Problem(name, error.code, message[:1].upper() + message[1:], **uids)
+
+
+def _require_file(path: Path) -> None:
+    """Raises InputError for what is no file, and OSError for one in a folder that may not be entered."""
+    if not path.is_file():  # a pipe or a device would wait for ever
+        nothing = "This cannot be opened: a link that leads nowhere, or no file at all."
+        raise InputError(CLOSED_FOLDER if is_directory(path) else nothing)
 
 
 def _refused(error: BaseException) -> InputError:

@@ -48,6 +48,17 @@ _SPACINGS = (("PixelSpacing", "patient"), ("ImagerPixelSpacing", "imager"), ("No
 # A single frame of these kinds is a projection: it stands alone, even if it comes with a position.
 _PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "IO", "PX", "RG"})
 _CODE = re.compile(r"[A-Z0-9 _]{0,16}")
+# The Defined Terms of PS3.3 C.7.3.1.1.1, then those that are retired.
+_MODALITIES = frozenset(
+    (
+        *("AR", "ASMT", "AU", "BDUS", "BI", "BMD", "CR", "CT", "CTPROTOCOL", "DG", "DOC", "DX", "ECG", "EPS", "ES", "FID"),
+        *("GM", "HC", "HD", "IO", "IOL", "IVOCT", "IVUS", "KER", "KO", "LEN", "LS", "MG", "MR", "M3D", "NM", "OAM", "OCT"),
+        *("OP", "OPM", "OPT", "OPTBSV", "OPTENF", "OPV", "OSS", "OT", "PA", "POS", "PLAN", "PR", "PT", "PX", "REG", "RESP"),
+        *("RF", "RG", "RTDOSE", "RTIMAGE", "RTINTENT", "RTPLAN", "RTRAD", "RTRECORD", "RTSEGANN", "RTSTRUCT", "RWV", "SEG"),
+        *("SM", "SMR", "SR", "SRF", "STAIN", "TEXTUREMAP", "TG", "US", "VA", "XA", "XAPROTOCOL", "XC"),
+        *("AS", "CD", "CF", "CP", "CS", "DD", "DF", "DM", "DS", "EC", "FA", "FS", "LP", "MA", "MS", "OPR", "ST", "VF"),
+    )
+)
 _FARTHEST = 1e6  # mm
 _ALWAYS_LOSSY = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"})
 _OFTEN_WITH_TEXT = frozenset({"US", "SC", "OT", "XC", "ES", "PX"})
@@ -138,9 +149,9 @@ def _file_of(header: FrameHeader, path: Path, name: str, syntax: str, layout: La
     return File(
         path=path,
         name=name,
-        modality=_code(header, "Modality"),
+        modality=_modality(header),
         manufacturer=word(header, "Manufacturer"),
-        weighting=weighting_in(text(header, "SeriesDescription")) if _code(header, "Modality") == "MR" else "",
+        weighting=weighting_in(text(header, "SeriesDescription")) if _modality(header) == "MR" else "",
         body_part=body_part(_code(header, "BodyPartExamined")),
         view=view(_code(header, "ViewPosition")),
         kvp=(numbers(header, "KVP") or (0.0,))[0],
@@ -157,6 +168,12 @@ def _file_of(header: FrameHeader, path: Path, name: str, syntax: str, layout: La
         localizer="LOCALIZER" in _image_type(header),
         issues=_issues_of(header, syntax, layout),
     )
+
+
+def _modality(header: FrameHeader) -> str:
+    """Modality, empty for none that the standard defines: a short name of a person is a code string too."""
+    found = text(header, "Modality")
+    return found if found in _MODALITIES else ""
 
 
 def _code(header: FrameHeader, keyword: str) -> str:

@@ -11,7 +11,7 @@ from medood.core.volume import Problem
 from medood.sources.dicom.planes import File, Place, Plane
 from medood.sources.recall import Plain, Token
 
-LAYOUT = 1
+LAYOUT = 2
 """Changes when what is kept, or what a header is read for, does."""
 
 _FILE = tuple(field.name for field in fields(File) if field.name not in ("path", "name"))

@@ -182,6 +182,14 @@ def test_a_file_that_changed_since_it_was_indexed_is_refused(tmp_path: Path) -> 
     assert caught.value.code == "mixed_geometry"
 
 
+@pytest.mark.parametrize(("stated", "shown"), [("XC", "XC"), ("DF", "DF"), ("DOE JOHN", ""), ("MRI", ""), ("", "")])
+def test_a_modality_is_one_that_the_standard_names(tmp_path: Path, stated: str, shown: str) -> None:
+    """Anything else may be the name of a person, and modalities are shown."""
+    write_image(tmp_path / "image", PIXELS, extra={"Modality": stated})
+    (entry,) = Dicom(tmp_path).index().entries
+    assert entry.origin.modality == shown
+
+
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")
 def test_links_are_followed_but_not_in_circles(tmp_path: Path) -> None:
     write_image(tmp_path / "elsewhere" / "image", PIXELS)
