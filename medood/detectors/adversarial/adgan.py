@@ -27,8 +27,8 @@ class ADGAN(Detector):
     Deecke et al., "Image anomaly detection with generative adversarial networks", ECML PKDD 2018, as the baseline "ADGAN" of Golan and
     El-Yaniv (NeurIPS 2018): a Wasserstein GAN with gradient penalty whose generator is the second half of their autoencoder. Its critic
     normalises each image by itself, as the penalty demands; what it is shown comes from the generator as it learns, with batch statistics,
-    where their code takes running ones. Takes any range of values, stretched to -1..1 inside, and any size of 8
-    pixels or more that can be halved until the shorter side has 4 to 7 pixels.
+    where their code takes running ones. Takes any range of values, stretched to -1..1 inside, and any size of 8 pixels or more that can be
+    halved until the shorter side has 4 to 7 pixels.
 
     latent         size of the code, drawn from a normal distribution
     width          channels of the generator at half the resolution; twice, four and eight times as many on smaller grids

@@ -33,8 +33,8 @@ class ClassifierGuard(Detector):
 
     The classifier is yours, in a file of torch.export.save (.pt2) or of ONNX, and stays as it is; neither kind of file runs code here. Or a
     small one is trained on the column `class` of the source's table. "Normal" images are those that the classifier was made for, of all its
-    classes. All four scores are parts; which one counts is `score`. It has no map but by `occlusion`: a gradient of the
-    answer says what a pixel would change, not where the image is odd.
+    classes. All four scores are parts; which one counts is `score`. It has no map but by `occlusion`: a gradient of the answer says what a
+    pixel would change, not where the image is odd.
 
     classifier    the file, by its path or by its name in the folder of MEDOOD_WEIGHTS; null: one is trained
     sha256        of the file; a run keeps it and refuses another file
